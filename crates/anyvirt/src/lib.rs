@@ -1,0 +1,1 @@
+//! The one binary: settings, wiring of roles, dispatch by name.

@@ -1,0 +1,2 @@
+//! The one binary: settings, wiring of roles, dispatch by name.
+fn main() {}

@@ -1,0 +1,1 @@
+//! The objects: kinds, defaults, validation, conditions, columns, schemas; the accelerator policy as a pure function.

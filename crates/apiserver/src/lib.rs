@@ -1,0 +1,1 @@
+//! An embeddable Kubernetes API server: requests in, stored objects and watch events out. Knows nothing of virtual machines.

@@ -1,0 +1,1 @@
+//! One module per kind: looks at objects, answers with changes to objects.

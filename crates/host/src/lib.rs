@@ -1,0 +1,1 @@
+//! Linux: processes, jail, locks, sockets, mounts; the only unsafe code, the only place that starts programs.

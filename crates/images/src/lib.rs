@@ -1,0 +1,1 @@
+//! OCI registries, layouts, formats, checksums, cache: an image reference becomes a local file.

@@ -1,0 +1,1 @@
+//! Owns one virtual machine: prepares it, starts QEMU, speaks QMP, survives everybody else's restart.

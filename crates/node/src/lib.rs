@@ -1,0 +1,1 @@
+//! Makes this machine match the VirtualMachineInstances bound to it; runs launcher pods on one machine.

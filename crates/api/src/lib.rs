@@ -1,1 +1,12 @@
 //! The objects: kinds, defaults, validation, conditions, columns, schemas; the accelerator policy as a pure function.
+
+pub mod accelerator;
+pub mod condition;
+pub mod hyper_converged;
+pub mod kubevirt;
+pub mod launcher;
+pub mod names;
+pub mod quantity;
+pub mod unserved;
+pub mod virtual_machine;
+pub mod virtual_machine_instance;

@@ -1,0 +1,192 @@
+//! `KubeVirt` (`kubevirt.io/v1`): the installation and its configuration.
+
+use std::collections::BTreeMap;
+
+use kube::CustomResource;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::condition::Condition;
+use crate::quantity::Quantity;
+use crate::unserved::Unserved;
+
+/// What the installation shall be.
+#[derive(Clone, CustomResource, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
+#[kube(
+    group = "kubevirt.io",
+    version = "v1",
+    kind = "KubeVirt",
+    plural = "kubevirts",
+    status = "KubeVirtStatus",
+    derive = "Default",
+    derive = "PartialEq",
+    schema = "disabled",
+    namespaced
+)]
+#[serde(rename_all = "camelCase")]
+pub struct KubeVirtSpec {
+    /// How virtual machines are made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub configuration: Option<KubeVirtConfiguration>,
+    /// Fields of KubeVirt that are not served.
+    #[serde(flatten)]
+    #[schemars(skip)]
+    pub unserved: Unserved,
+}
+
+/// How virtual machines are made.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct KubeVirtConfiguration {
+    /// Settings that KubeVirt files under development.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub developer_configuration: Option<DeveloperConfiguration>,
+    /// Default processor model.
+    #[serde(default, rename = "cpuModel", skip_serializing_if = "Option::is_none")]
+    pub cpu_model: Option<String>,
+    /// Default processor request of a guest.
+    #[serde(
+        default,
+        rename = "cpuRequest",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub cpu_request: Option<Quantity>,
+    /// Machine types by architecture.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub architecture_configuration: Option<ArchitectureConfiguration>,
+    /// Network defaults.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub network: Option<NetworkConfiguration>,
+    /// Default eviction strategy.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub eviction_strategy: Option<String>,
+    /// Fields of KubeVirt that are not served.
+    #[serde(flatten)]
+    #[schemars(skip)]
+    pub unserved: Unserved,
+}
+
+/// Settings that KubeVirt files under development.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DeveloperConfiguration {
+    /// Permit software emulation where hardware virtualization does not work.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub use_emulation: Option<bool>,
+    /// Feature gates that are on.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub feature_gates: Vec<String>,
+    /// Feature gates that are off.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub disabled_feature_gates: Vec<String>,
+    /// Guest memory as a percentage of the memory that is asked for. Default 100.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory_overcommit: Option<u32>,
+    /// Virtual processors per processor that is asked for. Default 10.
+    #[serde(
+        default,
+        rename = "cpuAllocationRatio",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub cpu_allocation_ratio: Option<u32>,
+    /// Labels that every launcher pod's node must have.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub node_selectors: BTreeMap<String, String>,
+    /// Fields of KubeVirt that are not served.
+    #[serde(flatten)]
+    #[schemars(skip)]
+    pub unserved: Unserved,
+}
+
+/// Machine types by architecture.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ArchitectureConfiguration {
+    /// x86-64.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub amd64: Option<MachineTypes>,
+    /// 64-bit Arm.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub arm64: Option<MachineTypes>,
+    /// Fields of KubeVirt that are not served.
+    #[serde(flatten)]
+    #[schemars(skip)]
+    pub unserved: Unserved,
+}
+
+/// Machine types of one architecture.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct MachineTypes {
+    /// The default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub machine_type: Option<String>,
+    /// Patterns of those that are allowed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub emulated_machines: Vec<String>,
+    /// Fields of KubeVirt that are not served.
+    #[serde(flatten)]
+    #[schemars(skip)]
+    pub unserved: Unserved,
+}
+
+/// Network defaults.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct NetworkConfiguration {
+    /// Binding of an interface that is attached by default: `masquerade`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub default_network_interface: Option<String>,
+    /// Fields of KubeVirt that are not served.
+    #[serde(flatten)]
+    #[schemars(skip)]
+    pub unserved: Unserved,
+}
+
+/// What the installation is.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct KubeVirtStatus {
+    /// `Deploying`, `Deployed`, `Deleting` or `Deleted`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub phase: Option<String>,
+    /// What is true of it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub conditions: Vec<Condition>,
+    /// The generation last acted on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+    /// Version of the operator.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub operator_version: Option<String>,
+    /// Version that is wanted.
+    #[serde(
+        default,
+        rename = "targetKubeVirtVersion",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub target_kubevirt_version: Option<String>,
+    /// Version that runs.
+    #[serde(
+        default,
+        rename = "observedKubeVirtVersion",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub observed_kubevirt_version: Option<String>,
+    /// Architecture that guests have by default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub default_architecture: Option<String>,
+    /// The emulation policy in force, and who decided it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub emulation: Option<EmulationStatus>,
+}
+
+/// The emulation policy in force.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct EmulationStatus {
+    /// `None`, `Hardware` or `Software`.
+    pub policy: String,
+    /// The place that decided it.
+    pub decided_by: String,
+}

@@ -1,0 +1,355 @@
+//! The protocol between the node agent and the launcher: one launcher process owns one virtual machine.
+//!
+//! A launcher's directory holds the files of [`files`]. On each connection to [`files::SOCKET`] the
+//! client sends one line of JSON, a [`Request`], and the launcher answers with one line of JSON, a
+//! [`Reply`]. After the `Ok` line of [`Request::Watch`] further status lines follow; after that of
+//! [`Request::Console`] and [`Request::Vnc`] the connection carries raw bytes in both directions.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::accelerator::Accelerator;
+use crate::virtual_machine_instance::VirtualMachineInstance;
+
+/// The longest request line in bytes, newline included: a whole VMI with its cloud-init data fits
+/// several times over, and a client that never sends a newline cannot fill the launcher's memory.
+pub const LARGEST_REQUEST_BYTES: usize = 4 << 20;
+
+/// Names of the files in a launcher's directory.
+pub mod files {
+    /// The launcher's [`Identity`](super::Identity), written by the node before it starts the launcher.
+    pub const IDENTITY: &str = "launcher.json";
+    /// The unix socket on which the launcher answers.
+    pub const SOCKET: &str = "launcher.sock";
+    /// What the launcher itself logs.
+    pub const LOG: &str = "launcher.log";
+    /// Locked (`flock`) exactly as long as QEMU lives.
+    pub const LIFE_LOCK: &str = "life.lock";
+    /// The first bytes of the guest's serial console, at most [`SERIAL_LOG_BYTES`].
+    pub const SERIAL_LOG: &str = "serial.log";
+    /// The latest bytes of the serial console after those of [`SERIAL_LOG`], at most [`SERIAL_TAIL_BYTES`].
+    pub const SERIAL_TAIL_LOG: &str = "serial.tail.log";
+    /// The final [`Exit`](super::Exit), once the guest has ended.
+    pub const EXIT: &str = "exit.json";
+    /// What QEMU wrote to its standard error.
+    pub const QEMU_LOG: &str = "qemu.log";
+    /// Overlays, empty disks and cloud-init images.
+    pub const DISKS: &str = "disks";
+
+    /// Bound of [`SERIAL_LOG`] in bytes: a whole boot with a talkative kernel is below 200 KiB.
+    pub const SERIAL_LOG_BYTES: u64 = 1 << 20;
+    /// Bound of [`SERIAL_TAIL_LOG`] in bytes.
+    pub const SERIAL_TAIL_BYTES: u64 = 4 << 20;
+}
+
+/// Whose launcher this is.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Identity {
+    /// Namespace of the VMI and its pod.
+    pub namespace: String,
+    /// Name of the VMI.
+    pub name: String,
+    /// UID of the VMI.
+    pub uid: String,
+    /// Name of the launcher pod.
+    pub pod_name: String,
+    /// UID of the launcher pod.
+    pub pod_uid: String,
+    /// The QEMU program to run; `None` lets the launcher search for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub qemu_program: Option<PathBuf>,
+    /// Seconds a guest gets to shut down by itself when nobody says otherwise.
+    pub grace_period_seconds: u64,
+}
+
+/// What a client asks of a launcher.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub enum Request {
+    /// Start the guest. Starting the same VMI UID again is `Ok` and changes nothing.
+    Start(Box<StartRequest>),
+    /// How does it stand?
+    Status,
+    /// A status line now and after each change, until either side closes.
+    Watch,
+    /// Ask the guest to shut down (ACPI), and kill it after the grace period. 0 kills at once.
+    Stop {
+        /// Seconds the guest has.
+        grace_period_seconds: u64,
+    },
+    /// Kill QEMU now.
+    Kill,
+    /// Stop the guest's processors.
+    Pause,
+    /// Let them run again.
+    Unpause,
+    /// Attach to the serial console; the previous client is closed.
+    Console,
+    /// Attach to the VNC server.
+    Vnc,
+    /// End the launcher; refused while a guest runs.
+    End,
+}
+
+/// The launcher's answer.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub enum Reply {
+    /// Done, and this is how it stands.
+    Ok(Box<Status>),
+    /// Not done.
+    Refused {
+        /// One CamelCase word for programs, e.g. `AlreadyRunning`.
+        reason: String,
+        /// A sentence for people.
+        message: String,
+    },
+}
+
+/// Everything a launcher needs to start its guest, with all names resolved to local files.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct StartRequest {
+    /// The object to run, defaults applied.
+    pub instance: VirtualMachineInstance,
+    /// The accelerator decided by [`crate::accelerator::resolve`].
+    pub accelerator: Accelerator,
+    /// By volume name: where each volume's bytes are.
+    pub volumes: BTreeMap<String, ResolvedVolume>,
+    /// A kernel to boot directly instead of the firmware's choice.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kernel: Option<KernelFiles>,
+    /// The interfaces, in the order of the VMI's.
+    pub interfaces: Vec<ResolvedInterface>,
+    /// The guest's host name.
+    pub hostname: String,
+    /// SMBIOS system UUID.
+    pub firmware_uuid: String,
+    /// cloud-init's instance-id.
+    pub instance_id: String,
+}
+
+/// A kernel for direct boot.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct KernelFiles {
+    /// The kernel image.
+    pub kernel: PathBuf,
+    /// The initial RAM disk.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub initrd: Option<PathBuf>,
+}
+
+/// A volume as local bytes.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub enum ResolvedVolume {
+    /// An image from a registry: a read-only backing file; the launcher puts a qcow2 overlay on it.
+    ContainerDisk {
+        /// The unpacked image file.
+        path: PathBuf,
+        /// Its format, read from its header.
+        format: DiskFormat,
+        /// The size the guest sees, in bytes.
+        virtual_size_bytes: u64,
+        /// The content's digest, `sha256:...`.
+        digest: String,
+    },
+    /// cloud-init data for the NoCloud source, secrets already resolved.
+    CloudInitNoCloud {
+        /// The `user-data` file's text.
+        user_data: String,
+        /// The `network-config` file's text.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        network_data: Option<String>,
+    },
+    /// A new disk that lives as long as the VMI.
+    EmptyDisk {
+        /// Its size in bytes.
+        capacity_bytes: u64,
+    },
+    /// A file of this machine.
+    HostDisk {
+        /// Absolute path.
+        path: PathBuf,
+        /// Create it with this size in bytes when it is missing.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        create_bytes: Option<u64>,
+        /// Several guests may write to it at once.
+        shared: bool,
+    },
+}
+
+/// Formats of disk images that are served.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Ord, PartialEq, PartialOrd, Serialize)]
+pub enum DiskFormat {
+    /// The disk's bytes as they are.
+    Raw,
+    /// QEMU's copy-on-write format, version 2 or 3.
+    Qcow2,
+}
+
+/// A network interface with its address chosen.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct ResolvedInterface {
+    /// The interface's name in the VMI.
+    pub name: String,
+    /// MAC address as the guest sees it.
+    pub mac: String,
+    /// Device model: `virtio`, `e1000`, `e1000e`, `rtl8139` ...
+    pub model: String,
+    /// The pod's address on this machine; listed ports are forwarded from it.
+    pub address: IpAddr,
+    /// Ports forwarded to the guest; none listed forwards all that can be.
+    pub ports: Vec<ForwardedPort>,
+}
+
+/// One port that is forwarded from the pod's address to the guest.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Ord, PartialEq, PartialOrd, Serialize)]
+pub struct ForwardedPort {
+    /// TCP or UDP.
+    pub protocol: Protocol,
+    /// The port number, the same on both sides.
+    pub port: u16,
+}
+
+/// Transport protocols of a forwarded port.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Ord, PartialEq, PartialOrd, Serialize)]
+pub enum Protocol {
+    /// Transmission Control Protocol.
+    #[serde(rename = "TCP")]
+    Tcp,
+    /// User Datagram Protocol.
+    #[serde(rename = "UDP")]
+    Udp,
+}
+
+/// How a launcher and its guest stand.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct Status {
+    /// Where in its life the guest is.
+    pub state: State,
+    /// What `query-kvm` of the running QEMU said; `None` before it could be asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub accelerator: Option<Accelerator>,
+    /// The QEMU process, while there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub qemu: Option<QemuProcess>,
+    /// When the guest's processors first ran.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub started_at: Option<Timestamp>,
+    /// The machine type QEMU resolved, e.g. `pc-q35-7.2`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub machine_type: Option<String>,
+    /// The guest's interfaces.
+    #[serde(default)]
+    pub interfaces: Vec<InterfaceStatus>,
+    /// How the guest ended, once it has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exit: Option<Exit>,
+    /// Bytes the guest has written to its serial console so far.
+    #[serde(default)]
+    pub serial_bytes: u64,
+    /// The guest agent answers.
+    #[serde(default)]
+    pub agent_connected: bool,
+    /// What happened when, in order: for progress and measurements.
+    #[serde(default)]
+    pub milestones: Vec<Milestone>,
+}
+
+impl Default for Status {
+    /// A launcher that was never asked to start anything.
+    fn default() -> Self {
+        Self {
+            state: State::Idle,
+            accelerator: None,
+            qemu: None,
+            started_at: None,
+            machine_type: None,
+            interfaces: Vec::new(),
+            exit: None,
+            serial_bytes: 0,
+            agent_connected: false,
+            milestones: Vec::new(),
+        }
+    }
+}
+
+/// The states of a guest, as its launcher sees them.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Ord, PartialEq, PartialOrd, Serialize)]
+pub enum State {
+    /// Nothing was started yet.
+    Idle,
+    /// Disks and QEMU are being prepared.
+    Starting,
+    /// The guest's processors run.
+    Running,
+    /// The guest's processors are stopped, its memory is kept.
+    Paused,
+    /// QEMU is gone; see [`Status::exit`].
+    Ended,
+}
+
+/// A QEMU process that cannot be confused with another of the same pid.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct QemuProcess {
+    /// Process id.
+    pub pid: u32,
+    /// Start time of the process, in clock ticks since the machine booted (`/proc/PID/stat`, field 22).
+    pub start_time: u64,
+    /// QEMU's version, e.g. `7.2.19`.
+    pub version: String,
+}
+
+/// One interface of the running guest.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct InterfaceStatus {
+    /// The interface's name in the VMI.
+    pub name: String,
+    /// MAC address.
+    pub mac: String,
+    /// Address by which the guest is reached.
+    pub address: IpAddr,
+}
+
+/// A thing that happened in a guest's life.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Milestone {
+    /// What: `disks`, `spawned`, `qmp`, `running`, `first-byte` ...
+    pub name: String,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// How a guest ended.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Exit {
+    /// The manner.
+    pub kind: ExitKind,
+    /// A sentence for people.
+    pub message: String,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// The manners in which a guest ends.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub enum ExitKind {
+    /// The guest shut itself down.
+    GuestShutdown,
+    /// It was asked to stop, and did within its grace period.
+    Stopped,
+    /// It was killed: after the grace period, or by [`Request::Kill`].
+    Killed,
+    /// QEMU ended by itself in another way.
+    Crashed {
+        /// The signal that ended it, if it was one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        signal: Option<i32>,
+        /// Its exit code, if it returned one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        code: Option<i32>,
+    },
+    /// It never ran.
+    StartFailed,
+}

@@ -1,0 +1,135 @@
+//! Names that objects carry and other programs look for: groups, labels, annotations, finalizers, resources.
+
+/// API group of VirtualMachine, VirtualMachineInstance and KubeVirt.
+pub const GROUP: &str = "kubevirt.io";
+/// The version in which the kinds of [`GROUP`] are stored.
+pub const VERSION: &str = "v1";
+/// The deprecated version that is still served.
+pub const DEPRECATED_VERSION: &str = "v1alpha3";
+/// API group of start, stop, console and the other verbs on virtual machines.
+pub const SUBRESOURCES_GROUP: &str = "subresources.kubevirt.io";
+/// Websocket subprotocol of console and VNC.
+pub const PLAIN_STREAM_PROTOCOL: &str = "plain.kubevirt.io";
+
+/// Namespace of KubeVirt's own objects.
+pub const NAMESPACE_KUBEVIRT: &str = "kubevirt";
+/// Namespace in which OpenShift Virtualization keeps them.
+pub const NAMESPACE_OPENSHIFT_CNV: &str = "openshift-cnv";
+/// Name of the legacy configuration ConfigMap.
+pub const CONFIG_MAP: &str = "kubevirt-config";
+/// Name of the KubeVirt object.
+pub const KUBEVIRT: &str = "kubevirt";
+/// Name of the HyperConverged object.
+pub const HYPER_CONVERGED: &str = "kubevirt-hyperconverged";
+
+/// Labels.
+pub mod labels {
+    /// On each CRD (empty value) and on pods (`virt-launcher`).
+    pub const KUBEVIRT: &str = "kubevirt.io";
+    /// Value of [`KUBEVIRT`] on a launcher pod.
+    pub const KUBEVIRT_LAUNCHER: &str = "virt-launcher";
+    /// On a launcher pod: the VMI's UID.
+    pub const CREATED_BY: &str = "kubevirt.io/created-by";
+    /// On a launcher pod: the VMI's host name (deprecated upstream).
+    pub const VM_NAME: &str = "vm.kubevirt.io/name";
+    /// On a launcher pod: the VMI's name, hashed when it is longer than a label may be.
+    pub const VMI_ID: &str = "vmi.kubevirt.io/id";
+    /// On a launcher pod and a VMI: the node it runs on.
+    pub const NODE_NAME: &str = "kubevirt.io/nodeName";
+    /// On a node: launcher pods may be placed here.
+    pub const SCHEDULABLE: &str = "kubevirt.io/schedulable";
+    /// On a node: its processor architecture, in Go's names.
+    pub const ARCHITECTURE: &str = "kubernetes.io/arch";
+    /// On a node: its host name.
+    pub const HOSTNAME: &str = "kubernetes.io/hostname";
+    /// On a VMI migration: the VMI's name.
+    pub const VMI_NAME: &str = "kubevirt.io/vmi-name";
+    /// On objects installed by KubeVirt's operator.
+    pub const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
+
+    /// Labels a user may not put on a VMI.
+    pub const RESERVED: [&str; 6] = [
+        CREATED_BY,
+        "kubevirt.io/migrationJobUID",
+        NODE_NAME,
+        "kubevirt.io/migrationTargetNodeName",
+        SCHEDULABLE,
+        "kubevirt.io/install-strategy",
+    ];
+}
+
+/// Annotations.
+pub mod annotations {
+    /// On a VM or VMI: force one accelerator, `kvm` or `tcg`.
+    pub const ACCELERATOR: &str = "anyvirt.io/accelerator";
+    /// On a launcher pod and VMI: the policy under which it was made.
+    pub const EMULATION_POLICY: &str = "anyvirt.io/emulation-policy";
+    /// On a launcher pod and VMI: the place that decided that policy.
+    pub const EMULATION_DECIDED_BY: &str = "anyvirt.io/emulation-decided-by";
+    /// On HyperConverged: a JSON patch for the KubeVirt object.
+    pub const HYPER_CONVERGED_PATCH: &str = "kubevirt.kubevirt.io/jsonpatch";
+    /// On a VMI: the VM's generation it was made from.
+    pub const VM_GENERATION: &str = "kubevirt.io/vm-generation";
+    /// On a launcher pod: the VMI's name.
+    pub const DOMAIN: &str = "kubevirt.io/domain";
+    /// On a launcher pod: the container `kubectl logs` shows.
+    pub const DEFAULT_CONTAINER: &str = "kubectl.kubernetes.io/default-container";
+    /// On a VM: how PCI devices are laid out.
+    pub const PCI_TOPOLOGY_VERSION: &str = "kubevirt.io/pci-topology-version";
+    /// On a launcher pod: bytes added to the guest's memory.
+    pub const MEMORY_OVERHEAD: &str = "kubevirt.io/memory-overhead-bytes";
+    /// On a node: when its agent was last heard.
+    pub const HEARTBEAT: &str = "kubevirt.io/heartbeat";
+    /// Written by `kubectl apply`; never copied to pods.
+    pub const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
+    /// The API version a client used last; never copied to pods.
+    pub const LATEST_OBSERVED_API_VERSION: &str = "kubevirt.io/latest-observed-api-version";
+}
+
+/// Finalizers.
+pub mod finalizers {
+    /// On a VM and on a VMI that a VM made: taken off by the VM controller.
+    pub const VIRTUAL_MACHINE_CONTROLLER: &str = "kubevirt.io/virtualMachineControllerFinalize";
+    /// On each VMI: taken off when its guest and pod are gone.
+    pub const FOREGROUND_DELETE: &str = "kubevirt.io/foregroundDeleteVirtualMachine";
+}
+
+/// Resources a node offers and a launcher pod asks for.
+pub mod resources {
+    /// Hardware virtualization.
+    pub const KVM: &str = "devices.kubevirt.io/kvm";
+    /// The kernel's half of virtio networking.
+    pub const VHOST_NET: &str = "devices.kubevirt.io/vhost-net";
+    /// Tap devices.
+    pub const TUN: &str = "devices.kubevirt.io/tun";
+    /// How many of each a working device offers, as KubeVirt's device plugins do.
+    pub const PER_DEVICE: i64 = 1000;
+}
+
+/// Containers of a launcher pod.
+pub mod containers {
+    /// The one that runs the guest.
+    pub const COMPUTE: &str = "compute";
+    /// The one whose log is the guest's serial console.
+    pub const GUEST_CONSOLE_LOG: &str = "guest-console-log";
+    /// The pod volume that carries the kernel of `kernelBoot.container`.
+    pub const KERNEL_BOOT_VOLUME: &str = "kernel-boot";
+}
+
+/// Conditions that anyvirt adds to KubeVirt's.
+pub mod conditions {
+    /// On a node: does hardware virtualization work here?
+    pub const HARDWARE_VIRTUALIZATION: &str = "HardwareVirtualization";
+    /// On a VMI and VM: is the guest emulated in software?
+    pub const SOFTWARE_EMULATION: &str = "SoftwareEmulation";
+    /// On the KubeVirt object: were all places of configuration understood, and do they agree?
+    pub const CONFIGURATION_UNDERSTOOD: &str = "ConfigurationUnderstood";
+}
+
+/// Components that write events, as KubeVirt names them.
+pub mod components {
+    /// Events about VMs, VMIs and pods by the controllers.
+    pub const VIRTUAL_MACHINE_CONTROLLER: &str = "virtualmachine-controller";
+    /// Events about running guests by the node agent.
+    pub const VIRT_HANDLER: &str = "virt-handler";
+}

@@ -68,7 +68,12 @@ pub(crate) enum Presence {
 
 impl Engine {
     pub(crate) fn new(name: &'static str) -> Self {
-        Self { name, queue: Queue::default(), drivers: Vec::new(), ready: Vec::new() }
+        Self {
+            name,
+            queue: Queue::default(),
+            drivers: Vec::new(),
+            ready: Vec::new(),
+        }
     }
 
     /// Watches a kind. `concerned` names the objects to look at when one of the kind changes.
@@ -89,11 +94,13 @@ impl Engine {
         let queue = self.queue.clone();
         let name = self.name;
         let events = watcher(api, config).default_backoff();
-        self.drivers.push(drive(name, writer, events, queue, concerned).boxed());
+        self.drivers
+            .push(drive(name, writer, events, queue, concerned).boxed());
         if presence == Presence::Required {
             let cache = cache.clone();
             // The writer lives as long as the driver, which is dropped with everything else.
-            self.ready.push(async move { drop(cache.wait_until_ready().await) }.boxed());
+            self.ready
+                .push(async move { drop(cache.wait_until_ready().await) }.boxed());
         }
         cache
     }
@@ -129,7 +136,12 @@ impl Engine {
         Fut: Future<Output = Result<Next, E>> + Send + 'static,
         E: Error + Send + 'static,
     {
-        let Self { name, queue, drivers, ready } = self;
+        let Self {
+            name,
+            queue,
+            drivers,
+            ready,
+        } = self;
         let mut drivers: FuturesUnordered<_> = drivers.into_iter().collect();
         let drive = async {
             while drivers.next().await.is_some() {}
@@ -197,7 +209,11 @@ where
     K::DynamicType: Default + Eq + Hash + Clone,
 {
     let name = |object: &K| ObjectRef::from_obj(object).to_string();
-    cache.state().into_iter().map(|object| (name(&object), object)).collect()
+    cache
+        .state()
+        .into_iter()
+        .map(|object| (name(&object), object))
+        .collect()
 }
 
 async fn work<F, Fut, E>(name: &'static str, queue: &Queue, look: F)
@@ -272,7 +288,9 @@ pub(crate) fn causes(error: &dyn Error) -> String {
 
 /// The wait after `failures` earlier failures in a row: doubling, bounded.
 fn retry_after(failures: u32) -> Duration {
-    FIRST_RETRY.saturating_mul(2_u32.saturating_pow(failures)).min(LAST_RETRY)
+    FIRST_RETRY
+        .saturating_mul(2_u32.saturating_pow(failures))
+        .min(LAST_RETRY)
 }
 
 #[cfg(test)]
@@ -318,7 +336,10 @@ mod tests {
     async fn an_object_gone_while_the_watch_was_lost_is_looked_at() {
         use k8s_openapi::api::core::v1::ConfigMap;
         let map = |name: &str| ConfigMap {
-            metadata: kube::api::ObjectMeta { name: Some(name.into()), ..Default::default() },
+            metadata: kube::api::ObjectMeta {
+                name: Some(name.into()),
+                ..Default::default()
+            },
             ..Default::default()
         };
         let events = futures::stream::iter([
@@ -331,10 +352,19 @@ mod tests {
         ]);
         let seen = Arc::new(Mutex::new(Vec::new()));
         let names = Arc::clone(&seen);
-        drive("test", Writer::default(), events, Queue::default(), move |map: &ConfigMap| {
-            names.lock().unwrap().push(map.metadata.name.clone().unwrap());
-            Vec::new()
-        })
+        drive(
+            "test",
+            Writer::default(),
+            events,
+            Queue::default(),
+            move |map: &ConfigMap| {
+                names
+                    .lock()
+                    .unwrap()
+                    .push(map.metadata.name.clone().unwrap());
+                Vec::new()
+            },
+        )
         .await;
         assert_eq!(*seen.lock().unwrap(), ["old", "old", "new"]);
     }

@@ -64,12 +64,20 @@ pub struct Fact {
 impl Fact {
     /// A fact of severity `Normal`.
     pub fn normal(reason: &'static str, message: impl Into<String>) -> Self {
-        Self { severity: Severity::Normal, reason, message: message.into() }
+        Self {
+            severity: Severity::Normal,
+            reason,
+            message: message.into(),
+        }
     }
 
     /// A fact of severity `Warning`.
     pub fn warning(reason: &'static str, message: impl Into<String>) -> Self {
-        Self { severity: Severity::Warning, reason, message: message.into() }
+        Self {
+            severity: Severity::Warning,
+            reason,
+            message: message.into(),
+        }
     }
 }
 
@@ -88,12 +96,18 @@ impl Recorder {
         component: &'static str,
         clock: Arc<dyn Clock>,
     ) -> (Self, impl Future<Output = ()> + Send) {
-        let (facts, mut waiting) = mpsc::channel::<(ObjectReference, Fact, Timestamp)>(WAITING_FACTS_MAX);
+        let (facts, mut waiting) =
+            mpsc::channel::<(ObjectReference, Fact, Timestamp)>(WAITING_FACTS_MAX);
         let write = async move {
             while let Some((object, fact, at)) = waiting.recv().await {
                 if let Err(error) = write(&client, component, &object, &fact, at).await {
-                    warn!(component, reason = fact.reason, message = fact.message,
-                        error = causes(&error), "event not recorded");
+                    warn!(
+                        component,
+                        reason = fact.reason,
+                        message = fact.message,
+                        error = causes(&error),
+                        "event not recorded"
+                    );
                 }
             }
         };
@@ -110,7 +124,9 @@ impl Recorder {
         let at = self.clock.now();
         if let Err(error) = self.facts.try_send((object, fact, at)) {
             let (object, fact, _) = match &error {
-                mpsc::error::TrySendError::Full(lost) | mpsc::error::TrySendError::Closed(lost) => lost,
+                mpsc::error::TrySendError::Full(lost) | mpsc::error::TrySendError::Closed(lost) => {
+                    lost
+                }
             };
             warn!(object = object.name, reason = fact.reason, message = fact.message,
                 cause = %error, "event not recorded");
@@ -139,15 +155,23 @@ async fn write(
     loop {
         let Some(known) = events.get_opt(&name).await? else {
             // It expired meanwhile.
-            return events.create(&PostParams::default(), &event).await.map(drop);
+            return events
+                .create(&PostParams::default(), &event)
+                .await
+                .map(drop);
         };
         let more = json!({
             "metadata": { "resourceVersion": known.metadata.resource_version },
             "count": known.count.unwrap_or(1).saturating_add(1),
             "lastTimestamp": Time(at),
         });
-        match events.patch(&name, &PatchParams::default(), &Patch::Merge(&more)).await {
-            Err(kube::Error::Api(status)) if status.is_conflict() && tries < COUNT_TRIES => tries += 1,
+        match events
+            .patch(&name, &PatchParams::default(), &Patch::Merge(&more))
+            .await
+        {
+            Err(kube::Error::Api(status)) if status.is_conflict() && tries < COUNT_TRIES => {
+                tries += 1
+            }
             result => return result.map(drop),
         }
     }
@@ -156,7 +180,10 @@ async fn write(
 /// The first event of a fact.
 fn event(component: &str, object: &ObjectReference, fact: &Fact, at: Timestamp) -> Event {
     let subject = object.name.as_deref().unwrap_or_default();
-    let namespace = object.namespace.clone().unwrap_or_else(|| CLUSTER_NAMESPACE.to_owned());
+    let namespace = object
+        .namespace
+        .clone()
+        .unwrap_or_else(|| CLUSTER_NAMESPACE.to_owned());
     let severity = fact.severity.to_string();
     let identity = [
         object.kind.as_deref().unwrap_or_default(),
@@ -174,14 +201,20 @@ fn event(component: &str, object: &ObjectReference, fact: &Fact, at: Timestamp) 
             ..Default::default()
         },
         // A resource version would say which state was looked at, and make every event a new one.
-        involved_object: ObjectReference { resource_version: None, ..object.clone() },
+        involved_object: ObjectReference {
+            resource_version: None,
+            ..object.clone()
+        },
         type_: Some(severity),
         reason: Some(fact.reason.to_owned()),
         message: Some(shortened(&fact.message)),
         count: Some(1),
         first_timestamp: Some(Time(at)),
         last_timestamp: Some(Time(at)),
-        source: Some(EventSource { component: Some(component.to_owned()), host: None }),
+        source: Some(EventSource {
+            component: Some(component.to_owned()),
+            host: None,
+        }),
         reporting_component: Some(component.to_owned()),
         reporting_instance: Some(String::new()),
         ..Default::default()
@@ -238,13 +271,23 @@ mod tests {
         let fact = Fact::warning("Failed", "no");
         assert_eq!(name("1", &fact, 10), name("1", &fact, 20));
         assert_ne!(name("1", &fact, 10), name("2", &fact, 10));
-        assert_ne!(name("1", &fact, 10), name("1", &Fact::normal("Failed", "no"), 10));
-        assert_ne!(name("1", &fact, 10), name("1", &Fact::warning("Failed", "yes"), 10));
+        assert_ne!(
+            name("1", &fact, 10),
+            name("1", &Fact::normal("Failed", "no"), 10)
+        );
+        assert_ne!(
+            name("1", &fact, 10),
+            name("1", &Fact::warning("Failed", "yes"), 10)
+        );
     }
 
     #[test]
     fn an_event_of_a_node_lives_in_the_default_namespace() {
-        let node = ObjectReference { kind: Some("Node".into()), name: Some("n".into()), ..Default::default() };
+        let node = ObjectReference {
+            kind: Some("Node".into()),
+            name: Some("n".into()),
+            ..Default::default()
+        };
         let event = event("c", &node, &Fact::normal("R", "m"), Timestamp::UNIX_EPOCH);
         assert_eq!(event.metadata.namespace.as_deref(), Some("default"));
         assert_eq!(event.involved_object.namespace, None);

@@ -23,6 +23,8 @@ pub struct Settings {
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { clock: Arc::new(SystemClock) }
+        Self {
+            clock: Arc::new(SystemClock),
+        }
     }
 }

@@ -44,10 +44,21 @@ impl<'a> Cluster<'a> {
         for node in nodes.iter().map(AsRef::as_ref) {
             // A node that cannot say what it has gets no pods; it is the node's defect to repair.
             let allocatable = resources::allocatable(node).unwrap_or_else(|problem| {
-                warn!(node = node.name_any(), problem, "node's resources cannot be read");
+                warn!(
+                    node = node.name_any(),
+                    problem, "node's resources cannot be read"
+                );
                 Amounts::new()
             });
-            rooms.insert(node.name_any(), Room { node, allocatable, taken: Amounts::new(), pods: 0 });
+            rooms.insert(
+                node.name_any(),
+                Room {
+                    node,
+                    allocatable,
+                    taken: Amounts::new(),
+                    pods: 0,
+                },
+            );
         }
         let mut cluster = Self { rooms };
         for pod in pods.iter().map(AsRef::as_ref).filter(|pod| !is_over(pod)) {
@@ -62,25 +73,36 @@ impl<'a> Cluster<'a> {
 
     /// Counts `pod` as running on `node`.
     pub(super) fn take(&mut self, node: &str, pod: &Pod) {
-        let Some(room) = self.rooms.get_mut(node) else { return };
+        let Some(room) = self.rooms.get_mut(node) else {
+            return;
+        };
         room.pods += 1;
         match resources::requested(pod) {
             Ok(requested) => resources::add(&mut room.taken, &requested),
-            Err(problem) => warn!(pod = pod.name_any(), problem, "pod's resources cannot be read"),
+            Err(problem) => warn!(
+                pod = pod.name_any(),
+                problem, "pod's resources cannot be read"
+            ),
         }
     }
 
     /// Finds a node for `pod`.
     pub(super) fn place(&self, pod: &Pod) -> Placement {
         let wait = |reason, message| Placement::Wait { reason, message };
-        if let Some(gates) = pod.spec.as_ref().and_then(|spec| spec.scheduling_gates.as_deref())
+        if let Some(gates) = pod
+            .spec
+            .as_ref()
+            .and_then(|spec| spec.scheduling_gates.as_deref())
             && !gates.is_empty()
         {
             let message = "Scheduling is blocked due to non-empty scheduling gates".to_owned();
             return wait("SchedulingGated", message);
         }
         if self.rooms.is_empty() {
-            return wait("Unschedulable", "no nodes available to schedule pods".to_owned());
+            return wait(
+                "Unschedulable",
+                "no nodes available to schedule pods".to_owned(),
+            );
         }
         if let Some(field) = unserved(pod) {
             let message = format!(
@@ -108,7 +130,9 @@ impl<'a> Cluster<'a> {
             }
         }
         match best {
-            Some((_, node)) => Placement::Bind { node: node.to_owned() },
+            Some((_, node)) => Placement::Bind {
+                node: node.to_owned(),
+            },
             None => wait("Unschedulable", fit_error(self.rooms.len(), &reasons)),
         }
     }
@@ -116,15 +140,25 @@ impl<'a> Cluster<'a> {
 
 /// kube-scheduler's sentence: each reason with the number of nodes it applies to, the strings sorted.
 fn fit_error(nodes: usize, reasons: &BTreeMap<String, usize>) -> String {
-    let mut told: Vec<String> =
-        reasons.iter().map(|(reason, count)| format!("{count} {reason}")).collect();
+    let mut told: Vec<String> = reasons
+        .iter()
+        .map(|(reason, count)| format!("{count} {reason}"))
+        .collect();
     told.sort();
     format!("0/{nodes} nodes are available: {}.", told.join(", "))
 }
 
 /// The pods this scheduler must find a node for, the most urgent and oldest first.
-pub(super) fn waiting<P: AsRef<Pod> + Clone>(pods: &[P], assumed: &BTreeMap<String, String>) -> Vec<P> {
-    let is_assumed = |pod: &Pod| pod.metadata.uid.as_ref().is_some_and(|uid| assumed.contains_key(uid));
+pub(super) fn waiting<P: AsRef<Pod> + Clone>(
+    pods: &[P],
+    assumed: &BTreeMap<String, String>,
+) -> Vec<P> {
+    let is_assumed = |pod: &Pod| {
+        pod.metadata
+            .uid
+            .as_ref()
+            .is_some_and(|uid| assumed.contains_key(uid))
+    };
     let mut waiting: Vec<P> = pods
         .iter()
         .filter(|pod| wants_a_node(pod.as_ref()) && !is_assumed(pod.as_ref()))
@@ -132,9 +166,18 @@ pub(super) fn waiting<P: AsRef<Pod> + Clone>(pods: &[P], assumed: &BTreeMap<Stri
         .collect();
     waiting.sort_by_key(|pod| {
         let pod = pod.as_ref();
-        let priority = pod.spec.as_ref().and_then(|spec| spec.priority).unwrap_or(0);
+        let priority = pod
+            .spec
+            .as_ref()
+            .and_then(|spec| spec.priority)
+            .unwrap_or(0);
         let created = pod.metadata.creation_timestamp.clone();
-        (std::cmp::Reverse(priority), created, pod.namespace(), pod.name_any())
+        (
+            std::cmp::Reverse(priority),
+            created,
+            pod.namespace(),
+            pod.name_any(),
+        )
     });
     waiting
 }
@@ -149,7 +192,10 @@ pub(super) fn wants_a_node(pod: &Pod) -> bool {
 }
 
 fn is_over(pod: &Pod) -> bool {
-    let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
+    let phase = pod
+        .status
+        .as_ref()
+        .and_then(|status| status.phase.as_deref());
     matches!(phase, Some("Succeeded" | "Failed"))
 }
 
@@ -160,19 +206,32 @@ fn unserved(pod: &Pod) -> Option<&'static str> {
     let near = affinity.and_then(|it| it.pod_affinity.as_ref());
     let far = affinity.and_then(|it| it.pod_anti_affinity.as_ref());
     let has_near = near
-        .and_then(|it| it.required_during_scheduling_ignored_during_execution.as_ref())
+        .and_then(|it| {
+            it.required_during_scheduling_ignored_during_execution
+                .as_ref()
+        })
         .is_some_and(|terms| !terms.is_empty());
     let has_far = far
-        .and_then(|it| it.required_during_scheduling_ignored_during_execution.as_ref())
+        .and_then(|it| {
+            it.required_during_scheduling_ignored_during_execution
+                .as_ref()
+        })
         .is_some_and(|terms| !terms.is_empty());
     let spread = spec.topology_spread_constraints.iter().flatten();
     if has_near {
         Some("spec.affinity.podAffinity.requiredDuringSchedulingIgnoredDuringExecution")
     } else if has_far {
         Some("spec.affinity.podAntiAffinity.requiredDuringSchedulingIgnoredDuringExecution")
-    } else if spread.into_iter().any(|it| it.when_unsatisfiable == "DoNotSchedule") {
+    } else if spread
+        .into_iter()
+        .any(|it| it.when_unsatisfiable == "DoNotSchedule")
+    {
         Some("spec.topologySpreadConstraints with whenUnsatisfiable DoNotSchedule")
-    } else if spec.resource_claims.as_ref().is_some_and(|claims| !claims.is_empty()) {
+    } else if spec
+        .resource_claims
+        .as_ref()
+        .is_some_and(|claims| !claims.is_empty())
+    {
         Some("spec.resourceClaims")
     } else {
         None

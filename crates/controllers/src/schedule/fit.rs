@@ -23,7 +23,9 @@ pub(super) struct Room<'a> {
 /// The reasons why `pod` may not run there; none if it may. Only the first kind of reason that
 /// applies is told, but every resource that lacks.
 pub(super) fn obstacles(pod: &Pod, requested: &Amounts, room: &Room<'_>) -> Vec<String> {
-    let Some(spec) = &pod.spec else { return Vec::new() };
+    let Some(spec) = &pod.spec else {
+        return Vec::new();
+    };
     let tolerations = spec.tolerations.as_deref().unwrap_or_default();
     let node_spec = room.node.spec.as_ref();
     if node_spec.and_then(|spec| spec.unschedulable) == Some(true)
@@ -32,12 +34,17 @@ pub(super) fn obstacles(pod: &Pod, requested: &Amounts, room: &Room<'_>) -> Vec<
         return vec!["node(s) were unschedulable".to_owned()];
     }
     let not_ready = (!is_ready(room.node)).then(|| taint(NOT_READY));
-    let taints = node_spec.and_then(|spec| spec.taints.as_deref()).unwrap_or_default();
+    let taints = node_spec
+        .and_then(|spec| spec.taints.as_deref())
+        .unwrap_or_default();
     for taint in taints.iter().chain(&not_ready) {
         let repels = matches!(taint.effect.as_str(), "NoSchedule" | "NoExecute");
         if repels && !tolerated(taint, tolerations) {
             let value = taint.value.as_deref().unwrap_or_default();
-            return vec![format!("node(s) had untolerated taint {{{}: {value}}}", taint.key)];
+            return vec![format!(
+                "node(s) had untolerated taint {{{}: {value}}}",
+                taint.key
+            )];
         }
     }
     if !selected(spec, room.node) {
@@ -68,15 +75,25 @@ pub(super) fn suitability(pod: &Pod, requested: &Amounts, room: &Room<'_>) -> (i
     let spec = pod.spec.as_ref();
     let affinity = spec.and_then(|spec| spec.affinity.as_ref()?.node_affinity.as_ref());
     let preferred = affinity
-        .and_then(|node| node.preferred_during_scheduling_ignored_during_execution.as_deref())
+        .and_then(|node| {
+            node.preferred_during_scheduling_ignored_during_execution
+                .as_deref()
+        })
         .unwrap_or_default();
     let preference = preferred
         .iter()
         .filter(|term| matches_term(&term.preference, room.node))
         .map(|term| i64::from(term.weight))
         .sum();
-    let tolerations = spec.and_then(|spec| spec.tolerations.as_deref()).unwrap_or_default();
-    let taints = room.node.spec.as_ref().and_then(|spec| spec.taints.as_deref()).unwrap_or_default();
+    let tolerations = spec
+        .and_then(|spec| spec.tolerations.as_deref())
+        .unwrap_or_default();
+    let taints = room
+        .node
+        .spec
+        .as_ref()
+        .and_then(|spec| spec.taints.as_deref())
+        .unwrap_or_default();
     let avoided = taints
         .iter()
         .filter(|taint| taint.effect == "PreferNoSchedule" && !tolerated(taint, tolerations))
@@ -84,18 +101,36 @@ pub(super) fn suitability(pod: &Pod, requested: &Amounts, room: &Room<'_>) -> (i
     let left_permille = ["cpu", "memory"].map(|name| {
         let of = |amounts: &Amounts| amounts.get(name).copied().unwrap_or(0);
         let all = of(&room.allocatable);
-        if all <= 0 { 0 } else { (all - of(&room.taken) - of(requested)) * 1000 / all }
+        if all <= 0 {
+            0
+        } else {
+            (all - of(&room.taken) - of(requested)) * 1000 / all
+        }
     });
-    (preference, -i64::try_from(avoided).unwrap_or(i64::MAX), left_permille.iter().sum())
+    (
+        preference,
+        -i64::try_from(avoided).unwrap_or(i64::MAX),
+        left_permille.iter().sum(),
+    )
 }
 
 fn taint(key: &str) -> Taint {
-    Taint { key: key.to_owned(), effect: "NoSchedule".to_owned(), ..Default::default() }
+    Taint {
+        key: key.to_owned(),
+        effect: "NoSchedule".to_owned(),
+        ..Default::default()
+    }
 }
 
 fn is_ready(node: &Node) -> bool {
-    let conditions = node.status.as_ref().and_then(|status| status.conditions.as_ref());
-    conditions.into_iter().flatten().any(|it| it.type_ == "Ready" && it.status == "True")
+    let conditions = node
+        .status
+        .as_ref()
+        .and_then(|status| status.conditions.as_ref());
+    conditions
+        .into_iter()
+        .flatten()
+        .any(|it| it.type_ == "Ready" && it.status == "True")
 }
 
 fn tolerated(taint: &Taint, tolerations: &[Toleration]) -> bool {
@@ -119,13 +154,24 @@ fn tolerated(taint: &Taint, tolerations: &[Toleration]) -> bool {
 fn selected(spec: &PodSpec, node: &Node) -> bool {
     let no_labels = std::collections::BTreeMap::new();
     let labels = node.metadata.labels.as_ref().unwrap_or(&no_labels);
-    let plain = spec.node_selector.iter().flatten().all(|(key, value)| labels.get(key) == Some(value));
+    let plain = spec
+        .node_selector
+        .iter()
+        .flatten()
+        .all(|(key, value)| labels.get(key) == Some(value));
     let required = spec.affinity.as_ref().and_then(|affinity| {
-        affinity.node_affinity.as_ref()?.required_during_scheduling_ignored_during_execution.as_ref()
+        affinity
+            .node_affinity
+            .as_ref()?
+            .required_during_scheduling_ignored_during_execution
+            .as_ref()
     });
     plain
         && required.is_none_or(|selector| {
-            selector.node_selector_terms.iter().any(|term| matches_term(term, node))
+            selector
+                .node_selector_terms
+                .iter()
+                .any(|term| matches_term(term, node))
         })
 }
 
@@ -141,8 +187,12 @@ fn matches_term(term: &NodeSelectorTerm, node: &Node) -> bool {
         "metadata.name" => node.metadata.name.as_deref(),
         _ => None,
     };
-    expressions.iter().all(|it| matches_requirement(it, label(&it.key)))
-        && fields.iter().all(|it| matches_requirement(it, field(&it.key)))
+    expressions
+        .iter()
+        .all(|it| matches_requirement(it, label(&it.key)))
+        && fields
+            .iter()
+            .all(|it| matches_requirement(it, field(&it.key)))
 }
 
 fn matches_requirement(requirement: &NodeSelectorRequirement, actual: Option<&str>) -> bool {

@@ -42,11 +42,24 @@ pub async fn run(client: Client, settings: Settings, cancel: CancellationToken) 
     let (recorder, record) = Recorder::new(client.clone(), SCHEDULER_NAME, settings.clock.clone());
     engine.beside(record);
     let pods = Api::<Pod>::all(client.clone());
-    let pods = engine.watch(pods, Config::default(), Presence::Required, move |_| everything());
+    let pods = engine.watch(pods, Config::default(), Presence::Required, move |_| {
+        everything()
+    });
     let nodes = Api::<Node>::all(client.clone());
-    let nodes = engine.watch(nodes, Config::default(), Presence::Required, move |_| everything());
-    let scheduler = Arc::new(Scheduler { client, settings, recorder, pods, nodes, assumed: Mutex::default() });
-    engine.run(cancel, move |_| place_all(Arc::clone(&scheduler))).await;
+    let nodes = engine.watch(nodes, Config::default(), Presence::Required, move |_| {
+        everything()
+    });
+    let scheduler = Arc::new(Scheduler {
+        client,
+        settings,
+        recorder,
+        pods,
+        nodes,
+        assumed: Mutex::default(),
+    });
+    engine
+        .run(cancel, move |_| place_all(Arc::clone(&scheduler)))
+        .await;
 }
 
 /// What one scheduler knows.
@@ -63,7 +76,11 @@ struct Scheduler {
 /// Places every pod that waits. The error is the first there was; every pod had its turn.
 async fn place_all(scheduler: Arc<Scheduler>) -> kube::Result<Next> {
     let pods = scheduler.pods.state();
-    let mut assumed = scheduler.assumed.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    let mut assumed = scheduler
+        .assumed
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .clone();
     let unseen: BTreeSet<&str> = pods
         .iter()
         .filter(|pod| wants_a_node(pod))
@@ -92,6 +109,9 @@ async fn place_all(scheduler: Arc<Scheduler>) -> kube::Result<Next> {
             }
         }
     }
-    *scheduler.assumed.lock().unwrap_or_else(PoisonError::into_inner) = assumed;
+    *scheduler
+        .assumed
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner) = assumed;
     failure.map_or(Ok(Next::OnChange), Err)
 }

@@ -29,16 +29,21 @@ pub(super) async fn bind(scheduler: &Scheduler, pod: &Pod, node: &str) -> kube::
         },
     };
     let pods = pods(&scheduler.client, pod);
-    let answer: kube::Result<serde_json::Value> =
-        pods.create_subresource("binding", &name, &PostParams::default(), &binding).await;
+    let answer: kube::Result<serde_json::Value> = pods
+        .create_subresource("binding", &name, &PostParams::default(), &binding)
+        .await;
     match answer {
         Ok(_) => {}
-        Err(kube::Error::Api(status)) if status.is_not_found() || status.is_conflict() => return Ok(()),
+        Err(kube::Error::Api(status)) if status.is_not_found() || status.is_conflict() => {
+            return Ok(());
+        }
         Err(error) => return Err(error),
     }
     let namespace = pod.namespace().unwrap_or_default();
     let message = format!("Successfully assigned {namespace}/{name} to {node}");
-    scheduler.recorder.record(pod, Fact::normal("Scheduled", message));
+    scheduler
+        .recorder
+        .record(pod, Fact::normal("Scheduled", message));
     Ok(())
 }
 
@@ -49,8 +54,14 @@ pub(super) async fn wait(
     reason: &'static str,
     message: &str,
 ) -> kube::Result<()> {
-    let conditions = pod.status.as_ref().and_then(|status| status.conditions.as_ref());
-    let known = conditions.into_iter().flatten().find(|it| it.type_ == POD_SCHEDULED);
+    let conditions = pod
+        .status
+        .as_ref()
+        .and_then(|status| status.conditions.as_ref());
+    let known = conditions
+        .into_iter()
+        .flatten()
+        .find(|it| it.type_ == POD_SCHEDULED);
     let is_told = known.is_some_and(|it| {
         it.status == "False"
             && it.reason.as_deref() == Some(reason)
@@ -59,7 +70,9 @@ pub(super) async fn wait(
     if is_told {
         return Ok(());
     }
-    let since = known.filter(|it| it.status == "False").and_then(|it| it.last_transition_time.clone());
+    let since = known
+        .filter(|it| it.status == "False")
+        .and_then(|it| it.last_transition_time.clone());
     let condition = PodCondition {
         type_: POD_SCHEDULED.to_owned(),
         status: "False".to_owned(),
@@ -69,18 +82,27 @@ pub(super) async fn wait(
         ..Default::default()
     };
     // Strategic: conditions are merged by their type, so those of others stay.
-    let patch = json!({ "metadata": { "uid": pod.uid() }, "status": { "conditions": [condition] } });
+    let patch =
+        json!({ "metadata": { "uid": pod.uid() }, "status": { "conditions": [condition] } });
     let pods = pods(&scheduler.client, pod);
     let answer = pods
-        .patch_status(&pod.name_any(), &PatchParams::default(), &Patch::Strategic(&patch))
+        .patch_status(
+            &pod.name_any(),
+            &PatchParams::default(),
+            &Patch::Strategic(&patch),
+        )
         .await;
     match answer {
         Ok(_) => {}
-        Err(kube::Error::Api(status)) if status.is_not_found() || status.is_conflict() => return Ok(()),
+        Err(kube::Error::Api(status)) if status.is_not_found() || status.is_conflict() => {
+            return Ok(());
+        }
         Err(error) => return Err(error),
     }
     if reason == "Unschedulable" {
-        scheduler.recorder.record(pod, Fact::warning("FailedScheduling", message));
+        scheduler
+            .recorder
+            .record(pod, Fact::warning("FailedScheduling", message));
     }
     Ok(())
 }

@@ -10,7 +10,9 @@ pub(super) type Amounts = BTreeMap<String, i128>;
 /// What one pod takes from a node: the sum of its containers, or its hungriest init container.
 /// An amount that cannot be read is an error naming it.
 pub(super) fn requested(pod: &Pod) -> Result<Amounts, String> {
-    let Some(spec) = &pod.spec else { return Ok(Amounts::new()) };
+    let Some(spec) = &pod.spec else {
+        return Ok(Amounts::new());
+    };
     let mut running = Amounts::new();
     for container in &spec.containers {
         add(&mut running, &asked(container.resources.as_ref())?);
@@ -44,8 +46,13 @@ pub(super) fn requested(pod: &Pod) -> Result<Amounts, String> {
 /// What a node has for pods; the number of pods is among it as `pods`.
 pub(super) fn allocatable(node: &Node) -> Result<Amounts, String> {
     let status = node.status.as_ref();
-    let declared = status.and_then(|status| status.allocatable.as_ref().or(status.capacity.as_ref()));
-    declared.into_iter().flatten().map(|(name, q)| Ok((name.clone(), thousandths(name, q)?))).collect()
+    let declared =
+        status.and_then(|status| status.allocatable.as_ref().or(status.capacity.as_ref()));
+    declared
+        .into_iter()
+        .flatten()
+        .map(|(name, q)| Ok((name.clone(), thousandths(name, q)?)))
+        .collect()
 }
 
 /// Adds `more` to `sum`.
@@ -68,10 +75,15 @@ fn is_sidecar(container: &Container) -> bool {
 
 /// Requests; where one is missing, the limit of the same resource, as the API defaults it.
 fn asked(resources: Option<&ResourceRequirements>) -> Result<Amounts, String> {
-    let Some(resources) = resources else { return Ok(Amounts::new()) };
+    let Some(resources) = resources else {
+        return Ok(Amounts::new());
+    };
     let limits = resources.limits.iter().flatten();
     let requests = resources.requests.iter().flatten();
-    limits.chain(requests).map(|(name, q)| Ok((name.clone(), thousandths(name, q)?))).collect()
+    limits
+        .chain(requests)
+        .map(|(name, q)| Ok((name.clone(), thousandths(name, q)?)))
+        .collect()
 }
 
 /// A quantity in thousandths, rounded up. The error names the resource and the text.
@@ -84,7 +96,9 @@ fn thousandths(name: &str, quantity: &Quantity) -> Result<i128, String> {
 
 fn parse_thousandths(text: &str) -> Option<i128> {
     let digits = text.strip_prefix('+').unwrap_or(text);
-    let end = digits.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(digits.len());
+    let end = digits
+        .find(|c: char| !c.is_ascii_digit() && c != '.')
+        .unwrap_or(digits.len());
     let (number, suffix) = digits.split_at(end);
     let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
     if whole.is_empty() && fraction.is_empty() {
@@ -112,14 +126,19 @@ fn parse_thousandths(text: &str) -> Option<i128> {
         "Ei" => 1 << 60,
         _ => 1,
     };
-    let known = matches!(suffix, "n" | "u" | "m" | "" | "k" | "M" | "G" | "T" | "P" | "E");
+    let known = matches!(
+        suffix,
+        "n" | "u" | "m" | "" | "k" | "M" | "G" | "T" | "P" | "E"
+    );
     if !known && binary == 1 {
         return None;
     }
     let scale = u32::try_from(fraction.len()).ok()?;
     let mantissa: i128 = format!("{whole}{fraction}").parse().ok()?;
     // In thousand-millionths, divided by the digits behind the point.
-    let scaled = mantissa.checked_mul(10_i128.checked_pow(exponent)?)?.checked_mul(binary)?;
+    let scaled = mantissa
+        .checked_mul(10_i128.checked_pow(exponent)?)?
+        .checked_mul(binary)?;
     let divisor = 10_i128.checked_pow(scale)?.checked_mul(1_000_000)?;
     Some((scaled + divisor - 1) / divisor)
 }

@@ -38,7 +38,10 @@ fn place(pod: &Pod, nodes: &[Arc<Node>], pods: &[Arc<Pod>]) -> String {
 
 /// One pod, one node, what becomes of it.
 fn check(in_pod: impl FnOnce(&mut Value), in_node: impl FnOnce(&mut Value), expected: &str) {
-    assert_eq!(place(&pod("p", in_pod), &[node("n1", in_node)], &[]), expected);
+    assert_eq!(
+        place(&pod("p", in_pod), &[node("n1", in_node)], &[]),
+        expected
+    );
 }
 
 #[test]
@@ -62,7 +65,10 @@ fn without_kvm_the_sentence_of_the_article_is_told() {
 
 #[test]
 fn without_nodes_nothing_can_be_placed() {
-    assert_eq!(place(&pod("p", |_| {}), &[], &[]), "no nodes available to schedule pods");
+    assert_eq!(
+        place(&pod("p", |_| {}), &[], &[]),
+        "no nodes available to schedule pods"
+    );
 }
 
 #[test]
@@ -72,8 +78,12 @@ fn reasons_are_counted_over_nodes_and_sorted_as_text() {
         pod["spec"]["nodeSelector"] = json!({ "speed": "7" });
     });
     let mut nodes: Vec<_> = ["a", "b"].map(|name| node(name, |_| {})).into();
-    nodes.push(node("c", |node| node["metadata"]["labels"]["speed"] = json!("6")));
-    nodes.push(node("d", |node| node["spec"]["unschedulable"] = json!(true)));
+    nodes.push(node("c", |node| {
+        node["metadata"]["labels"]["speed"] = json!("6")
+    }));
+    nodes.push(node("d", |node| {
+        node["spec"]["unschedulable"] = json!(true)
+    }));
     assert_eq!(
         place(&hungry, &nodes, &[]),
         "0/4 nodes are available: 1 node(s) didn't match Pod's node affinity/selector, \
@@ -104,13 +114,24 @@ fn a_taint_keeps_away_whoever_does_not_tolerate_it() {
         ]);
     };
     let refused = "0/1 nodes are available: 1 node(s) had untolerated taint {gpu: yes}.";
-    let tolerating = |toleration: Value| {
-        move |pod: &mut Value| pod["spec"]["tolerations"] = json!([toleration])
-    };
+    let tolerating =
+        |toleration: Value| move |pod: &mut Value| pod["spec"]["tolerations"] = json!([toleration]);
     check(|_| {}, taint, refused);
-    check(tolerating(json!({ "key": "gpu", "value": "yes" })), taint, "bind n1");
-    check(tolerating(json!({ "key": "gpu", "operator": "Exists" })), taint, "bind n1");
-    check(tolerating(json!({ "key": "gpu", "value": "no" })), taint, refused);
+    check(
+        tolerating(json!({ "key": "gpu", "value": "yes" })),
+        taint,
+        "bind n1",
+    );
+    check(
+        tolerating(json!({ "key": "gpu", "operator": "Exists" })),
+        taint,
+        "bind n1",
+    );
+    check(
+        tolerating(json!({ "key": "gpu", "value": "no" })),
+        taint,
+        refused,
+    );
     check(
         tolerating(json!({ "key": "gpu", "operator": "Exists", "effect": "NoExecute" })),
         taint,
@@ -142,7 +163,11 @@ fn every_operator_of_a_required_node_affinity_is_obeyed() {
             "0/1 nodes are available: 1 node(s) didn't match Pod's node affinity/selector."
         };
         let rule = json!({ "key": key, "operator": operator, "values": values });
-        check(|pod| pod["spec"]["affinity"] = required(&rule), |_| {}, expected);
+        check(
+            |pod| pod["spec"]["affinity"] = required(&rule),
+            |_| {},
+            expected,
+        );
     }
 }
 
@@ -170,7 +195,9 @@ fn pods_that_run_take_their_room_and_pods_that_ended_give_it_back() {
 
 #[test]
 fn a_binding_not_yet_seen_takes_its_room() {
-    let nodes = [node("n1", |node| node["status"]["allocatable"]["pods"] = json!("1"))];
+    let nodes = [node("n1", |node| {
+        node["status"]["allocatable"]["pods"] = json!("1")
+    })];
     let pods = [pod("first", |_| {}), pod("second", |_| {})];
     let assumed = BTreeMap::from([("first".to_owned(), "n1".to_owned())]);
     let waiting = waiting(&pods, &assumed);
@@ -186,9 +213,15 @@ fn a_binding_not_yet_seen_takes_its_room() {
 #[test]
 fn among_fitting_nodes_preference_wins_and_then_room() {
     let nodes = [
-        node("a", |node| node["status"]["allocatable"]["cpu"] = json!("1")),
-        node("b", |node| node["status"]["allocatable"]["cpu"] = json!("8")),
-        node("c", |node| node["metadata"]["labels"]["disk"] = json!("fast")),
+        node("a", |node| {
+            node["status"]["allocatable"]["cpu"] = json!("1")
+        }),
+        node("b", |node| {
+            node["status"]["allocatable"]["cpu"] = json!("8")
+        }),
+        node("c", |node| {
+            node["metadata"]["labels"]["disk"] = json!("fast")
+        }),
     ];
     assert_eq!(place(&pod("p", |_| {}), &nodes, &[]), "bind b");
     let choosy = pod("p", |pod| {
@@ -250,22 +283,40 @@ fn an_amount_that_is_none_is_named() {
 fn only_living_pods_of_this_scheduler_without_a_node_wait_and_the_urgent_come_first() {
     let pods = [
         pod("bound", |pod| pod["spec"]["nodeName"] = json!("n1")),
-        pod("foreign", |pod| pod["spec"]["schedulerName"] = json!("mine")),
-        pod("going", |pod| pod["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z")),
+        pod("foreign", |pod| {
+            pod["spec"]["schedulerName"] = json!("mine")
+        }),
+        pod("going", |pod| {
+            pod["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z")
+        }),
         pod("over", |pod| pod["status"] = json!({ "phase": "Failed" })),
-        pod("young", |pod| pod["metadata"]["creationTimestamp"] = json!("2026-01-02T00:00:00Z")),
-        pod("old", |pod| pod["metadata"]["creationTimestamp"] = json!("2026-01-01T00:00:00Z")),
+        pod("young", |pod| {
+            pod["metadata"]["creationTimestamp"] = json!("2026-01-02T00:00:00Z")
+        }),
+        pod("old", |pod| {
+            pod["metadata"]["creationTimestamp"] = json!("2026-01-01T00:00:00Z")
+        }),
         pod("urgent", |pod| pod["spec"]["priority"] = json!(9)),
     ];
-    let names: Vec<_> =
-        waiting(&pods, &BTreeMap::new()).iter().map(|pod| pod.metadata.name.clone().unwrap()).collect();
+    let names: Vec<_> = waiting(&pods, &BTreeMap::new())
+        .iter()
+        .map(|pod| pod.metadata.name.clone().unwrap())
+        .collect();
     assert_eq!(names, ["urgent", "old", "young"]);
 }
 
 #[test]
 fn a_gated_pod_is_told_so() {
-    let gated = pod("p", |pod| pod["spec"]["schedulingGates"] = json!([{ "name": "g" }]));
+    let gated = pod("p", |pod| {
+        pod["spec"]["schedulingGates"] = json!([{ "name": "g" }])
+    });
     let nodes = [node("n1", |_| {})];
     let placement = Cluster::observe(&nodes, &[] as &[Arc<Pod>], &BTreeMap::new()).place(&gated);
-    assert!(matches!(placement, Placement::Wait { reason: "SchedulingGated", .. }));
+    assert!(matches!(
+        placement,
+        Placement::Wait {
+            reason: "SchedulingGated",
+            ..
+        }
+    ));
 }

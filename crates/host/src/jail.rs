@@ -70,6 +70,8 @@ pub struct Jail {
     pub namespaces: Namespaces,
     /// How many files it may have open.
     pub open_files: u64,
+    /// Whether it keeps the one capability to listen on ports below 1024. Only root can give it.
+    pub low_ports: bool,
 }
 
 impl Default for Jail {
@@ -80,6 +82,7 @@ impl Default for Jail {
             namespaces: Namespaces::default(),
             // Firecracker's figure: far above what one VM needs, far below what hurts the host.
             open_files: 2048,
+            low_ports: false,
         }
     }
 }
@@ -102,7 +105,7 @@ pub enum Confinement {
 pub struct JailReport {
     /// Its user, if it was changed.
     pub user: Option<u32>,
-    /// Whether all capabilities are gone.
+    /// Whether all capabilities are gone, but that of low ports if it was asked for.
     pub capabilities_dropped: bool,
     /// Whether it cannot gain rights by executing a program.
     pub no_new_privileges: bool,

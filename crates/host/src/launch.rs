@@ -81,7 +81,11 @@ struct PreparedJail {
     namespaces: Vec<(libc::c_int, u8)>,
     ruleset: Option<RawFd>,
     last_capability: u32,
+    low_ports: bool,
 }
+
+/// CAP_NET_BIND_SERVICE.
+const LOW_PORTS: u32 = 10;
 
 pub(crate) fn spawn(program: Program) -> Result<Child, SpawnError> {
     let path = program.path.clone();
@@ -264,6 +268,7 @@ fn prepare_jail(jail: &Jail, ruleset: Option<&OwnedFd>) -> io::Result<PreparedJa
             .map(|(_, flag, step)| (flag, step))
             .collect(),
         ruleset: ruleset.map(AsRawFd::as_raw_fd),
+        low_ports: jail.low_ports,
         last_capability: last
             .trim()
             .parse()
@@ -391,7 +396,11 @@ fn confine(jail: &PreparedJail, ruleset: Option<RawFd>, report: RawFd) {
             tell(report, false, *step);
         }
     }
-    drop_bounding_set(jail.last_capability);
+    drop_bounding_set(jail);
+    if jail.low_ports {
+        // Else changing the user would drop it. SAFETY: no memory involved.
+        unsafe { libc::prctl(libc::PR_SET_KEEPCAPS, 1, 0, 0, 0) };
+    }
     if let Some((uid, gid)) = jail.user {
         // SAFETY: the list is live and of the length given; the other calls take numbers.
         unsafe {
@@ -412,7 +421,7 @@ fn confine(jail: &PreparedJail, ruleset: Option<RawFd>, report: RawFd) {
             );
         }
     }
-    drop_capabilities(report);
+    drop_capabilities(jail.low_ports, report);
     // SAFETY: no memory involved.
     let forbidden = unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) };
     check(report, forbidden == 0, NO_NEW_PRIVILEGES);
@@ -449,22 +458,17 @@ fn limit(report: RawFd, resource: libc::__rlimit_resource_t, most: u64, step: u8
 }
 
 /// Without CAP_SETPCAP (an ordinary user) this does nothing, and no_new_privs covers it.
-fn drop_bounding_set(last: u32) {
-    for capability in 0..=last {
-        // SAFETY: no memory involved.
-        unsafe {
-            libc::prctl(
-                libc::PR_CAPBSET_DROP,
-                libc::c_ulong::from(capability),
-                0,
-                0,
-                0,
-            )
-        };
+fn drop_bounding_set(jail: &PreparedJail) {
+    for capability in 0..=jail.last_capability {
+        if !(jail.low_ports && capability == LOW_PORTS) {
+            let capability = libc::c_ulong::from(capability);
+            // SAFETY: no memory involved.
+            unsafe { libc::prctl(libc::PR_CAPBSET_DROP, capability, 0, 0, 0) };
+        }
     }
 }
 
-fn drop_capabilities(report: RawFd) {
+fn drop_capabilities(keep_low_ports: bool, report: RawFd) {
     #[repr(C)]
     struct Header {
         version: u32,
@@ -475,10 +479,23 @@ fn drop_capabilities(report: RawFd) {
         version: 0x2008_0522,
         pid: 0,
     };
-    let none = [0u32; 6];
-    // SAFETY: header and data have the kernel's layout for version 3 and are live.
-    let dropped = unsafe { libc::syscall(libc::SYS_capset, &raw const header, none.as_ptr()) };
-    check(report, dropped == 0, CAPABILITIES);
+    let capset = |words: &[u32; 6]| {
+        // SAFETY: header and data have the kernel's layout for version 3 and are live.
+        unsafe { libc::syscall(libc::SYS_capset, &raw const header, words.as_ptr()) == 0 }
+    };
+    if keep_low_ports {
+        let one = 1 << LOW_PORTS;
+        // SAFETY: no memory involved. It can be ambient only while permitted and inheritable.
+        let kept = capset(&[one, one, one, 0, 0, 0])
+            && unsafe {
+                let raise = libc::PR_CAP_AMBIENT_RAISE as libc::c_ulong;
+                let capability = libc::c_ulong::from(LOW_PORTS);
+                libc::prctl(libc::PR_CAP_AMBIENT, raise, capability, 0, 0) == 0
+            };
+        check(report, kept, CAPABILITIES);
+    } else {
+        check(report, capset(&[0; 6]), CAPABILITIES);
+    }
 }
 
 /// Handlers end with `execve`, ignored signals do not: Rust ignores SIGPIPE, programs expect not.

@@ -5,5 +5,6 @@ pub mod identity;
 pub mod jail;
 mod launch;
 pub mod lock;
+pub mod network;
 pub mod process;
 pub mod socket;

@@ -8,6 +8,7 @@
 
 pub mod admission;
 pub mod body;
+pub mod builtin_schema;
 pub mod extension;
 pub mod jsonpath;
 pub mod managed_fields;

@@ -60,6 +60,7 @@ impl VirtualMachineSpec {
 pub struct VirtualMachineInstanceTemplate {
     /// Labels and annotations of the instances.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "crate::crds::any_object")]
     pub metadata: Option<ObjectMeta>,
     /// Their spec.
     pub spec: VirtualMachineInstanceSpec,

@@ -1,8 +1,10 @@
 //! Linux: processes, jail, locks, sockets, mounts; the only unsafe code, the only place that starts programs.
 
 pub mod descriptor;
+pub mod facts;
 pub mod identity;
 pub mod jail;
+pub mod kvm;
 mod launch;
 pub mod lock;
 pub mod network;

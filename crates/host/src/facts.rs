@@ -1,0 +1,197 @@
+//! What this machine is: devices, memory, processors, kernel, distribution.
+
+use std::io;
+use std::path::Path;
+
+use rustix::fs::{Mode, OFlags};
+
+/// Whether a device can be used by us.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Device {
+    /// It can be opened for reading and writing.
+    Usable,
+    /// There is no such file.
+    Missing,
+    /// We may not open it.
+    PermissionDenied {
+        /// Its mode, owner and group, as in `crw-rw---- user 0 group 108`.
+        rights: String,
+    },
+    /// Another process has it for itself.
+    Busy,
+    /// It exists and cannot be opened for another reason, e.g. its driver is missing.
+    Broken {
+        /// The kernel's answer.
+        error: String,
+    },
+}
+
+/// Tries to open a device, as a program that uses it would.
+#[must_use]
+pub fn device(path: &Path) -> Device {
+    use std::os::unix::fs::MetadataExt as _;
+    match rustix::fs::open(
+        path,
+        OFlags::RDWR | OFlags::CLOEXEC | OFlags::NONBLOCK,
+        Mode::empty(),
+    ) {
+        Ok(_file) => Device::Usable,
+        Err(rustix::io::Errno::NOENT) => Device::Missing,
+        Err(rustix::io::Errno::ACCESS | rustix::io::Errno::PERM) => {
+            let rights = std::fs::metadata(path).map_or_else(
+                |error| error.to_string(),
+                |found| {
+                    let mode = found.mode() & 0o777;
+                    format!(
+                        "mode {mode:03o}, user {}, group {}",
+                        found.uid(),
+                        found.gid()
+                    )
+                },
+            );
+            Device::PermissionDenied { rights }
+        }
+        Err(rustix::io::Errno::BUSY) => Device::Busy,
+        Err(error) => Device::Broken {
+            error: io::Error::from(error).to_string(),
+        },
+    }
+}
+
+/// What a Node object says of its machine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Machine {
+    /// Processors that we may use.
+    pub processors: usize,
+    /// Memory in bytes.
+    pub memory_bytes: u64,
+    /// As `uname -r`.
+    pub kernel: String,
+    /// As `uname -m`.
+    pub architecture: String,
+    /// As `uname -n`.
+    pub hostname: String,
+    /// This boot.
+    pub boot_id: String,
+    /// `/etc/machine-id`, empty if the machine has none.
+    pub machine_id: String,
+    /// `PRETTY_NAME` of `/etc/os-release`, else `Linux`.
+    pub distribution: String,
+}
+
+impl Machine {
+    /// Looks at this machine.
+    ///
+    /// # Errors
+    /// If `/proc` cannot be read.
+    pub fn look() -> io::Result<Self> {
+        let name = rustix::system::uname();
+        let words = |text: &std::ffi::CStr| text.to_string_lossy().into_owned();
+        let memory = std::fs::read_to_string("/proc/meminfo")?;
+        let memory_bytes = parse_memory(&memory)
+            .ok_or_else(|| io::Error::other("/proc/meminfo has no line MemTotal"))?;
+        // Files that a minimal system lacks.
+        let machine_id = std::fs::read_to_string("/etc/machine-id").unwrap_or_default();
+        let release = std::fs::read_to_string("/etc/os-release").unwrap_or_default();
+        Ok(Self {
+            processors: std::thread::available_parallelism()?.get(),
+            memory_bytes,
+            kernel: words(name.release()),
+            architecture: words(name.machine()),
+            hostname: words(name.nodename()),
+            boot_id: crate::identity::boot_id()?.to_owned(),
+            machine_id: machine_id.trim().to_owned(),
+            distribution: parse_distribution(&release).unwrap_or_else(|| "Linux".to_owned()),
+        })
+    }
+
+    /// The architecture by Go's name for it, which Kubernetes uses.
+    #[must_use]
+    pub fn go_architecture(&self) -> &str {
+        match self.architecture.as_str() {
+            "x86_64" => "amd64",
+            "aarch64" => "arm64",
+            other => other,
+        }
+    }
+}
+
+fn parse_memory(text: &str) -> Option<u64> {
+    let line = text
+        .lines()
+        .find_map(|line| line.strip_prefix("MemTotal:"))?;
+    let kibibytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    kibibytes.checked_mul(1024)
+}
+
+fn parse_distribution(text: &str) -> Option<String> {
+    let value = text
+        .lines()
+        .find_map(|line| line.strip_prefix("PRETTY_NAME="))?;
+    let value = value.trim().trim_matches('"').trim_matches('\'');
+    (!value.is_empty()).then(|| value.to_owned())
+}
+
+/// Free and total bytes of the file system that holds `path`.
+///
+/// # Errors
+/// If it cannot be asked.
+pub fn file_system_bytes(path: &Path) -> io::Result<(u64, u64)> {
+    let found = rustix::fs::statvfs(path)?;
+    Ok((
+        found.f_bavail.saturating_mul(found.f_frsize),
+        found.f_blocks.saturating_mul(found.f_frsize),
+    ))
+}
+
+/// Whether a kernel module is loaded, as `/sys/module` says.
+#[must_use]
+pub fn module_loaded(name: &str) -> bool {
+    Path::new("/sys/module").join(name).is_dir()
+}
+
+/// The flags of the first processor in `/proc/cpuinfo` (`flags` or, on ARM, `Features`).
+///
+/// # Errors
+/// If `/proc` cannot be read.
+pub fn processor_flags() -> io::Result<Vec<String>> {
+    let text = std::fs::read_to_string("/proc/cpuinfo")?;
+    Ok(text
+        .lines()
+        .filter_map(|line| line.split_once(':'))
+        .find(|(name, _)| matches!(name.trim(), "flags" | "Features"))
+        .map(|(_, flags)| flags.split_ascii_whitespace().map(str::to_owned).collect())
+        .unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_and_distribution_are_read_from_their_lines() {
+        assert_eq!(
+            parse_memory("MemTotal:       1024 kB\nMemFree: 1 kB\n"),
+            Some(1 << 20)
+        );
+        assert_eq!(parse_memory("MemFree: 1 kB\n"), None);
+        let release = "NAME=x\nPRETTY_NAME=\"Debian GNU/Linux 12\"\n";
+        assert_eq!(
+            parse_distribution(release).as_deref(),
+            Some("Debian GNU/Linux 12")
+        );
+    }
+
+    #[test]
+    fn a_device_that_is_not_there_is_missing_and_null_is_usable() {
+        assert_eq!(device(Path::new("/dev/nonexistent")), Device::Missing);
+        assert_eq!(device(Path::new("/dev/null")), Device::Usable);
+    }
+
+    #[test]
+    fn this_machine_is_described() {
+        let machine = Machine::look().expect("readable");
+        assert!(machine.processors > 0 && machine.memory_bytes > 1 << 20);
+        assert!(!machine.kernel.is_empty() && !machine.go_architecture().is_empty());
+    }
+}

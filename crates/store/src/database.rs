@@ -7,11 +7,11 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use bytes::Bytes;
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, params};
 
+use crate::record::{Progress, Row};
 use crate::state::{FIRST_REVISION, HistoryBounds, State};
-use crate::{Event, EventChange, StoreError};
+use crate::{Event, StoreError};
 
 /// The newest layout this program knows; raised when a table changes its meaning.
 pub(crate) const SCHEMA_VERSION: u64 = 1;
@@ -24,11 +24,16 @@ const RESERVE_PAGES: u64 = 256;
 /// The write-ahead log is cut back to this after a burst.
 const WAL_KEPT_BYTES: u64 = 64 << 20;
 
-const PUT: i64 = 1;
-const DELETE: i64 = 2;
-
 const SCHEMA: &str = "
 CREATE TABLE meta (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE progress (
+  id INTEGER PRIMARY KEY CHECK (id = 1),
+  newest INTEGER NOT NULL,
+  living INTEGER NOT NULL,
+  floor INTEGER NOT NULL,
+  cleaned INTEGER NOT NULL,
+  checksum INTEGER NOT NULL
+);
 CREATE TABLE revisions (
   revision INTEGER PRIMARY KEY,
   operation INTEGER NOT NULL,
@@ -58,7 +63,7 @@ pub(crate) struct Database {
     connection: Connection,
     path: PathBuf,
     quota_pages: Option<u64>,
-    cleaned: u64,
+    progress: Progress,
 }
 
 impl Database {
@@ -78,7 +83,7 @@ impl Database {
             connection,
             path: path.to_path_buf(),
             quota_pages: quota_bytes.map(|bytes| bytes.div_ceil(PAGE_BYTES)),
-            cleaned: 0,
+            progress: Progress::INITIAL,
         };
         let state = database.load(bounds)?;
         database.limit(Space::Quota).map_err(opening)?;
@@ -128,35 +133,48 @@ impl Database {
                 ])?;
             }
         }
-        if let Some(last) = events.last() {
-            set_meta(&transaction, "revision", last.revision)?;
-        }
-        set_meta(&transaction, "living", living as u64)?;
-        transaction.commit()
+        let newest = events
+            .last()
+            .map_or(self.progress.newest, |last| last.revision);
+        let progress = Progress {
+            newest,
+            living: living as u64,
+            ..self.progress
+        };
+        progress.write(&transaction)?;
+        transaction.commit()?;
+        self.progress = progress;
+        Ok(())
     }
 
     /// Records that history up to `floor` is given up. The rows go later, by [`clean`](Self::clean).
     pub(crate) fn set_floor(&mut self, floor: u64) -> Result<(), StoreError> {
-        set_meta(&self.connection, "floor", floor).map_err(|error| self.writing_error(&error))
+        let progress = Progress {
+            floor,
+            ..self.progress
+        };
+        progress
+            .write(&self.connection)
+            .map_err(|error| self.writing_error(&error))?;
+        self.progress = progress;
+        Ok(())
     }
 
     /// All rows no longer needed because of compaction are gone up to this revision.
     pub(crate) fn cleaned(&self) -> u64 {
-        self.cleaned
+        self.progress.cleaned
     }
 
     /// Removes rows that only events up to `through` needed. At most `slice` revisions at once, so that writers never
     /// wait long; call again until [`cleaned`](Self::cleaned) is `through`.
     pub(crate) fn clean(&mut self, through: u64, slice: u64) -> Result<(), StoreError> {
-        let through = through.min(self.cleaned.saturating_add(slice));
+        let through = through.min(self.progress.cleaned.saturating_add(slice));
         self.try_clean(through)
-            .map_err(|error| self.writing_error(&error))?;
-        self.cleaned = through;
-        Ok(())
+            .map_err(|error| self.writing_error(&error))
     }
 
     fn try_clean(&mut self, through: u64) -> rusqlite::Result<()> {
-        let range = params![self.cleaned, through];
+        let range = params![self.progress.cleaned, through];
         let transaction = self.connection.transaction()?;
         transaction
             .prepare_cached(
@@ -169,8 +187,13 @@ impl Database {
                 "DELETE FROM revisions WHERE revision > ?1 AND revision <= ?2 AND operation = 2",
             )?
             .execute(range)?;
-        set_meta(&transaction, "cleaned", through)?;
+        let progress = Progress {
+            cleaned: through,
+            ..self.progress
+        };
+        progress.write(&transaction)?;
         transaction.commit()?;
+        self.progress = progress;
         // Gives pages back to the file system, a bounded number each time.
         self.connection
             .execute_batch("PRAGMA incremental_vacuum(256)")
@@ -195,13 +218,16 @@ impl Database {
             path: self.path.clone(),
             cause,
         };
-        let meta = |name: &str| {
-            get_meta(&self.connection, name)
-                .map_err(opening)?
-                .ok_or_else(|| corrupt(format!("table meta has no row {name:?}")))
-        };
-        let (newest, living, cleaned) = (meta("revision")?, meta("living")?, meta("cleaned")?);
-        let floor = meta("floor")?.max(cleaned);
+        let progress = Progress::read(&self.connection)
+            .map_err(opening)?
+            .ok_or_else(|| corrupt("the row of table progress is missing or damaged".to_owned()))?;
+        let Progress {
+            newest,
+            living,
+            floor,
+            cleaned,
+        } = progress;
+        let floor = floor.max(cleaned);
         let mut state = State::new(FIRST_REVISION);
         state.set_floor(floor);
         let mut last = FIRST_REVISION;
@@ -243,7 +269,7 @@ impl Database {
         drop(rows);
         drop(select);
         state.advance(newest.max(FIRST_REVISION));
-        self.cleaned = cleaned;
+        self.progress = progress;
         Ok(state)
     }
 
@@ -252,118 +278,12 @@ impl Database {
         let cause = error.to_string();
         match error.sqlite_error_code() {
             Some(ErrorCode::DiskFull) => StoreError::Full { path, cause },
+            Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
+                StoreError::Busy { path, cause }
+            }
             _ => StoreError::Failed { path, cause },
         }
     }
-}
-
-/// One row of the table, its value borrowed or owned.
-#[derive(Debug)]
-struct Row<'a> {
-    revision: u64,
-    operation: i64,
-    key: std::borrow::Cow<'a, str>,
-    created: u64,
-    previous: Option<u64>,
-    value: Option<std::borrow::Cow<'a, [u8]>>,
-}
-
-impl<'a> Row<'a> {
-    fn of(event: &'a Event) -> Self {
-        let (operation, created, value) = match &event.change {
-            EventChange::Put { value, created } => (PUT, *created, Some((&**value).into())),
-            EventChange::Delete => (
-                DELETE,
-                event.previous.as_ref().map_or(0, |entry| entry.created),
-                None,
-            ),
-        };
-        let previous = event.previous.as_ref().map(|entry| entry.modified);
-        Self {
-            revision: event.revision,
-            operation,
-            key: (&*event.key).into(),
-            created,
-            previous,
-            value,
-        }
-    }
-
-    fn read(row: &rusqlite::Row<'_>) -> rusqlite::Result<(Row<'static>, i64)> {
-        let read = Row {
-            revision: row.get(0)?,
-            operation: row.get(1)?,
-            key: row.get::<_, String>(2)?.into(),
-            created: row.get(3)?,
-            previous: row.get(4)?,
-            value: row.get::<_, Option<Vec<u8>>>(5)?.map(Into::into),
-        };
-        Ok((read, row.get(6)?))
-    }
-
-    /// FNV-1a over every column: it is to find decay, not malice.
-    fn checksum(&self) -> i64 {
-        let mut sum = 0xcbf2_9ce4_8422_2325_u64;
-        let mut add = |bytes: &[u8]| {
-            for byte in bytes {
-                sum = (sum ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
-            }
-        };
-        add(&self.revision.to_le_bytes());
-        add(&self.operation.to_le_bytes());
-        add(&self.created.to_le_bytes());
-        add(&self.previous.unwrap_or(0).to_le_bytes());
-        add(&(self.key.len() as u64).to_le_bytes());
-        add(self.key.as_bytes());
-        add(self.value.as_deref().unwrap_or_default());
-        sum.cast_signed()
-    }
-
-    fn into_event(self, checksum: i64, state: &State, cleaned: u64) -> Result<Event, String> {
-        if self.checksum() != checksum {
-            return Err("its checksum doesn't match its contents".to_owned());
-        }
-        let previous = state.get(&self.key).cloned();
-        let found = previous.as_ref().map(|entry| entry.modified);
-        if self.revision > cleaned && found != self.previous {
-            return Err(format!(
-                "it follows revision {:?} but {found:?} was found",
-                self.previous
-            ));
-        }
-        let change = match (self.operation, self.value) {
-            (PUT, Some(value)) => EventChange::Put {
-                value: Bytes::from(value.into_owned()),
-                created: self.created,
-            },
-            (DELETE, None) => EventChange::Delete,
-            (operation, _) => return Err(format!("operation {operation} is unknown")),
-        };
-        let key = previous
-            .as_ref()
-            .map_or_else(|| Arc::from(&*self.key), |e| Arc::clone(&e.key));
-        Ok(Event {
-            revision: self.revision,
-            key,
-            change,
-            previous,
-        })
-    }
-}
-
-fn set_meta(connection: &Connection, name: &str, value: u64) -> rusqlite::Result<()> {
-    connection
-        .prepare_cached("INSERT OR REPLACE INTO meta (name, value) VALUES (?1, ?2)")?
-        .execute(params![name, value])
-        .map(|_| ())
-}
-
-fn get_meta(connection: &Connection, name: &str) -> rusqlite::Result<Option<u64>> {
-    connection
-        .query_row("SELECT value FROM meta WHERE name = ?1", [name], |row| {
-            row.get(0)
-        })
-        .optional()
 }
 
 fn configure(connection: &Connection) -> rusqlite::Result<()> {
@@ -398,18 +318,24 @@ fn check_identity(connection: &Connection, path: &Path) -> Result<(), StoreError
             cause,
         });
     }
-    let found = get_meta(connection, "schema_version")
-        .map_err(opening)?
-        .unwrap_or(0);
-    if found > SCHEMA_VERSION {
-        let path = path.to_path_buf();
-        return Err(StoreError::Newer {
+    let version = "SELECT value FROM meta WHERE name = 'schema_version'";
+    let found: Option<u64> = connection
+        .query_row(version, [], |row| row.get(0))
+        .optional()
+        .map_err(opening)?;
+    let path = path.to_path_buf();
+    match found {
+        Some(SCHEMA_VERSION) => Ok(()),
+        Some(found) if found > SCHEMA_VERSION => Err(StoreError::Newer {
             path,
             found,
             supported: SCHEMA_VERSION,
-        });
+        }),
+        _ => Err(StoreError::Corrupt {
+            path,
+            cause: format!("schema version {found:?}"),
+        }),
     }
-    Ok(())
 }
 
 fn prepare_schema(connection: &mut Connection, path: &Path) -> Result<(), StoreError> {
@@ -420,16 +346,11 @@ fn prepare_schema(connection: &mut Connection, path: &Path) -> Result<(), StoreE
         if tables == 0 {
             transaction.execute_batch(SCHEMA)?;
             transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
-            let initial = [
-                ("schema_version", SCHEMA_VERSION),
-                ("revision", FIRST_REVISION),
-                ("living", 0),
-                ("floor", FIRST_REVISION),
-                ("cleaned", FIRST_REVISION),
-            ];
-            for (name, value) in initial {
-                set_meta(&transaction, name, value)?;
-            }
+            transaction.execute(
+                "INSERT INTO meta (name, value) VALUES ('schema_version', ?1)",
+                [SCHEMA_VERSION],
+            )?;
+            Progress::INITIAL.write(&transaction)?;
         }
         transaction.commit()
     };
@@ -444,51 +365,13 @@ fn opening_error(path: &Path, error: &rusqlite::Error) -> StoreError {
             StoreError::Corrupt { path, cause }
         }
         Some(ErrorCode::DiskFull) => StoreError::Full { path, cause },
+        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
+            StoreError::Busy { path, cause }
+        }
+        // "malformed database schema" and the like have no code of their own.
+        Some(ErrorCode::Unknown) => StoreError::Corrupt { path, cause },
         Some(_) => StoreError::Io { path, cause },
         // Not SQLite's words but rusqlite's: a column that doesn't hold what we wrote.
         None => StoreError::Corrupt { path, cause },
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::Entry;
-
-    fn event(revision: u64, key: &str, value: &str, previous: Option<Entry>) -> Event {
-        let created = previous.as_ref().map_or(revision, |entry| entry.created);
-        let change = EventChange::Put {
-            value: Bytes::copy_from_slice(value.as_bytes()),
-            created,
-        };
-        Event {
-            revision,
-            key: Arc::from(key),
-            change,
-            previous,
-        }
-    }
-
-    #[test]
-    fn a_checksum_covers_every_column() {
-        let plain = event(7, "/a", "1", None);
-        let others = [
-            event(8, "/a", "1", None),
-            event(7, "/b", "1", None),
-            event(7, "/a", "2", None),
-            event(7, "/a1", "", None),
-            event(7, "/a", "1", event(6, "/a", "0", None).entry()),
-            Event {
-                change: EventChange::Delete,
-                ..plain.clone()
-            },
-        ];
-        for other in others {
-            assert_ne!(
-                Row::of(&plain).checksum(),
-                Row::of(&other).checksum(),
-                "{other:?}"
-            );
-        }
     }
 }

@@ -57,6 +57,14 @@ pub enum StoreError {
         /// The database's own words.
         cause: String,
     },
+    /// Another program kept the database locked for seconds. Nothing was written; a later write may succeed.
+    #[error("{} is locked by another program: {cause}; end that program, then try again", path.display())]
+    Busy {
+        /// The database file.
+        path: PathBuf,
+        /// The database's own words.
+        cause: String,
+    },
     /// The disk failed while writing. Whether the write is on disk is unknown, so the store accepts no further writes
     /// until it is opened again; reads go on.
     #[error(

@@ -15,6 +15,7 @@ mod entry;
 mod error;
 mod feed;
 mod plan;
+mod record;
 mod state;
 mod writer;
 

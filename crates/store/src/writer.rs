@@ -36,6 +36,13 @@ pub(crate) struct Write {
     pub(crate) reply: Reply<u64>,
 }
 
+/// A batch that could not be committed.
+#[derive(Debug)]
+struct Unwritten {
+    batch: Vec<Write>,
+    cause: StoreError,
+}
+
 /// What the writer publishes and everybody reads.
 #[derive(Debug)]
 pub(crate) struct Published {
@@ -117,11 +124,11 @@ impl Writer {
         if let Some(failure) = self.published.failure.get() {
             return refuse(batch, failure);
         }
-        let Err((batch, full)) = self.try_write(batch, Space::Quota) else {
+        let Some(Unwritten { batch, cause }) = self.try_write(batch, Space::Quota) else {
             return;
         };
-        if !matches!(full, StoreError::Full { .. }) {
-            return refuse(batch, &full);
+        if !matches!(cause, StoreError::Full { .. }) {
+            return refuse(batch, &cause);
         }
         // A full store must still be able to shrink: its deletes may use the reserve.
         let deletes = |write: &Write| {
@@ -131,18 +138,14 @@ impl Writer {
                 .all(|c| matches!(c, Change::Delete { .. }))
         };
         let (deletes, others): (Vec<_>, Vec<_>) = batch.into_iter().partition(deletes);
-        refuse(others, &full);
-        if let Err((deletes, still)) = self.try_write(deletes, Space::Reserve) {
-            refuse(deletes, &still);
+        refuse(others, &cause);
+        if let Some(Unwritten { batch, cause }) = self.try_write(deletes, Space::Reserve) {
+            refuse(batch, &cause);
         }
     }
 
     /// Commits, publishes and answers a batch, or gives it back with the reason.
-    fn try_write(
-        &mut self,
-        batch: Vec<Write>,
-        space: Space,
-    ) -> Result<(), (Vec<Write>, StoreError)> {
+    fn try_write(&mut self, batch: Vec<Write>, space: Space) -> Option<Unwritten> {
         let before = self.published.state.load_full();
         let decided = plan(
             &before,
@@ -159,7 +162,10 @@ impl Writer {
             self.last = newest.revision;
             if let Err(error) = self.database.append(&decided.events, after.len(), space) {
                 self.note(&error);
-                return Err((batch, error));
+                return Some(Unwritten {
+                    batch,
+                    cause: error,
+                });
             }
             self.publish(after, &decided.events);
         }
@@ -167,7 +173,7 @@ impl Writer {
             // A caller who no longer waits needs no answer.
             drop(write.reply.send(outcome));
         }
-        Ok(())
+        None
     }
 
     fn publish(&self, state: State, events: &[Arc<Event>]) {

@@ -443,7 +443,6 @@ const ATOMIC_MAPS: &[(&str, &str)] = &[
     (CORE, "ObjectReference"),
     (CORE, "ResourceFieldSelector"),
     (CORE, "SecretKeySelector"),
-    (CORE, "SecretReference"),
     (CORE, "TypedLocalObjectReference"),
 ];
 

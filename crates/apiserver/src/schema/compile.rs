@@ -624,14 +624,8 @@ impl Compiler {
             self.causes
                 .push(Cause::invalid(field.clone(), default, &detail));
         }
-        for cause in schema.validate(default, None) {
-            let at = match cause.field.is_empty() {
-                true => field.clone(),
-                false => format!("{field}.{}", cause.field),
-            };
-            self.causes
-                .push(Cause::new(cause.reason, at, cause.message));
-        }
+        self.causes
+            .extend(schema.validate_at(default, None, &field));
     }
 }
 

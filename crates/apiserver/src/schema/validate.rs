@@ -15,11 +15,16 @@ impl Schema {
     /// Everything that is wrong with `value`; empty if nothing. `old` is the stored object of an update: parts that did
     /// not change are not judged again, so that a schema may be tightened without locking objects.
     pub fn validate(&self, value: &Value, old: Option<&Value>) -> Vec<Cause> {
+        self.validate_at(value, old, "")
+    }
+
+    /// [`Schema::validate`] for a value that stands at `path` in its object.
+    pub fn validate_at(&self, value: &Value, old: Option<&Value>, path: &str) -> Vec<Cause> {
         let mut validator = Validator {
             causes: Vec::new(),
             depth: 0,
         };
-        validator.check(self.node(), value, old, "");
+        validator.check(self.node(), value, old, path);
         validator.causes.truncate(MAX_CAUSES);
         validator.causes
     }

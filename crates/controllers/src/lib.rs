@@ -4,10 +4,12 @@
 //! where acting twice is harmless). They meet each other, the node and people only in API objects.
 
 pub mod clock;
+mod difference;
 mod engine;
 pub mod event;
 mod queue;
 pub mod schedule;
+pub mod virtual_machine;
 
 pub use tokio_util::sync::CancellationToken;
 

@@ -24,6 +24,17 @@ impl Key {
     }
 }
 
+impl Key {
+    /// The name of `object`.
+    pub(crate) fn of(object: &impl kube::ResourceExt) -> Self {
+        let metadata = object.meta();
+        Self {
+            namespace: metadata.namespace.clone().unwrap_or_default(),
+            name: metadata.name.clone().unwrap_or_default(),
+        }
+    }
+}
+
 impl std::fmt::Display for Key {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         if self.namespace.is_empty() {

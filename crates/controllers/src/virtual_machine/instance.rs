@@ -1,0 +1,167 @@
+//! The instance a virtual machine shall get: a template in, an object out.
+
+use api::names::{annotations, finalizers};
+use api::virtual_machine::VirtualMachine;
+use api::virtual_machine_instance::{Phase, VirtualMachineInstance, VirtualMachineInstanceSpec};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
+use kube::{Resource as _, ResourceExt as _};
+use serde_json::Value;
+
+use crate::event::fingerprint;
+
+/// On a VMI: a fingerprint of the template's spec it was made from, which tells whether the template
+/// was changed since.
+pub(super) const TEMPLATE_FINGERPRINT: &str = "anyvirt.io/template-fingerprint";
+
+/// Whether the guest's processors run from the start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Start {
+    Running,
+    Paused,
+}
+
+/// The instance to create for `vm`; none without a template, which validation does not let pass.
+pub(super) fn instance(vm: &VirtualMachine, start: Start) -> Option<VirtualMachineInstance> {
+    let template = vm.spec.template.as_ref()?;
+    let metadata = template.metadata.clone().unwrap_or_default();
+    let mut annotated = metadata.annotations.unwrap_or_default();
+    annotated.insert(
+        annotations::VM_GENERATION.to_owned(),
+        generation(vm).to_string(),
+    );
+    annotated.insert(
+        TEMPLATE_FINGERPRINT.to_owned(),
+        template_fingerprint(&template.spec),
+    );
+    // The one annotation of the VM itself that its instance heeds.
+    if let Some(accelerator) = vm.annotations().get(annotations::ACCELERATOR) {
+        annotated
+            .entry(annotations::ACCELERATOR.to_owned())
+            .or_insert_with(|| accelerator.clone());
+    }
+    let mut spec = template.spec.clone();
+    if start == Start::Paused {
+        spec.start_strategy = Some("Paused".to_owned());
+    }
+    // The guest must see the same machine at every start, whatever the template says or not.
+    let firmware = spec.domain.firmware.get_or_insert_default();
+    if firmware.uuid.is_none() {
+        firmware.uuid = vm.uid();
+    }
+    let mut vmi = VirtualMachineInstance::new(&vm.name_any(), spec);
+    vmi.metadata = ObjectMeta {
+        name: vm.metadata.name.clone(),
+        namespace: vm.metadata.namespace.clone(),
+        labels: metadata.labels,
+        annotations: Some(annotated),
+        owner_references: vm.controller_owner_ref(&()).map(|owner| vec![owner]),
+        finalizers: Some(vec![
+            finalizers::VIRTUAL_MACHINE_CONTROLLER.to_owned(),
+            finalizers::FOREGROUND_DELETE.to_owned(),
+        ]),
+        ..Default::default()
+    };
+    Some(vmi)
+}
+
+/// The owner reference by which `vm` controls its instance; none for a VM that was never stored.
+pub(super) fn owner(vm: &VirtualMachine) -> Option<OwnerReference> {
+    vm.controller_owner_ref(&())
+}
+
+/// Whether `vm` controls `vmi`.
+pub(super) fn controls(vm: &VirtualMachine, vmi: &VirtualMachineInstance) -> bool {
+    controller(vmi).is_some_and(|owner| Some(&owner.uid) == vm.metadata.uid.as_ref())
+}
+
+/// The owner that controls `vmi`.
+pub(super) fn controller(vmi: &VirtualMachineInstance) -> Option<&OwnerReference> {
+    vmi.owner_references()
+        .iter()
+        .find(|owner| owner.controller == Some(true))
+}
+
+/// The VM's generation; 0 for one that was never stored.
+pub(super) fn generation(vm: &VirtualMachine) -> i64 {
+    vm.metadata.generation.unwrap_or_default()
+}
+
+/// The generation of the VM that `vmi` stands for.
+pub(super) fn instance_generation(vmi: &VirtualMachineInstance) -> Option<i64> {
+    vmi.annotations()
+        .get(annotations::VM_GENERATION)?
+        .parse()
+        .ok()
+}
+
+/// Whether the template was changed since `vmi` was made; a VMI that does not know is taken as new.
+pub(super) fn is_outdated(vm: &VirtualMachine, vmi: &VirtualMachineInstance) -> bool {
+    let made_from = vmi.annotations().get(TEMPLATE_FINGERPRINT);
+    let template = vm.spec.template.as_ref();
+    made_from
+        .zip(template)
+        .is_some_and(|(old, new)| *old != template_fingerprint(&new.spec))
+}
+
+/// The phase, where one not yet admitted counts as pending.
+pub(super) fn phase(vmi: &VirtualMachineInstance) -> Phase {
+    vmi.status
+        .as_ref()
+        .and_then(|status| status.phase)
+        .unwrap_or(Phase::Pending)
+}
+
+/// Whether the instance ended.
+pub(super) fn is_final(vmi: &VirtualMachineInstance) -> bool {
+    phase(vmi).is_final()
+}
+
+/// Whether somebody asked that the instance goes away.
+pub(super) fn is_going(vmi: &VirtualMachineInstance) -> bool {
+    vmi.metadata.deletion_timestamp.is_some()
+}
+
+/// Whether the guest ever ran.
+pub(super) fn has_run(vmi: &VirtualMachineInstance) -> bool {
+    let history = vmi
+        .status
+        .iter()
+        .flat_map(|status| &status.phase_transition_timestamps);
+    phase(vmi) == Phase::Running || history.into_iter().any(|it| it.phase == Phase::Running)
+}
+
+/// A fingerprint of a template's spec that does not depend on the order of its fields.
+fn template_fingerprint(spec: &VirtualMachineInstanceSpec) -> String {
+    let mut text = String::new();
+    // A spec always has a JSON form: it came as JSON.
+    write_sorted(&serde_json::to_value(spec).unwrap_or_default(), &mut text);
+    format!("{:016x}", fingerprint(&[&text]))
+}
+
+/// Writes JSON with sorted keys, whichever order `serde_json` was built to keep.
+fn write_sorted(value: &Value, text: &mut String) {
+    match value {
+        Value::Object(fields) => {
+            let mut fields: Vec<_> = fields.iter().collect();
+            fields.sort_by_key(|(key, _)| key.as_str());
+            text.push('{');
+            for (key, value) in fields {
+                text.push_str(&format!("{key:?}:"));
+                write_sorted(value, text);
+                text.push(',');
+            }
+            text.push('}');
+        }
+        Value::Array(values) => {
+            text.push('[');
+            for value in values {
+                write_sorted(value, text);
+                text.push(',');
+            }
+            text.push(']');
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {
+            text.push_str(&value.to_string());
+        }
+    }
+}

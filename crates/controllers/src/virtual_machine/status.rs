@@ -1,0 +1,175 @@
+//! What a virtual machine says of itself.
+
+use super::decide::{Action, Decision};
+use super::instance::{
+    self, controls, generation, instance_generation, is_final, is_going, is_outdated,
+};
+use api::condition::{self, Condition};
+use api::virtual_machine::{PrintableStatus, RunStrategy, VirtualMachine, VirtualMachineStatus};
+use api::virtual_machine_instance::{Phase, VirtualMachineInstance};
+use jiff::Timestamp;
+
+/// Conditions that are the VM's own; every other one is its instance's.
+const OWN: [&str; 4] = [
+    "Ready",
+    "Failure",
+    "RestartRequired",
+    "ManualRecoveryRequired",
+];
+
+/// Why an action failed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Failure {
+    pub(super) reason: &'static str,
+    pub(super) message: String,
+}
+
+/// The status after `decision` was acted on, or failed to be.
+pub(super) fn status(
+    vm: &VirtualMachine,
+    found: Option<&VirtualMachineInstance>,
+    decision: &Decision,
+    failure: Option<&Failure>,
+    now: Timestamp,
+) -> VirtualMachineStatus {
+    let vmi = found.filter(|vmi| controls(vm, vmi));
+    let known = vm.status.clone().unwrap_or_default();
+    let creates = decision
+        .actions
+        .iter()
+        .any(|it| matches!(it, Action::Create(_)));
+    let created = creates && failure.is_none();
+    let ready = vmi.is_some_and(|vmi| condition::is_true(conditions_of(vmi), "Ready"));
+    let observed = if created {
+        Some(generation(vm))
+    } else {
+        vmi.and_then(instance_generation)
+    };
+    VirtualMachineStatus {
+        created: Some(vmi.is_some() || created),
+        ready: Some(ready),
+        printable_status: printable(vm, vmi, decision, created),
+        // What could not be done is not acted on, and must be found as new next time.
+        run_strategy: if creates && !created {
+            known.run_strategy
+        } else {
+            decision.strategy
+        },
+        conditions: conditions(vm, vmi, failure, now),
+        state_change_requests: decision.requests.clone(),
+        start_failure: decision.start_failure.clone(),
+        observed_generation: observed.or(known.observed_generation),
+        desired_generation: vm.metadata.generation,
+        ..known
+    }
+}
+
+fn conditions_of(vmi: &VirtualMachineInstance) -> &[Condition] {
+    vmi.status
+        .as_ref()
+        .map(|status| status.conditions.as_slice())
+        .unwrap_or_default()
+}
+
+/// The VM's state in one word: the first rule that applies.
+fn printable(
+    vm: &VirtualMachine,
+    vmi: Option<&VirtualMachineInstance>,
+    decision: &Decision,
+    created: bool,
+) -> PrintableStatus {
+    if vm.metadata.deletion_timestamp.is_some() {
+        return PrintableStatus::Terminating;
+    }
+    let failing = decision
+        .start_failure
+        .as_ref()
+        .and_then(|it| it.consecutive_fail_count)
+        > Some(0);
+    let retries = matches!(
+        vm.spec.strategy(),
+        Some(RunStrategy::Always | RunStrategy::RerunOnFailure | RunStrategy::Once)
+    );
+    let Some(vmi) = vmi else {
+        return match (created, failing && retries) {
+            (true, _) => PrintableStatus::Starting,
+            (false, true) => PrintableStatus::CrashLoopBackOff,
+            (false, false) => PrintableStatus::Stopped,
+        };
+    };
+    if is_final(vmi) {
+        return if failing && retries {
+            PrintableStatus::CrashLoopBackOff
+        } else {
+            PrintableStatus::Stopped
+        };
+    }
+    if is_going(vmi) || decision.actions.contains(&Action::Delete) {
+        return PrintableStatus::Stopping;
+    }
+    let conditions = conditions_of(vmi);
+    let is_false = |type_: &str, reason: &str| {
+        condition::find(conditions, type_)
+            .is_some_and(|it| it.status == "False" && it.reason.as_deref() == Some(reason))
+    };
+    match instance::phase(vmi) {
+        Phase::Running if condition::is_true(conditions, "Paused") => PrintableStatus::Paused,
+        Phase::Running => PrintableStatus::Running,
+        _ if is_false("Synchronized", "FailedPvcNotFound") => PrintableStatus::ErrorPvcNotFound,
+        _ if is_false("PodScheduled", "Unschedulable") => PrintableStatus::ErrorUnschedulable,
+        _ if is_false("Synchronized", "ErrImagePull") => PrintableStatus::ErrImagePull,
+        _ if is_false("Synchronized", "ImagePullBackOff") => PrintableStatus::ImagePullBackOff,
+        Phase::Pending | Phase::Scheduling | Phase::Scheduled => PrintableStatus::Starting,
+        Phase::WaitingForSync => PrintableStatus::WaitingForReceiver,
+        Phase::Unknown | Phase::Succeeded | Phase::Failed => PrintableStatus::Unknown,
+    }
+}
+
+/// The instance's conditions, and the VM's own.
+fn conditions(
+    vm: &VirtualMachine,
+    vmi: Option<&VirtualMachineInstance>,
+    failure: Option<&Failure>,
+    now: Timestamp,
+) -> Vec<Condition> {
+    let known = vm
+        .status
+        .as_ref()
+        .map(|status| status.conditions.clone())
+        .unwrap_or_default();
+    let theirs = vmi.map(conditions_of).unwrap_or_default();
+    let mut conditions = known;
+    conditions.retain(|it| {
+        OWN.contains(&it.type_.as_str()) || condition::find(theirs, &it.type_).is_some()
+    });
+    for theirs in theirs {
+        match conditions.iter_mut().find(|it| it.type_ == theirs.type_) {
+            Some(ours) => *ours = theirs.clone(),
+            None => conditions.push(theirs.clone()),
+        }
+    }
+    if condition::find(theirs, "Ready").is_none() {
+        let (reason, message) = match vmi {
+            None => ("VMINotExists", "VMI does not exist"),
+            Some(_) => ("VMIConditionMissing", "VMI is missing the Ready condition"),
+        };
+        let ready = Condition::new("Ready", false, now).because(reason, message);
+        condition::set(&mut conditions, ready);
+    }
+    match failure {
+        Some(Failure { reason, message }) => {
+            let failed = Condition::new("Failure", true, now).because(reason, message);
+            condition::set(&mut conditions, failed);
+        }
+        None => drop(condition::remove(&mut conditions, "Failure")),
+    }
+    if vmi.is_some_and(|vmi| !is_final(vmi) && !is_going(vmi) && is_outdated(vm, vmi)) {
+        let message = "a non-live-updatable field was changed in the template spec";
+        let required =
+            Condition::new("RestartRequired", true, now).because("TemplateChanged", message);
+        condition::set(&mut conditions, required);
+    } else {
+        condition::remove(&mut conditions, "RestartRequired");
+    }
+    conditions
+}

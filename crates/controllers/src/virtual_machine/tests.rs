@@ -1,0 +1,524 @@
+use super::decide::{Action, Decision, decide};
+use super::instance::{Start, TEMPLATE_FINGERPRINT, instance};
+use super::status::{Failure, status};
+use crate::engine::Next;
+use api::condition::{self, Condition};
+use api::virtual_machine::{PrintableStatus, StateChangeAction, VirtualMachine};
+use api::virtual_machine_instance::VirtualMachineInstance;
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+fn now() -> Timestamp {
+    "2026-11-22T12:00:00Z".parse().unwrap()
+}
+
+fn vm(strategy: &str, change: impl FnOnce(&mut Value)) -> VirtualMachine {
+    let mut vm = json!({
+        "apiVersion": "kubevirt.io/v1", "kind": "VirtualMachine",
+        "metadata": {
+            "name": "m", "namespace": "ns", "uid": "vm-uid", "generation": 3,
+            "finalizers": ["kubevirt.io/virtualMachineControllerFinalize"],
+        },
+        "spec": { "runStrategy": strategy, "template": {
+            "metadata": { "labels": { "app": "web" } },
+            "spec": { "domain": { "devices": {}, "memory": { "guest": "1Gi" } } },
+        } },
+        "status": { "printableStatus": "Stopped", "runStrategy": strategy },
+    });
+    change(&mut vm);
+    serde_json::from_value(vm).unwrap()
+}
+
+/// The instance of `vm`, in a phase.
+fn vmi(
+    vm: &VirtualMachine,
+    phase: &str,
+    change: impl FnOnce(&mut Value),
+) -> VirtualMachineInstance {
+    let mut vmi = serde_json::to_value(instance(vm, Start::Running).unwrap()).unwrap();
+    vmi["metadata"]["uid"] = json!("vmi-uid");
+    vmi["status"] = json!({ "phase": phase });
+    change(&mut vmi);
+    serde_json::from_value(vmi).unwrap()
+}
+
+fn going(vmi: &mut Value) {
+    vmi["metadata"]["deletionTimestamp"] = json!("2026-11-22T11:59:59Z");
+}
+
+fn start_asked(vm: &mut Value) {
+    vm["status"]["stateChangeRequests"] = json!([{ "action": "Start" }]);
+}
+
+fn stop_asked(vm: &mut Value) {
+    vm["status"]["stateChangeRequests"] = json!([{ "action": "Stop", "uid": "vmi-uid" }]);
+}
+
+fn unchanged(_: &mut Value) {}
+
+/// The actions in short.
+fn actions(decision: &Decision) -> String {
+    let names = decision.actions.iter().map(|action| match action {
+        Action::Hold => "hold",
+        Action::LetGo => "let go",
+        Action::Adopt => "adopt",
+        Action::Create(_) => "create",
+        Action::Delete => "delete",
+        Action::Release => "release",
+        Action::FollowGeneration => "follow",
+        Action::BecomeAlways => "become Always",
+    });
+    let requests = decision
+        .requests
+        .iter()
+        .map(|request| match request.action {
+            StateChangeAction::Start => "(Start)",
+            StateChangeAction::Stop => "(Stop)",
+        });
+    names.chain(requests).collect::<Vec<_>>().join(" ")
+}
+
+fn act(vm: &VirtualMachine, vmi: Option<&VirtualMachineInstance>) -> String {
+    actions(&decide(vm, vmi, now(), 0))
+}
+
+#[test]
+fn each_run_strategy_treats_each_state_of_its_instance_as_the_table_says() {
+    // Strategy; without an instance; with one that runs; that succeeded; that failed.
+    let table = [
+        ("Always", "create", "", "delete", "delete"),
+        ("RerunOnFailure", "", "", "delete", "delete (Start)"),
+        ("Manual", "", "", "", ""),
+        ("Once", "create", "", "", ""),
+        ("Halted", "", "delete", "delete", "delete"),
+    ];
+    for (strategy, absent, running, succeeded, failed) in table {
+        let vm = vm(strategy, unchanged);
+        let with = |phase: &str| act(&vm, Some(&vmi(&vm, phase, unchanged)));
+        assert_eq!(act(&vm, None), absent, "{strategy}, no instance");
+        for phase in ["Pending", "Scheduling", "Scheduled", "Running"] {
+            assert_eq!(with(phase), running, "{strategy}, {phase}");
+        }
+        assert_eq!(with("Succeeded"), succeeded, "{strategy}, Succeeded");
+        assert_eq!(with("Failed"), failed, "{strategy}, Failed");
+    }
+}
+
+#[test]
+fn requests_to_start_and_stop_are_heeded_as_the_table_says() {
+    // Strategy; a start asked without an instance; a stop asked of a running one.
+    let table = [
+        ("Always", "create (Start)", "delete (Stop)"),
+        ("RerunOnFailure", "create (Start)", "delete (Stop)"),
+        ("Manual", "create (Start)", "delete (Stop)"),
+        ("Once", "create (Start)", "(Stop)"),
+        ("Halted", "become Always (Start)", "delete (Stop)"),
+    ];
+    for (strategy, start, stop) in table {
+        assert_eq!(
+            act(&vm(strategy, start_asked), None),
+            start,
+            "{strategy}, start"
+        );
+        let vm = vm(strategy, stop_asked);
+        assert_eq!(
+            act(&vm, Some(&vmi(&vm, "Running", unchanged))),
+            stop,
+            "{strategy}, stop"
+        );
+    }
+}
+
+#[test]
+fn the_deprecated_running_means_always_or_halted() {
+    let with = |running: bool| {
+        vm("", |vm| {
+            vm["spec"]["runStrategy"] = Value::Null;
+            vm["spec"]["running"] = json!(running);
+            vm["status"]["runStrategy"] = Value::Null;
+        })
+    };
+    assert_eq!(act(&with(true), None), "create");
+    let halted = with(false);
+    assert_eq!(
+        act(&halted, Some(&vmi(&halted, "Running", unchanged))),
+        "delete"
+    );
+}
+
+#[test]
+fn rerun_on_failure_starts_once_when_it_is_new() {
+    let was_manual = |vm: &mut Value| vm["status"]["runStrategy"] = json!("Manual");
+    let new = vm("RerunOnFailure", was_manual);
+    let decision = decide(&new, None, now(), 0);
+    assert_eq!(actions(&decision), "create");
+    let done = status(&new, None, &decision, None, now());
+    assert_eq!(done.run_strategy.unwrap().to_string(), "RerunOnFailure");
+    // A start that failed must be tried again.
+    let failure = Failure {
+        reason: "FailedCreate",
+        message: "no".to_owned(),
+    };
+    let failed = status(&new, None, &decision, Some(&failure), now());
+    assert_eq!(failed.run_strategy.unwrap().to_string(), "Manual");
+    assert_eq!(
+        condition::find(&failed.conditions, "Failure")
+            .unwrap()
+            .message
+            .as_deref(),
+        Some("no")
+    );
+}
+
+#[test]
+fn a_stop_request_for_an_earlier_instance_is_done() {
+    let vm = vm("Always", |vm| {
+        vm["status"]["stateChangeRequests"] =
+            json!([{ "action": "Stop", "uid": "earlier" }, { "action": "Start" }]);
+    });
+    assert_eq!(act(&vm, Some(&vmi(&vm, "Running", unchanged))), "(Start)");
+    assert_eq!(act(&vm, None), "create (Start)");
+}
+
+#[test]
+fn a_start_request_is_done_when_an_instance_lives_not_when_one_is_over() {
+    let vm = vm("Manual", start_asked);
+    assert_eq!(act(&vm, Some(&vmi(&vm, "Pending", unchanged))), "");
+    assert_eq!(act(&vm, Some(&vmi(&vm, "Succeeded", unchanged))), "(Start)");
+    assert_eq!(act(&vm, Some(&vmi(&vm, "Running", going))), "(Start)");
+}
+
+#[test]
+fn a_restart_deletes_the_instance_and_then_creates_one() {
+    let both = |vm: &mut Value| {
+        vm["status"]["stateChangeRequests"] =
+            json!([{ "action": "Stop", "uid": "vmi-uid" }, { "action": "Start" }]);
+    };
+    let vm = vm("Manual", both);
+    assert_eq!(
+        act(&vm, Some(&vmi(&vm, "Running", unchanged))),
+        "delete (Stop) (Start)"
+    );
+    assert_eq!(
+        act(&vm, Some(&vmi(&vm, "Running", going))),
+        "(Stop) (Start)"
+    );
+    assert_eq!(act(&vm, None), "create (Start)");
+}
+
+#[test]
+fn a_start_can_be_asked_to_leave_the_guest_paused() {
+    let vm = vm("Manual", |vm| {
+        vm["status"]["stateChangeRequests"] =
+            json!([{ "action": "Start", "data": { "paused": "true" } }]);
+    });
+    let decision = decide(&vm, None, now(), 0);
+    let Some(Action::Create(vmi)) = decision.actions.first() else {
+        panic!("it must be created")
+    };
+    assert_eq!(vmi.spec.start_strategy.as_deref(), Some("Paused"));
+}
+
+#[test]
+fn an_instance_is_made_from_the_template_and_nothing_else() {
+    let vm = vm("Always", |vm| {
+        vm["metadata"]["labels"] = json!({ "own": "label" });
+        vm["metadata"]["annotations"] = json!({ "own": "note", "anyvirt.io/accelerator": "tcg" });
+        vm["spec"]["template"]["metadata"]["annotations"] = json!({ "from": "template" });
+    });
+    let made = serde_json::to_value(instance(&vm, Start::Running).unwrap()).unwrap();
+    let fingerprint = made["metadata"]["annotations"][TEMPLATE_FINGERPRINT].clone();
+    assert_eq!(
+        made["metadata"],
+        json!({
+            "name": "m", "namespace": "ns",
+            "labels": { "app": "web" },
+            "annotations": {
+                "from": "template", "kubevirt.io/vm-generation": "3",
+                "anyvirt.io/accelerator": "tcg", TEMPLATE_FINGERPRINT: fingerprint,
+            },
+            "ownerReferences": [{ "apiVersion": "kubevirt.io/v1", "kind": "VirtualMachine",
+                "name": "m", "uid": "vm-uid", "controller": true }],
+            "finalizers": ["kubevirt.io/virtualMachineControllerFinalize",
+                "kubevirt.io/foregroundDeleteVirtualMachine"],
+        })
+    );
+    assert_eq!(made["spec"]["domain"]["firmware"]["uuid"], "vm-uid");
+}
+
+#[test]
+fn a_firmware_uuid_of_the_template_is_kept() {
+    let vm = vm("Always", |vm| {
+        vm["spec"]["template"]["spec"]["domain"]["firmware"] = json!({ "uuid": "mine" });
+    });
+    let made = instance(&vm, Start::Running).unwrap();
+    assert_eq!(
+        made.spec.domain.firmware.unwrap().uuid.as_deref(),
+        Some("mine")
+    );
+}
+
+#[test]
+fn a_new_vm_is_held_before_its_instance_is_made() {
+    let vm = vm("Always", |vm| vm["metadata"]["finalizers"] = json!([]));
+    assert_eq!(act(&vm, None), "hold create");
+}
+
+#[test]
+fn a_vm_goes_after_its_instance() {
+    let vm = vm("Always", going);
+    assert_eq!(act(&vm, Some(&vmi(&vm, "Running", unchanged))), "delete");
+    assert_eq!(act(&vm, Some(&vmi(&vm, "Running", going))), "");
+    assert_eq!(act(&vm, Some(&vmi(&vm, "Succeeded", going))), "release");
+    assert_eq!(act(&vm, None), "let go");
+}
+
+#[test]
+fn an_orphaning_deletion_leaves_the_instance_alone() {
+    let vm = vm("Always", |vm| {
+        going(vm);
+        vm["metadata"]["finalizers"]
+            .as_array_mut()
+            .unwrap()
+            .push(json!("orphan"));
+    });
+    assert_eq!(act(&vm, Some(&vmi(&vm, "Running", unchanged))), "let go");
+}
+
+#[test]
+fn an_instance_of_nobody_is_adopted_and_one_of_another_is_left_alone() {
+    let vm = vm("Always", unchanged);
+    let orphan = vmi(&vm, "Running", |vmi| {
+        vmi["metadata"]["ownerReferences"] = json!([])
+    });
+    assert_eq!(act(&vm, Some(&orphan)), "adopt");
+    let foreign = vmi(&vm, "Running", |vmi| {
+        vmi["metadata"]["ownerReferences"][0]["uid"] = json!("other")
+    });
+    // Creating fails by name, which the Failure condition then tells.
+    assert_eq!(act(&vm, Some(&foreign)), "create");
+}
+
+#[test]
+fn an_instance_that_ended_before_it_is_deleted_is_released_once() {
+    let vm = vm("Always", unchanged);
+    assert_eq!(act(&vm, Some(&vmi(&vm, "Running", going))), "");
+    assert_eq!(act(&vm, Some(&vmi(&vm, "Failed", going))), "release");
+    let released = vmi(&vm, "Failed", |vmi| {
+        going(vmi);
+        vmi["metadata"]["finalizers"] = json!(["kubevirt.io/foregroundDeleteVirtualMachine"]);
+    });
+    assert_eq!(act(&vm, Some(&released)), "");
+}
+
+#[test]
+fn starts_that_fail_in_a_row_wait_longer_and_longer() {
+    // Failures before; the roll; seconds to wait.
+    let table = [
+        (0, 0, 10),
+        (0, 5, 15),
+        (1, 0, 40),
+        (2, 0, 90),
+        (2, 44, 134),
+        (5, 0, 300),
+        (9999, 7, 300),
+    ];
+    for (before, roll, seconds) in table {
+        let vm = vm("Always", |vm| {
+            vm["status"]["startFailure"] =
+                json!({ "consecutiveFailCount": before, "lastFailedVMIUID": "earlier" });
+        });
+        let decision = decide(&vm, Some(&vmi(&vm, "Failed", unchanged)), now(), roll);
+        let failure = decision.start_failure.clone().unwrap();
+        assert_eq!(failure.consecutive_fail_count, Some(before + 1));
+        let wait = failure
+            .retry_after_timestamp
+            .unwrap()
+            .0
+            .duration_since(now());
+        assert_eq!(
+            wait.as_secs(),
+            seconds,
+            "{before} failures before, roll {roll}"
+        );
+        assert_eq!(actions(&decision), "delete");
+    }
+}
+
+#[test]
+fn one_failed_instance_counts_once_and_one_that_ran_or_was_deleted_does_not() {
+    let failing = |strategy: &str| {
+        vm(strategy, |vm| {
+            vm["status"]["startFailure"] = json!({ "consecutiveFailCount": 2,
+                "lastFailedVMIUID": "vmi-uid", "retryAfterTimestamp": "2026-11-22T12:01:30Z" });
+        })
+    };
+    let count = |vm: &VirtualMachine, vmi: Option<&VirtualMachineInstance>| {
+        decide(vm, vmi, now(), 0)
+            .start_failure
+            .and_then(|it| it.consecutive_fail_count)
+    };
+    let vm = failing("Always");
+    assert_eq!(count(&vm, Some(&vmi(&vm, "Failed", unchanged))), Some(2));
+    let other = |vmi: &mut Value| vmi["metadata"]["uid"] = json!("other");
+    assert_eq!(count(&vm, Some(&vmi(&vm, "Failed", other))), Some(3));
+    let deleted = vmi(&vm, "Failed", |vmi| {
+        other(vmi);
+        going(vmi);
+    });
+    assert_eq!(count(&vm, Some(&deleted)), Some(2));
+    let ran = vmi(&vm, "Failed", |vmi| {
+        other(vmi);
+        vmi["status"]["phaseTransitionTimestamps"] =
+            json!([{ "phase": "Running", "phaseTransitionTimestamp": "2026-11-22T11:00:00Z" }]);
+    });
+    assert_eq!(count(&vm, Some(&ran)), None);
+    assert_eq!(count(&failing("Manual"), None), None);
+}
+
+#[test]
+fn a_start_waits_until_the_backoff_is_over() {
+    let vm = vm("Always", |vm| {
+        vm["status"]["startFailure"] =
+            json!({ "consecutiveFailCount": 1, "retryAfterTimestamp": "2026-11-22T12:00:07Z" });
+    });
+    let decision = decide(&vm, None, now(), 0);
+    assert_eq!(actions(&decision), "");
+    assert_eq!(
+        decision.next,
+        Next::After(std::time::Duration::from_secs(7))
+    );
+    let later = "2026-11-22T12:00:07Z".parse().unwrap();
+    assert_eq!(actions(&decide(&vm, None, later, 0)), "create");
+}
+
+#[test]
+fn a_changed_template_needs_a_restart_and_any_other_change_does_not() {
+    let old = vm("Always", unchanged);
+    let live = vmi(&old, "Running", unchanged);
+    let required = |vm: &VirtualMachine| {
+        let decision = decide(vm, Some(&live), now(), 0);
+        let status = status(vm, Some(&live), &decision, None, now());
+        (
+            actions(&decision),
+            condition::is_true(&status.conditions, "RestartRequired"),
+        )
+    };
+    let changed = vm("Always", |vm| {
+        vm["metadata"]["generation"] = json!(4);
+        vm["spec"]["template"]["spec"]["domain"]["memory"]["guest"] = json!("2Gi");
+    });
+    assert_eq!(required(&changed), (String::new(), true));
+    let other = vm("Manual", |vm| vm["metadata"]["generation"] = json!(4));
+    assert_eq!(required(&other), ("follow".to_owned(), false));
+    assert_eq!(required(&old), (String::new(), false));
+}
+
+/// The printable status of a VM with an instance that looks like this.
+fn printed(phase: &str, conditions: Value) -> PrintableStatus {
+    let vm = vm("Manual", unchanged);
+    let vmi = vmi(&vm, phase, |vmi| vmi["status"]["conditions"] = conditions);
+    status(
+        &vm,
+        Some(&vmi),
+        &decide(&vm, Some(&vmi), now(), 0),
+        None,
+        now(),
+    )
+    .printable_status
+}
+
+#[test]
+fn the_printable_status_is_that_of_the_first_rule_that_applies() {
+    use PrintableStatus as P;
+    let is = |type_: &str, status: &str, reason: &str| json!([{ "type": type_, "status": status, "reason": reason }]);
+    let table = [
+        ("Pending", json!([]), P::Starting),
+        ("Scheduling", json!([]), P::Starting),
+        ("Scheduled", json!([]), P::Starting),
+        ("Running", json!([]), P::Running),
+        ("Running", is("Paused", "True", "PausedByUser"), P::Paused),
+        (
+            "Scheduling",
+            is("PodScheduled", "False", "Unschedulable"),
+            P::ErrorUnschedulable,
+        ),
+        (
+            "Scheduling",
+            is("Synchronized", "False", "ErrImagePull"),
+            P::ErrImagePull,
+        ),
+        (
+            "Scheduling",
+            is("Synchronized", "False", "ImagePullBackOff"),
+            P::ImagePullBackOff,
+        ),
+        (
+            "Pending",
+            is("Synchronized", "False", "FailedPvcNotFound"),
+            P::ErrorPvcNotFound,
+        ),
+        ("Scheduling", is("PodScheduled", "True", ""), P::Starting),
+        ("Succeeded", json!([]), P::Stopped),
+        ("Failed", json!([]), P::Stopped),
+        ("Unknown", json!([]), P::Unknown),
+    ];
+    for (phase, conditions, expected) in table {
+        assert_eq!(
+            printed(phase, conditions.clone()),
+            expected,
+            "{phase} {conditions}"
+        );
+    }
+}
+
+#[test]
+fn the_printable_status_tells_what_is_about_to_happen() {
+    let printed = |vm: &VirtualMachine, vmi: Option<&VirtualMachineInstance>| {
+        status(vm, vmi, &decide(vm, vmi, now(), 0), None, now()).printable_status
+    };
+    let halted = vm("Halted", unchanged);
+    assert_eq!(printed(&halted, None), PrintableStatus::Stopped);
+    let stopping = vmi(&halted, "Running", unchanged);
+    assert_eq!(printed(&halted, Some(&stopping)), PrintableStatus::Stopping);
+    assert_eq!(
+        printed(&vm("Always", unchanged), None),
+        PrintableStatus::Starting
+    );
+    let leaving = vm("Always", going);
+    let live = vmi(&leaving, "Running", unchanged);
+    assert_eq!(printed(&leaving, Some(&live)), PrintableStatus::Terminating);
+    let failing = vm("Always", |vm| {
+        vm["status"]["startFailure"] =
+            json!({ "consecutiveFailCount": 1, "retryAfterTimestamp": "2026-11-22T12:00:07Z" });
+    });
+    assert_eq!(printed(&failing, None), PrintableStatus::CrashLoopBackOff);
+}
+
+#[test]
+fn the_conditions_of_the_instance_are_repeated_and_go_with_it() {
+    let vm = vm("Manual", |vm| {
+        vm["status"]["conditions"] = json!([{ "type": "AgentConnected", "status": "True" }]);
+    });
+    let live = vmi(&vm, "Running", |vmi| {
+        vmi["status"]["conditions"] = json!([
+            { "type": "Ready", "status": "True" },
+            { "type": "SoftwareEmulation", "status": "True", "reason": "R", "message": "why" },
+        ]);
+    });
+    let with = status(
+        &vm,
+        Some(&live),
+        &decide(&vm, Some(&live), now(), 0),
+        None,
+        now(),
+    );
+    assert_eq!(with.ready, Some(true));
+    let names: Vec<_> = with.conditions.iter().map(|it| it.type_.as_str()).collect();
+    assert_eq!(names, ["Ready", "SoftwareEmulation"]);
+    let without = status(&vm, None, &decide(&vm, None, now(), 0), None, now());
+    let expected =
+        Condition::new("Ready", false, now()).because("VMINotExists", "VMI does not exist");
+    assert_eq!(without.conditions, [expected]);
+    assert_eq!((without.created, without.ready), (Some(false), Some(false)));
+}

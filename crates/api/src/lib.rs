@@ -2,6 +2,7 @@
 
 pub mod accelerator;
 pub mod condition;
+pub mod configuration;
 pub mod crds;
 pub mod hyper_converged;
 pub mod kubevirt;

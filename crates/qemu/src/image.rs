@@ -518,10 +518,7 @@ mod tests {
             ("L1 table", with(|header| put32(header, 36, u32::MAX))),
             ("outside", with(|header| put64(header, 40, 1 << 40))),
             ("outside", with(|header| put64(header, 40, 3 * CLUSTER + 8))),
-            (
-                "outside",
-                with(|header| put64(header, 48, u64::MAX & !0xffff)),
-            ),
+            ("outside", with(|header| put64(header, 48, !0xffff))),
             ("refcount table", with(|header| put32(header, 56, u32::MAX))),
             ("snapshots", with(|header| put32(header, 60, u32::MAX))),
             ("clusters", with(|header| put32(header, 20, 63))),

@@ -49,7 +49,7 @@ const LOOP_RESULT: u8 = 42;
 const LOOP_INSTRUCTIONS: u64 = 40_003;
 
 /// A busy host may keep a processor from us this long by chance, but hardly so often in a row.
-const LOOP_DEADLINE: Duration = Duration::from_millis(20);
+const LOOP_DEADLINE: Duration = Duration::from_millis(10);
 const LOOP_TRIES: usize = 5;
 /// No loop here; this much only passes on a host that is overloaded beyond use.
 const INSTRUCTIONS_DEADLINE: Duration = Duration::from_millis(500);
@@ -259,7 +259,7 @@ pub fn next(seen: &[Observation]) -> Next {
         return Next::Run(Stage::Instructions);
     }
     // The loop is run even after a failure: it tells an emulated kernel from a broken one.
-    let Some(last) = loops().last() else {
+    let Some(last) = loops().next_back() else {
         return Next::Run(Stage::Loop);
     };
     let maybe_chance = last.ending == Ending::Deadline

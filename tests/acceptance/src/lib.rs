@@ -1,0 +1,271 @@
+//! A stage for acceptance tests: one `anyvirt up` in a folder of its own, and the real kubectl.
+//!
+//! Everything waits for conditions with a deadline; nothing sleeps in the hope that it is enough.
+
+use serde_json::Value;
+use std::io::{BufRead, BufReader};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// How long anything may take that needs no guest to boot. Generous: CI shares two cores.
+pub const PATIENCE: Duration = Duration::from_secs(90);
+
+/// What a finished program said.
+#[derive(Debug, Clone)]
+pub struct Said {
+    /// True if it ended with status 0.
+    pub success: bool,
+    /// Standard output.
+    pub out: String,
+    /// Standard error.
+    pub err: String,
+}
+
+/// A running `anyvirt up` with its own data directory, port and kubeconfig.
+#[derive(Debug)]
+pub struct Server {
+    folder: tempfile::TempDir,
+    address: SocketAddr,
+    options: Vec<String>,
+    process: Option<Child>,
+}
+
+/// The binary under test, beside this test's own: `target/<profile>/anyvirt`.
+///
+/// # Panics
+/// If it was not built (`cargo build --workspace`).
+pub fn anyvirt_program() -> PathBuf {
+    let test = std::env::current_exe().expect("a test has a path");
+    let folder = test.ancestors().nth(2).expect("tests stand in target/<profile>/deps");
+    let program = folder.join("anyvirt");
+    assert!(program.is_file(), "{} is missing: run `cargo build --workspace`", program.display());
+    program
+}
+
+/// The unmodified kubectl that `cargo xtask setup` installed, else the one on the PATH.
+pub fn kubectl_program() -> PathBuf {
+    let own = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/tools/kubectl");
+    if own.is_file() { own } else { PathBuf::from("kubectl") }
+}
+
+/// Runs `program` to its end. Input is empty.
+///
+/// # Panics
+/// If it cannot be started.
+#[expect(clippy::disallowed_methods, reason = "acceptance tests drive programs")]
+pub fn run(program: &Path, arguments: &[&str], environment: &[(&str, &str)]) -> Said {
+    let output = Command::new(program)
+        .args(arguments)
+        .envs(environment.iter().copied())
+        .stdin(Stdio::null())
+        .output()
+        .unwrap_or_else(|error| panic!("cannot start {}: {error}", program.display()));
+    Said {
+        success: output.status.success(),
+        out: String::from_utf8_lossy(&output.stdout).into_owned(),
+        err: String::from_utf8_lossy(&output.stderr).into_owned(),
+    }
+}
+
+/// Asks `check` again and again until it gives a value. Panics with `what` and the last refusal at the deadline.
+pub fn wait_for<T>(what: &str, patience: Duration, mut check: impl FnMut() -> Result<T, String>) -> T {
+    let deadline = Instant::now() + patience;
+    loop {
+        match check() {
+            Ok(value) => return value,
+            Err(reason) if Instant::now() > deadline => panic!("waited {patience:?} for {what}: {reason}"),
+            Err(_) => std::thread::sleep(Duration::from_millis(50)),
+        }
+    }
+}
+
+impl Server {
+    /// Starts a server with extra `options` of `anyvirt up`, and waits until it is ready.
+    pub fn start(options: &[&str]) -> Server {
+        let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|l| l.local_addr()).expect("a free port").port();
+        let mut server = Server {
+            folder: tempfile::tempdir().expect("a folder for the server"),
+            address: SocketAddr::from((Ipv4Addr::LOCALHOST, port)),
+            options: options.iter().map(|option| (*option).to_owned()).collect(),
+            process: None,
+        };
+        server.up();
+        server
+    }
+
+    /// Starts the server again in the same data directory, and waits until it says that it is ready.
+    ///
+    /// # Panics
+    /// If it ends before, with what it wrote.
+    #[expect(clippy::disallowed_methods, reason = "acceptance tests drive programs")]
+    pub fn up(&mut self) {
+        let log = std::fs::OpenOptions::new().create(true).append(true).open(self.log_path()).expect("a log file");
+        let mut child = Command::new(anyvirt_program())
+            .arg("up")
+            .args(["--data-dir", &self.data_directory().display().to_string()])
+            .args(["--listen", &self.address.to_string()])
+            .args(["--kubeconfig", &self.kubeconfig().display().to_string()])
+            .args(&self.options)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(log)
+            .spawn()
+            .expect("anyvirt starts");
+        let mut lines = BufReader::new(child.stdout.take().expect("piped")).lines();
+        let mut seen = String::new();
+        loop {
+            match lines.next() {
+                Some(Ok(line)) => {
+                    seen.push_str(&line);
+                    seen.push('\n');
+                    if line.starts_with("Ready") {
+                        break;
+                    }
+                }
+                _ => panic!("anyvirt up ended early:\n{seen}\n{}", self.log()),
+            }
+        }
+        // Keep reading, so that the server never blocks on a full pipe.
+        std::thread::spawn(move || lines.for_each(drop));
+        self.process = Some(child);
+    }
+
+    /// Ends the server with SIGKILL, at once.
+    pub fn kill(&mut self) {
+        if let Some(mut child) = self.process.take() {
+            child.kill().expect("the server runs");
+            child.wait().expect("the server ends");
+        }
+    }
+
+    /// The server's data directory.
+    pub fn data_directory(&self) -> PathBuf {
+        self.folder.path().join("data")
+    }
+
+    /// The kubeconfig it wrote.
+    pub fn kubeconfig(&self) -> PathBuf {
+        self.folder.path().join("kubeconfig")
+    }
+
+    /// `127.0.0.1:PORT`.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// A file of this stage for manifests and such.
+    pub fn file(&self, name: &str, text: &str) -> PathBuf {
+        let path = self.folder.path().join(name);
+        std::fs::write(&path, text).expect("the stage's folder is writable");
+        path
+    }
+
+    fn log_path(&self) -> PathBuf {
+        self.folder.path().join("server.log")
+    }
+
+    /// What the server wrote to standard error.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.log_path()).unwrap_or_default()
+    }
+
+    /// Runs kubectl against this server.
+    pub fn try_kubectl(&self, arguments: &[&str]) -> Said {
+        self.kubectl_with(arguments, &[])
+    }
+
+    /// Runs kubectl with extra environment (for example `KUBE_EDITOR`).
+    pub fn kubectl_with(&self, arguments: &[&str], environment: &[(&str, &str)]) -> Said {
+        let kubeconfig = self.kubeconfig().display().to_string();
+        let cache = self.folder.path().join("kubectl-cache").display().to_string();
+        let mut all = vec!["--kubeconfig", kubeconfig.as_str(), "--cache-dir", cache.as_str()];
+        all.extend(arguments);
+        run(&kubectl_program(), &all, environment)
+    }
+
+    /// Runs kubectl, which must succeed; its standard output.
+    ///
+    /// # Panics
+    /// With everything it said, if it fails.
+    pub fn kubectl(&self, arguments: &[&str]) -> String {
+        let said = self.try_kubectl(arguments);
+        assert!(said.success, "kubectl {} failed:\n{}{}\nserver log:\n{}", arguments.join(" "), said.out, said.err, tail(&self.log()));
+        said.out
+    }
+
+    /// Runs `anyvirt` with this server's kubeconfig.
+    pub fn anyvirt(&self, arguments: &[&str]) -> Said {
+        let kubeconfig = self.kubeconfig().display().to_string();
+        run(&anyvirt_program(), arguments, &[("KUBECONFIG", kubeconfig.as_str())])
+    }
+
+    /// Applies a manifest given as text.
+    pub fn apply(&self, manifest: &str) -> String {
+        let path = self.file("apply.yaml", manifest);
+        self.kubectl(&["apply", "-f", &path.display().to_string()])
+    }
+
+    /// One object as JSON, or None if it is not there.
+    pub fn get(&self, kind: &str, name: &str, namespace: &str) -> Option<Value> {
+        let said = self.try_kubectl(&["-n", namespace, "get", kind, name, "-o", "json"]);
+        said.success.then(|| serde_json::from_str(&said.out).expect("kubectl prints JSON"))
+    }
+
+    /// Waits until the object's JSON at `pointer` equals `value`; the object.
+    pub fn wait_until(&self, kind: &str, name: &str, pointer: &str, value: &str, patience: Duration) -> Value {
+        wait_for(&format!("{kind}/{name} {pointer} = {value}"), patience, || {
+            let object = self.get(kind, name, "default").ok_or("no such object")?;
+            match object.pointer(pointer) {
+                Some(Value::String(found)) if found == value => Ok(object),
+                found => Err(format!("it is {found:?}; server log:\n{}", tail(&self.log()))),
+            }
+        })
+    }
+}
+
+/// The last lines of a long text, enough to see why something failed.
+pub fn tail(text: &str) -> String {
+    let lines: Vec<&str> = text.lines().collect();
+    lines[lines.len().saturating_sub(40)..].join("\n")
+}
+
+impl Drop for Server {
+    /// Ends the server, and every machine it started: they outlive it on purpose.
+    fn drop(&mut self) {
+        if self.process.is_some() {
+            let _ = self.try_kubectl(&["delete", "vm,vmi", "--all", "--all-namespaces", "--timeout=20s", "--force", "--grace-period=0"]);
+        }
+        self.kill();
+        end_processes_of(&self.data_directory());
+    }
+}
+
+/// Processes that belong to a data directory: named on their command line, or by a file they hold open.
+///
+/// Machines outlive the server on purpose, so a test must end its own; nobody else's is ever touched.
+pub fn processes_of(data_directory: &Path) -> Vec<u32> {
+    let needle = data_directory.display().to_string();
+    let belongs = |process: &Path| {
+        let command = std::fs::read(process.join("cmdline")).unwrap_or_default();
+        let named = String::from_utf8_lossy(&command).contains(&needle);
+        let holds = || {
+            let files = std::fs::read_dir(process.join("fd")).into_iter().flatten().flatten();
+            files.filter_map(|file| std::fs::read_link(file.path()).ok()).any(|target| target.starts_with(data_directory))
+        };
+        named || holds()
+    };
+    let processes = std::fs::read_dir("/proc").into_iter().flatten().flatten().map(|entry| entry.path());
+    processes
+        .filter_map(|path| Some((path.file_name()?.to_str()?.parse::<u32>().ok()?, path)))
+        .filter(|(process, path)| *process != std::process::id() && belongs(path))
+        .map(|(process, _)| process)
+        .collect()
+}
+
+fn end_processes_of(data_directory: &Path) {
+    for process in processes_of(data_directory) {
+        run(Path::new("kill"), &["-KILL", &process.to_string()], &[]);
+    }
+}

@@ -6,23 +6,23 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
 /// Name of our cluster, user and context in a kubeconfig.
-pub const CONTEXT: &str = "anyvirt";
+pub(crate) const CONTEXT: &str = "anyvirt";
 
 /// What a client needs to reach this server as its administrator.
 #[derive(Debug, Clone)]
-pub struct Access<'a> {
+pub(crate) struct Access<'a> {
     /// `https://127.0.0.1:6443`.
-    pub server: &'a str,
+    pub(crate) server: &'a str,
     /// The server's certificate authority, PEM.
-    pub authority_pem: &'a str,
+    pub(crate) authority_pem: &'a str,
     /// Client certificate, PEM.
-    pub certificate_pem: &'a str,
+    pub(crate) certificate_pem: &'a str,
     /// Its key, PEM.
-    pub key_pem: &'a str,
+    pub(crate) key_pem: &'a str,
 }
 
 /// Puts our context into `existing` (or into an empty file). The current context is set only where there is none.
-pub fn with_context(existing: Option<Kubeconfig>, access: &Access<'_>) -> Kubeconfig {
+pub(crate) fn with_context(existing: Option<Kubeconfig>, access: &Access<'_>) -> Kubeconfig {
     let mut config = existing.unwrap_or_default();
     config.clusters.retain(|cluster| cluster.name != CONTEXT);
     config.auth_infos.retain(|user| user.name != CONTEXT);
@@ -63,7 +63,7 @@ fn base64(text: &str) -> String {
 
 /// Reads `path`, puts our context in, and replaces the file in one step, readable by its owner only.
 /// True if ours is now the current context. Err: which step failed.
-pub fn write(path: &Path, access: &Access<'_>) -> Result<bool, String> {
+pub(crate) fn write(path: &Path, access: &Access<'_>) -> Result<bool, String> {
     let existing = match std::fs::read_to_string(path) {
         Ok(text) if text.trim().is_empty() => None,
         Ok(text) => Some(Kubeconfig::from_yaml(&text).map_err(|error| {

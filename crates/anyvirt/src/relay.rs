@@ -19,7 +19,7 @@ const PING_INTERVAL: Duration = Duration::from_secs(20);
 const SILENCE_MAX: Duration = Duration::from_secs(65);
 
 /// Copies both ways until one side ends. The other side is closed properly then.
-pub async fn relay(mut socket: ServerWebSocket, stream: impl AsyncRead + AsyncWrite + Unpin) {
+pub(crate) async fn relay(mut socket: ServerWebSocket, stream: impl AsyncRead + AsyncWrite + Unpin) {
     let (mut from_machine, mut to_machine) = tokio::io::split(stream);
     let mut buffer = vec![0; CHUNK_BYTES];
     let mut ping = tokio::time::interval(PING_INTERVAL);

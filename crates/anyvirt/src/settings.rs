@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 /// What the ConfigMap's key `debug.useEmulation` shall say after the start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub enum Emulation {
+pub(crate) enum Emulation {
     /// Permit emulation if hardware virtualization is found unusable; leave a choice made before alone.
     Auto,
     /// Permit emulation where hardware virtualization does not work.
@@ -16,60 +16,60 @@ pub enum Emulation {
 
 /// The command line of `anyvirt up`.
 #[derive(Debug, Clone, clap::Args)]
-pub struct UpArguments {
+pub(crate) struct UpArguments {
     /// Folder that holds everything this server keeps; servers with different folders run side by side
     /// [default: /var/lib/anyvirt, or ~/.local/share/anyvirt for ordinary users]
     #[arg(long, value_name = "DIR", env = "ANYVIRT_DATA_DIR")]
-    pub data_dir: Option<PathBuf>,
+    pub(crate) data_dir: Option<PathBuf>,
     /// Address of the Kubernetes API
     #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:6443")]
-    pub listen: SocketAddr,
+    pub(crate) listen: SocketAddr,
     /// Where to write the kubeconfig; other contexts in it stay [default: DIR/kubeconfig]
     #[arg(long, value_name = "FILE")]
-    pub kubeconfig: Option<PathBuf>,
+    pub(crate) kubeconfig: Option<PathBuf>,
     /// Whether VMs may be emulated where hardware virtualization does not work
     #[arg(long, value_enum, default_value_t = Emulation::Auto)]
-    pub emulation: Emulation,
+    pub(crate) emulation: Emulation,
     /// Name of this machine's Node [default: the host name]
     #[arg(long, value_name = "NAME")]
-    pub node_name: Option<String>,
+    pub(crate) node_name: Option<String>,
     /// QEMU to run instead of qemu-system-ARCH on the PATH
     #[arg(long, value_name = "PROGRAM")]
-    pub qemu: Option<PathBuf>,
+    pub(crate) qemu: Option<PathBuf>,
 }
 
 /// Complete settings of one server.
 #[derive(Debug, Clone)]
-pub struct Settings {
+pub(crate) struct Settings {
     /// Absolute path of the data directory.
-    pub data_directory: PathBuf,
+    pub(crate) data_directory: PathBuf,
     /// Where the API listens.
-    pub listen: SocketAddr,
+    pub(crate) listen: SocketAddr,
     /// Absolute path of the kubeconfig to write.
-    pub kubeconfig: PathBuf,
+    pub(crate) kubeconfig: PathBuf,
     /// The wish of the command line.
-    pub emulation: Emulation,
+    pub(crate) emulation: Emulation,
     /// A valid Kubernetes name for this machine.
-    pub node_name: String,
+    pub(crate) node_name: String,
     /// Another QEMU, if asked for.
-    pub qemu: Option<PathBuf>,
+    pub(crate) qemu: Option<PathBuf>,
 }
 
 /// What the surroundings say, as values, so that [`resolve`] is pure.
 #[derive(Debug, Clone)]
-pub struct Surroundings {
+pub(crate) struct Surroundings {
     /// True for uid 0.
-    pub root: bool,
+    pub(crate) root: bool,
     /// `$HOME`.
-    pub home: Option<PathBuf>,
+    pub(crate) home: Option<PathBuf>,
     /// The current folder.
-    pub current: PathBuf,
+    pub(crate) current: PathBuf,
     /// The host name.
-    pub host_name: String,
+    pub(crate) host_name: String,
 }
 
 /// Completes the command line. Err: a sentence with the way out.
-pub fn resolve(arguments: &UpArguments, surroundings: &Surroundings) -> Result<Settings, String> {
+pub(crate) fn resolve(arguments: &UpArguments, surroundings: &Surroundings) -> Result<Settings, String> {
     let absolute = |path: &Path| surroundings.current.join(path);
     let data_directory = match (&arguments.data_dir, surroundings.root, &surroundings.home) {
         (Some(folder), _, _) => absolute(folder),

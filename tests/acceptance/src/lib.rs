@@ -269,3 +269,70 @@ fn end_processes_of(data_directory: &Path) {
         run(Path::new("kill"), &["-KILL", &process.to_string()], &[]);
     }
 }
+
+/// A guest's serial console, held by `anyvirt console` with pipes for a terminal.
+#[derive(Debug)]
+pub struct Console {
+    process: Child,
+    seen: std::sync::Arc<std::sync::Mutex<String>>,
+    read: usize,
+}
+
+impl Console {
+    /// Attaches to the console of the VMI `name`.
+    ///
+    /// # Panics
+    /// If the program cannot be started.
+    #[expect(clippy::disallowed_methods, reason = "acceptance tests drive programs")]
+    pub fn attach(server: &Server, name: &str) -> Console {
+        let mut process = Command::new(anyvirt_program())
+            .args(["console", name])
+            .env("KUBECONFIG", server.kubeconfig())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("anyvirt console starts");
+        let seen = std::sync::Arc::new(std::sync::Mutex::new(String::new()));
+        let mut output = process.stdout.take().expect("piped");
+        let sink = std::sync::Arc::clone(&seen);
+        std::thread::spawn(move || {
+            let mut buffer = [0; 4096];
+            while let Ok(count @ 1..) = std::io::Read::read(&mut output, &mut buffer) {
+                sink.lock().expect("nobody panics here").push_str(&String::from_utf8_lossy(&buffer[..count]));
+            }
+        });
+        Console { process, seen, read: 0 }
+    }
+
+    /// Types `text`.
+    ///
+    /// # Panics
+    /// If the console has ended.
+    pub fn send(&mut self, text: &str) {
+        let input = self.process.stdin.as_mut().expect("piped");
+        std::io::Write::write_all(input, text.as_bytes()).expect("the console takes input");
+        std::io::Write::flush(input).expect("the console takes input");
+    }
+
+    /// Waits until `text` appears behind what was expected before; everything up to it.
+    pub fn expect(&mut self, text: &str, patience: Duration) -> String {
+        let (found, read) = wait_for(&format!("{text:?} on the console"), patience, || {
+            let seen = self.seen.lock().expect("nobody panics here");
+            match seen[self.read..].find(text) {
+                Some(place) => Ok((seen[self.read..self.read + place].to_owned(), self.read + place + text.len())),
+                None => Err(tail(&seen)),
+            }
+        });
+        self.read = read;
+        found
+    }
+}
+
+impl Drop for Console {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}

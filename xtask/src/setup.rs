@@ -16,7 +16,7 @@ const PACKAGES: &[(&str, &str, &str)] = &[
     ("mkfs.ext4", "e2fsprogs", "makes the Debian guest's disk"),
     ("dpkg-deb", "dpkg", "unpacks kernels"),
     ("xz", "xz-utils", "unpacks kernels"),
-    ("zstd", "zstd", "unpacks images"),
+    ("lz4", "lz4", "unpacks kernels"),
     ("unzip", "unzip", "unpacks kubectl"),
     ("cc", "gcc", "links Rust programs and builds SQLite"),
     ("python3", "python3", "runs the licence checker's installer"),

@@ -1,0 +1,133 @@
+//! The Debian guest: a disk image with systemd, cloud-init, sshd and the guest agent, made from Debian packages without
+//! mounting anything. BIOS boots it: syslinux on a small FAT partition, the root file system on the second one.
+
+use super::{made, run};
+use std::fs::{self, File};
+use std::io::{Seek as _, SeekFrom, Write as _};
+use std::path::{Path, PathBuf};
+
+const PACKAGES: &str = "linux-image-cloud-amd64,systemd-sysv,systemd-resolved,dbus,udev,cloud-init,cloud-guest-utils,\
+    e2fsprogs,iproute2,iputils-ping,netbase,openssh-server,qemu-guest-agent,sudo,ca-certificates,less,python3-minimal";
+
+/// Run inside the new system. What it turns off only costs an emulated guest time at boot.
+const CUSTOMIZE: &str = r#"
+set -e
+echo debian > /etc/hostname
+printf '127.0.0.1 localhost\n127.0.1.1 debian\n' > /etc/hosts
+printf 'LABEL=root / ext4 rw,noatime,errors=remount-ro 0 1\n' > /etc/fstab
+printf 'datasource_list: [ NoCloud, None ]\ndatasource: { NoCloud: { fs_label: cidata } }\n' > /etc/cloud/cloud.cfg.d/90_anyvirt.cfg
+printf 'system_info: { network: { renderers: [ networkd ] } }\napt_preserve_sources_list: true\nmanage_etc_hosts: false\n' >> /etc/cloud/cloud.cfg.d/90_anyvirt.cfg
+printf 'policy: enabled\n' > /etc/cloud/ds-identify.cfg
+ln -sf /run/systemd/resolve/stub-resolv.conf /etc/resolv.conf
+systemctl enable systemd-networkd systemd-resolved ssh serial-getty@ttyS0.service
+systemctl mask apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer e2scrub_all.timer fstrim.timer \
+  systemd-networkd-wait-online.service e2scrub_reap.service systemd-pstore.service getty@tty1.service
+printf 'MODULES=list\nCOMPRESS=lz4\nRESUME=none\n' > /etc/initramfs-tools/conf.d/anyvirt
+printf 'virtio_pci\nvirtio_blk\nvirtio_scsi\nvirtio_net\nahci\nsd_mod\n' >> /etc/initramfs-tools/modules
+rm -f /etc/machine-id /var/lib/dbus/machine-id /etc/ssh/ssh_host_*
+: > /etc/machine-id
+update-initramfs -u
+"#;
+
+/// Boots at once; the serial console is the system console.
+const SYSLINUX: &str = "DEFAULT debian\nTIMEOUT 1\nPROMPT 0\nLABEL debian\n  KERNEL vmlinuz\n  INITRD initrd\n  \
+    APPEND root=LABEL=root ro console=ttyS0 quiet audit=0 random.trust_cpu=on\n";
+
+const SECTOR: u64 = 512;
+/// Both partitions begin at whole MiB.
+const BOOT_START: u64 = 2048;
+const BOOT_SECTORS: u64 = 128 * 2048;
+const ROOT_START: u64 = BOOT_START + BOOT_SECTORS;
+const ROOT_SECTORS: u64 = 2048 * 2048;
+
+/// Makes the Debian guest's disk (qcow2), or finds it in the cache. Takes about two minutes the first time; needs root.
+///
+/// # Errors
+/// Which of Debian's tools failed, and how.
+pub fn debian_disk() -> Result<PathBuf, String> {
+    let folder = made("debian", &[PACKAGES, CUSTOMIZE, SYSLINUX, "1"], make)?;
+    Ok(folder.join("disk.qcow2"))
+}
+
+fn make(work: &Path) -> Result<(), String> {
+    let failed = |what: &str| { let what = what.to_owned(); move |error: std::io::Error| format!("cannot {what}: {error}") };
+    fs::write(work.join("customize"), CUSTOMIZE).map_err(failed("write the customizing script"))?;
+    fs::write(work.join("syslinux.cfg"), SYSLINUX).map_err(failed("write syslinux.cfg"))?;
+    let include = format!("--include={PACKAGES}");
+    run(
+        work,
+        "mmdebstrap",
+        &[
+            "--quiet",
+            "--variant=minbase",
+            &include,
+            "--aptopt=Acquire::Languages \"none\"",
+            "--dpkgopt=path-exclude=/usr/share/man/*",
+            "--dpkgopt=path-exclude=/usr/share/doc/*",
+            "--dpkgopt=path-exclude=/usr/share/locale/*",
+            "--customize-hook=cp customize \"$1/tmp/customize\"",
+            "--customize-hook=chroot \"$1\" sh /tmp/customize",
+            "--customize-hook=rm \"$1/tmp/customize\"",
+            "bookworm",
+            "root",
+        ],
+    )?;
+    boot_partition(work)?;
+    let blocks = format!("{}", ROOT_SECTORS * SECTOR / 4096);
+    run(work, "mkfs.ext4", &["-q", "-F", "-b", "4096", "-L", "root", "-d", "root", "root.img", &blocks])?;
+    assemble(work)?;
+    run(work, "qemu-img", &["convert", "-f", "raw", "-O", "qcow2", "disk.raw", "disk.qcow2"])?;
+    for file in ["customize", "syslinux.cfg", "boot.img", "root.img", "disk.raw"] {
+        fs::remove_file(work.join(file)).map_err(failed(&format!("remove {file}")))?;
+    }
+    fs::remove_dir_all(work.join("root")).map_err(failed("remove the root folder"))
+}
+
+/// A FAT file system with the kernel, the initramfs and syslinux, made without mounting.
+fn boot_partition(work: &Path) -> Result<(), String> {
+    let boot = work.join("root/boot");
+    let find = |start: &str| -> Result<String, String> {
+        let names = fs::read_dir(&boot).map_err(|error| format!("cannot read {}: {error}", boot.display()))?;
+        names
+            .filter_map(|entry| entry.ok().map(|entry| entry.file_name().to_string_lossy().into_owned()))
+            .find(|name| name.starts_with(start))
+            .ok_or_else(|| format!("the new system has no /boot/{start}*"))
+    };
+    let kernel = format!("root/boot/{}", find("vmlinuz-")?);
+    let initrd = format!("root/boot/{}", find("initrd.img-")?);
+    let size = format!("{}", BOOT_SECTORS * SECTOR / 1024);
+    run(work, "mkfs.vfat", &["-C", "-F", "32", "-n", "BOOT", "boot.img", &size])?;
+    for (from, to) in [(kernel.as_str(), "::vmlinuz"), (&initrd, "::initrd"), ("syslinux.cfg", "::syslinux.cfg")] {
+        run(work, "mcopy", &["-i", "boot.img", from, to])?;
+    }
+    run(work, "syslinux", &["--install", "boot.img"])?;
+    Ok(())
+}
+
+/// The disk: syslinux' master boot record with two partitions, and both file systems in their places.
+fn assemble(work: &Path) -> Result<(), String> {
+    let failed = |error: std::io::Error| format!("cannot assemble the disk: {error}");
+    let code = fs::read("/usr/lib/syslinux/mbr/mbr.bin").map_err(|error| format!("cannot read syslinux' boot record: {error}"))?;
+    let mut record = [0_u8; 512];
+    record[..code.len().min(440)].copy_from_slice(&code[..code.len().min(440)]);
+    record[446..462].copy_from_slice(&partition(0x80, 0x0c, BOOT_START, BOOT_SECTORS));
+    record[462..478].copy_from_slice(&partition(0x00, 0x83, ROOT_START, ROOT_SECTORS));
+    record[510..].copy_from_slice(&[0x55, 0xaa]);
+    let mut disk = File::create(work.join("disk.raw")).map_err(failed)?;
+    disk.write_all(&record).map_err(failed)?;
+    for (name, start) in [("boot.img", BOOT_START), ("root.img", ROOT_START)] {
+        let mut image = File::open(work.join(name)).map_err(failed)?;
+        disk.seek(SeekFrom::Start(start * SECTOR)).map_err(failed)?;
+        std::io::copy(&mut image, &mut disk).map_err(failed)?;
+    }
+    disk.set_len((ROOT_START + ROOT_SECTORS) * SECTOR).map_err(failed)
+}
+
+/// One entry of the partition table; cylinder numbers say "beyond", so that sector numbers count.
+fn partition(flag: u8, kind: u8, start: u64, sectors: u64) -> [u8; 16] {
+    let mut entry = [flag, 0xfe, 0xff, 0xff, kind, 0xfe, 0xff, 0xff, 0, 0, 0, 0, 0, 0, 0, 0];
+    let number = |value: u64| u32::try_from(value).unwrap_or(u32::MAX).to_le_bytes();
+    entry[8..12].copy_from_slice(&number(start));
+    entry[12..].copy_from_slice(&number(sectors));
+    entry
+}

@@ -1,0 +1,143 @@
+//! The small guest: Debian's cloud kernel and busybox in an initramfs. It prints a marker as the first thing it does,
+//! takes an address by DHCP, shows a login prompt on the serial console, and obeys the ACPI power button.
+
+use super::cpio::Archive;
+use super::{kernel_package, made, run, unpack_packages};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// The first words of the guest's user space on its serial console.
+pub const FIRST_LINE: &str = "anyvirt-guest: first line";
+
+/// Files of the small guest.
+#[derive(Debug, Clone)]
+pub struct SmallGuest {
+    /// Debian's bzImage.
+    pub kernel: PathBuf,
+    /// The same kernel unpacked (ELF with a PVH entry): starts half a second sooner under emulation.
+    pub kernel_unpacked: PathBuf,
+    /// The initramfs.
+    pub initrd: PathBuf,
+}
+
+/// Modules in the order in which they need each other; a stock kernel has none of them built in.
+const MODULES: [&str; 11] = [
+    "drivers/virtio/virtio_ring",
+    "drivers/virtio/virtio",
+    "drivers/virtio/virtio_pci_modern_dev",
+    "drivers/virtio/virtio_pci_legacy_dev",
+    "drivers/virtio/virtio_pci",
+    "net/core/failover",
+    "drivers/net/net_failover",
+    "drivers/net/virtio_net",
+    "drivers/block/virtio_blk",
+    "drivers/acpi/button",
+    "drivers/input/evdev",
+];
+
+const INIT: &str = r#"#!/bin/sh
+echo "anyvirt-guest: first line" > /dev/console
+mount -t proc proc /proc
+mount -t sysfs sysfs /sys
+mount -t devtmpfs dev /dev
+hostname small
+for module in $(cat /modules/order); do insmod /modules/$module.ko; done
+exec /sbin/init
+"#;
+
+const INITTAB: &str = "::sysinit:/bin/network\n\
+    ::respawn:/sbin/acpid -f -e /proc/acpi/event\n\
+    ttyS0::respawn:/sbin/getty -L 115200 ttyS0 vt100\n\
+    ::shutdown:/bin/sh -c 'echo anyvirt-guest: powering off > /dev/ttyS0'\n";
+
+const NETWORK: &str = r#"#!/bin/sh
+ip link set lo up
+ip link set eth0 up 2>/dev/null || { echo "anyvirt-guest: no network" > /dev/ttyS0; exit 0; }
+udhcpc -q -n -f -i eth0 -s /bin/lease > /dev/null 2>&1
+echo "anyvirt-guest: address $(ip -4 -o address show eth0 | awk '{print $4}')" > /dev/ttyS0
+"#;
+
+const LEASE: &str = r#"#!/bin/sh
+[ "$1" = bound ] || exit 0
+ip address add "$ip/${mask:-24}" dev eth0
+[ -n "$router" ] && ip route add default via "$router"
+: > /etc/resolv.conf
+for server in $dns; do echo "nameserver $server" >> /etc/resolv.conf; done
+"#;
+
+/// Makes the small guest, or finds it in the cache.
+///
+/// # Errors
+/// Which of Debian's tools failed, and how.
+pub fn small_files() -> Result<SmallGuest, String> {
+    let package = kernel_package()?;
+    let recipe = [&package, INIT, INITTAB, NETWORK, LEASE, &MODULES.join(" "), "1"];
+    let folder = made("small", &recipe, |work| make(work, &package))?;
+    Ok(SmallGuest {
+        kernel: folder.join("vmlinuz"),
+        kernel_unpacked: folder.join("vmlinux"),
+        initrd: folder.join("initrd"),
+    })
+}
+
+fn make(work: &Path, package: &str) -> Result<(), String> {
+    let failed = |what: &str| { let what = what.to_owned(); move |error: std::io::Error| format!("cannot {what}: {error}") };
+    unpack_packages(work, &[package, "busybox-static"])?;
+    let version = package.trim_start_matches("linux-image-");
+    let root = work.join("root");
+    let bz_image = fs::read(root.join(format!("boot/vmlinuz-{version}"))).map_err(failed("read the kernel"))?;
+    fs::write(work.join("payload.lz4"), payload(&bz_image)?).map_err(failed("write the kernel's payload"))?;
+    run(work, "lz4", &["-d", "-q", "-f", "payload.lz4", "vmlinux"])?;
+    fs::write(work.join("vmlinuz"), &bz_image).map_err(failed("write the kernel"))?;
+
+    let mut archive = Archive::default();
+    for folder in ["bin", "sbin", "dev", "proc", "sys", "etc", "etc/acpi", "etc/acpi/PWRF", "modules", "root", "tmp", "var", "var/run", "var/log"] {
+        archive.folder(folder);
+    }
+    archive.character_device("dev/console", 5, 1);
+    let busybox = fs::read(root.join("bin/busybox")).map_err(failed("read busybox"))?;
+    archive.file("bin/busybox", 0o755, &busybox);
+    for applet in run(work, "root/bin/busybox", &["--list"])?.lines().filter(|applet| *applet != "busybox") {
+        archive.link(&format!("bin/{applet}"), "busybox");
+        archive.link(&format!("sbin/{applet}"), "../bin/busybox");
+    }
+    let modules = root.join(format!("lib/modules/{version}/kernel"));
+    let mut order = String::new();
+    for module in MODULES {
+        let name = module.rsplit('/').next().unwrap_or(module);
+        let content = fs::read(modules.join(format!("{module}.ko"))).map_err(failed(&format!("read the module {module}")))?;
+        archive.file(&format!("modules/{name}.ko"), 0o644, &content);
+        order.push_str(name);
+        order.push('\n');
+    }
+    archive.file("modules/order", 0o644, order.as_bytes());
+    archive.file("init", 0o755, INIT.as_bytes());
+    archive.file("bin/network", 0o755, NETWORK.as_bytes());
+    archive.file("bin/lease", 0o755, LEASE.as_bytes());
+    archive.file("etc/inittab", 0o644, INITTAB.as_bytes());
+    // The power button's event, as busybox's acpid names it.
+    archive.file("etc/acpi/PWRF/00000080", 0o755, b"#!/bin/sh\npoweroff\n");
+    archive.file("etc/passwd", 0o644, b"root::0:0:root:/root:/bin/sh\n");
+    archive.file("etc/group", 0o644, b"root:x:0:\n");
+    archive.file("etc/hostname", 0o644, b"small\n");
+    fs::write(work.join("initrd"), archive.finish()).map_err(failed("write the initramfs"))?;
+    fs::remove_dir_all(&root).map_err(failed("remove the unpacked packages"))?;
+    fs::remove_file(work.join("payload.lz4")).map_err(failed("remove the payload"))
+}
+
+/// The compressed kernel inside a bzImage, by the header of Linux's boot protocol (2.08 and later):
+/// payload_offset and payload_length are 32-bit numbers at 0x248 and 0x24c, counted from the end of the setup sectors.
+fn payload(bz_image: &[u8]) -> Result<&[u8], String> {
+    let number = |place: usize| {
+        let bytes = bz_image.get(place..place + 4)?;
+        Some(u32::from_le_bytes(bytes.try_into().ok()?) as usize)
+    };
+    if bz_image.get(0x202..0x206) != Some(b"HdrS") {
+        return Err("the kernel is no bzImage: it lacks the mark HdrS".to_owned());
+    }
+    let setup_sectors = usize::from(bz_image[0x1f1]).max(1);
+    let start = (setup_sectors + 1) * 512 + number(0x248).ok_or("the kernel's header is cut off")?;
+    let length = number(0x24c).ok_or("the kernel's header is cut off")?;
+    // The last four bytes are the unpacked size, which lz4's own tool does not expect.
+    bz_image.get(start..start + length.saturating_sub(4)).ok_or_else(|| "the kernel's payload is cut off".to_owned())
+}

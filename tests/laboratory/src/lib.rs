@@ -1,0 +1,3 @@
+//! What tests and the demo need around anyvirt: guests made from Debian packages, and images served on loopback.
+
+pub mod guests;

@@ -1,0 +1,244 @@
+//! Commands and events.
+
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+/// What we ask of QEMU.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Command {
+    /// Ends the negotiation after the greeting. Sent by [`super::Session`] itself.
+    Capabilities,
+    /// Does KVM run the guest? Answer: [`Command::kvm_enabled`].
+    QueryKvm,
+    /// Does the guest run? Answer: [`Command::run_state`].
+    QueryStatus,
+    /// QEMU's version.
+    QueryVersion,
+    /// The name of the machine type, resolved. Answer: a string such as `pc-q35-7.2-machine`.
+    QueryMachineType,
+    /// Presses the guest's power button.
+    SystemPowerdown,
+    /// Lets the guest's processors run.
+    Cont,
+    /// Stops the guest's processors.
+    Stop,
+    /// Ends QEMU at once.
+    Quit,
+    /// Takes the descriptor that is sent along with this command, under this name.
+    TakeDescriptor {
+        /// Our name of it.
+        name: String,
+    },
+    /// Makes the socket of that name a client of the VNC server, without a password: whoever
+    /// could hand it over was let in already.
+    AddVncClient {
+        /// The name of an earlier [`Command::TakeDescriptor`].
+        name: String,
+    },
+}
+
+impl Command {
+    /// Its name and arguments on the wire.
+    pub(super) fn wire(&self) -> (&'static str, Value) {
+        let none = json!({});
+        match self {
+            Self::Capabilities => ("qmp_capabilities", none),
+            Self::QueryKvm => ("query-kvm", none),
+            Self::QueryStatus => ("query-status", none),
+            Self::QueryVersion => ("query-version", none),
+            Self::QueryMachineType => ("qom-get", json!({"path": "/machine", "property": "type"})),
+            Self::SystemPowerdown => ("system_powerdown", none),
+            Self::Cont => ("cont", none),
+            Self::Stop => ("stop", none),
+            Self::Quit => ("quit", none),
+            Self::TakeDescriptor { name } => ("getfd", json!({"fdname": name})),
+            Self::AddVncClient { name } => (
+                "add_client",
+                json!({"protocol": "vnc", "fdname": name, "skipauth": true}),
+            ),
+        }
+    }
+
+    /// Reads the answer to [`Command::QueryKvm`]; `None` if it is none.
+    #[must_use]
+    pub fn kvm_enabled(answer: &Value) -> Option<bool> {
+        answer.get("enabled")?.as_bool()
+    }
+
+    /// Reads the answer to [`Command::QueryStatus`]; `None` if it is none.
+    #[must_use]
+    pub fn run_state(answer: &Value) -> Option<RunState> {
+        Some(RunState::of(answer.get("status")?.as_str()?))
+    }
+
+    /// Reads the answer to [`Command::QueryMachineType`]; `None` if it is none.
+    #[must_use]
+    pub fn machine_type(answer: &Value) -> Option<&str> {
+        let name = answer.as_str()?;
+        Some(name.strip_suffix("-machine").unwrap_or(name))
+    }
+}
+
+/// QEMU's refusal of a command.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, thiserror::Error)]
+#[error("{description} ({class})")]
+pub struct CommandError {
+    /// QEMU's class of errors.
+    pub class: String,
+    /// QEMU's words.
+    #[serde(rename = "desc")]
+    pub description: String,
+}
+
+/// Whether the guest runs.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum RunState {
+    /// Its processors run.
+    Running,
+    /// Not yet told to run.
+    Prelaunch,
+    /// Stopped by `stop`.
+    Paused,
+    /// Stopped because the host's disk failed.
+    IoError,
+    /// It has shut down.
+    Shutdown,
+    /// The guest's system has crashed and said so.
+    GuestPanicked,
+    /// Another of QEMU's states, in which its processors do not run.
+    Other,
+}
+
+impl RunState {
+    fn of(name: &str) -> Self {
+        match name {
+            "running" => Self::Running,
+            "prelaunch" => Self::Prelaunch,
+            "paused" => Self::Paused,
+            "io-error" => Self::IoError,
+            "shutdown" => Self::Shutdown,
+            "guest-panicked" => Self::GuestPanicked,
+            _ => Self::Other,
+        }
+    }
+}
+
+/// What QEMU tells unasked.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Event {
+    /// The machine goes off and QEMU ends.
+    Shutdown {
+        /// The guest did it, not the host.
+        guest: bool,
+        /// Why.
+        reason: ShutdownReason,
+    },
+    /// The machine starts anew.
+    Reset {
+        /// The guest did it.
+        guest: bool,
+    },
+    /// The power button was pressed.
+    PowerDown,
+    /// The processors stopped.
+    Stop,
+    /// The processors run.
+    Resume,
+    /// A disk of the host failed.
+    BlockIoError(BlockError),
+    /// The guest's system has crashed and said so.
+    GuestPanicked,
+    /// One that we do not use.
+    Other {
+        /// QEMU's name of it.
+        name: String,
+    },
+}
+
+/// Why a machine goes off.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum ShutdownReason {
+    /// The guest shut itself down.
+    GuestShutdown,
+    /// The guest restarted, where that means to end.
+    GuestReset,
+    /// The guest's system crashed.
+    GuestPanic,
+    /// [`Command::Quit`].
+    HostQuit,
+    /// A signal to QEMU.
+    HostSignal,
+    /// Another one, in QEMU's words.
+    Other(String),
+}
+
+impl ShutdownReason {
+    fn of(name: &str) -> Self {
+        match name {
+            "guest-shutdown" => Self::GuestShutdown,
+            "guest-reset" => Self::GuestReset,
+            "guest-panic" => Self::GuestPanic,
+            "host-qmp-quit" => Self::HostQuit,
+            "host-signal" => Self::HostSignal,
+            other => Self::Other(other.chars().take(64).collect()),
+        }
+    }
+}
+
+/// A disk of the host failed under the guest.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct BlockError {
+    /// The disk's device, `disk0` for the first.
+    pub device: String,
+    /// The guest wrote, not read.
+    pub write: bool,
+    /// The guest was stopped for it.
+    pub stopped: bool,
+    /// The disk is full.
+    pub no_space: bool,
+    /// QEMU's words.
+    pub reason: String,
+}
+
+impl Event {
+    pub(super) fn of(name: &str, data: &Value) -> Self {
+        let flag = |key: &str| data.get(key).and_then(Value::as_bool).unwrap_or(false);
+        let text = |key: &str| {
+            let text = data.get(key).and_then(Value::as_str).unwrap_or_default();
+            text.chars().take(256).collect::<String>()
+        };
+        match name {
+            "SHUTDOWN" => Self::Shutdown {
+                guest: flag("guest"),
+                reason: ShutdownReason::of(&text("reason")),
+            },
+            "RESET" => Self::Reset {
+                guest: flag("guest"),
+            },
+            "POWERDOWN" => Self::PowerDown,
+            "STOP" => Self::Stop,
+            "RESUME" => Self::Resume,
+            "GUEST_PANICKED" => Self::GuestPanicked,
+            "BLOCK_IO_ERROR" => Self::BlockIoError(BlockError {
+                // For disks made of nodes `device` is empty and the device is a QOM path.
+                device: match text("device") {
+                    device if device.is_empty() => {
+                        let path = text("qom-path");
+                        path.split('/')
+                            .find(|part| part.starts_with("disk"))
+                            .unwrap_or(&path)
+                            .to_owned()
+                    }
+                    device => device,
+                },
+                write: text("operation") == "write",
+                stopped: text("action") == "stop",
+                no_space: flag("nospace"),
+                reason: text("reason"),
+            }),
+            other => Self::Other {
+                name: other.chars().take(64).collect(),
+            },
+        }
+    }
+}

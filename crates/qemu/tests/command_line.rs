@@ -1,0 +1,374 @@
+//! Machines and their arguments, one argument a line in `tests/golden`. After a wanted change:
+//! `UPDATE_EXPECT=1 cargo test -p qemu --test command_line`, and read the difference.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use expect_test::expect_file;
+use proptest::prelude::*;
+use qemu::command_line::{CommandLineError, command_line};
+use qemu::machine::{
+    Accelerator, Clock, Disk, DiskBus, DiskCache, DiskFormat, DiskImage, DiskIo, Firmware, Kernel,
+    MacAddress, Machine, MachineType, NetworkCard, NetworkModel, Processor, ProcessorFeature,
+    ProcessorModel, SystemInformation, TabletBus, Word,
+};
+
+fn small() -> Machine {
+    Machine {
+        name: "default_small".to_owned(),
+        accelerator: Accelerator::Tcg {
+            translation_cache_mib: 64,
+        },
+        machine_type: MachineType::parse("q35").expect("served"),
+        processor: Processor {
+            model: ProcessorModel::Best,
+            features: vec![],
+            sockets: 1,
+            cores: 1,
+            threads: 1,
+        },
+        memory_bytes: 128 << 20,
+        firmware: Firmware::Bios,
+        kernel: None,
+        disks: vec![],
+        network_cards: vec![],
+        serial: None,
+        graphics: false,
+        tablet: None,
+        random_numbers: false,
+        balloon: false,
+        agent: None,
+        clock: Clock::Utc,
+        system: SystemInformation {
+            manufacturer: "KubeVirt".to_owned(),
+            product: "None".to_owned(),
+            family: "KubeVirt".to_owned(),
+            uuid: uuid::Uuid::from_u128(0x5d30_7ca9_b3ef_428c_8861_06e7_2d69_f223),
+            serial: None,
+        },
+        acpi: true,
+        monitor: 10,
+    }
+}
+
+fn disk(bus: DiskBus, file: i32) -> Disk {
+    Disk {
+        image: DiskImage::File {
+            file,
+            format: DiskFormat::Raw,
+        },
+        bus,
+        cdrom: false,
+        read_only: false,
+        boot_order: None,
+        serial: None,
+        cache: DiskCache::Writeback,
+        io: DiskIo::Threads,
+        shared: false,
+    }
+}
+
+fn card(model: NetworkModel, stream: i32) -> NetworkCard {
+    let mac = MacAddress::parse("02:00:00:00:00:01").expect("an address");
+    NetworkCard {
+        model,
+        mac,
+        stream,
+        boot_order: None,
+    }
+}
+
+/// What a KubeVirt user's first machine becomes.
+fn usual() -> Machine {
+    let mut machine = small();
+    machine.disks = vec![
+        Disk {
+            image: DiskImage::Overlay {
+                overlay: 20,
+                base: 21,
+                base_format: DiskFormat::Qcow2,
+            },
+            boot_order: Some(1),
+            ..disk(DiskBus::Virtio, 0)
+        },
+        disk(DiskBus::Virtio, 22),
+    ];
+    machine.network_cards = vec![card(NetworkModel::Virtio, 30)];
+    machine.serial = Some(11);
+    machine.agent = Some(12);
+    machine.graphics = true;
+    machine.random_numbers = true;
+    machine.balloon = true;
+    machine
+}
+
+fn every_bus_on_pc() -> Machine {
+    let mut machine = usual();
+    machine.machine_type = MachineType::parse("pc-i440fx-5.1").expect("served");
+    machine.accelerator = Accelerator::Kvm;
+    machine.processor.sockets = 2;
+    machine.processor.threads = 2;
+    let cdrom = |bus, file| Disk {
+        cdrom: true,
+        read_only: true,
+        ..disk(bus, file)
+    };
+    machine.disks.extend([
+        Disk {
+            io: DiskIo::Native,
+            cache: DiskCache::None,
+            shared: true,
+            ..disk(DiskBus::Scsi, 23)
+        },
+        Disk {
+            serial: Some("a,b=c\n\"".to_owned()),
+            ..disk(DiskBus::Sata, 24)
+        },
+        cdrom(DiskBus::Sata, 25),
+        cdrom(DiskBus::Scsi, 26),
+        Disk {
+            cache: DiskCache::Writethrough,
+            ..disk(DiskBus::Usb, 27)
+        },
+        cdrom(DiskBus::Usb, 28),
+    ]);
+    machine.network_cards.extend([
+        NetworkCard {
+            boot_order: Some(2),
+            ..card(NetworkModel::E1000, 31)
+        },
+        card(NetworkModel::Rtl8139, 32),
+    ]);
+    machine.tablet = Some(TabletBus::Usb);
+    machine.clock = Clock::At(1_795_373_050);
+    machine
+}
+
+fn direct_kernel() -> Machine {
+    let mut machine = small();
+    machine.name = "a,b=c -x".to_owned();
+    machine.processor = Processor {
+        model: ProcessorModel::Named(Word::parse("Nehalem").expect("a word")),
+        features: vec![
+            ProcessorFeature {
+                name: Word::parse("pcid").expect("a word"),
+                on: false,
+            },
+            ProcessorFeature {
+                name: Word::parse("aes").expect("a word"),
+                on: true,
+            },
+        ],
+        ..machine.processor
+    };
+    machine.kernel = Some(Kernel {
+        image: PathBuf::from("/proc/self/fd/40"),
+        initrd: Some(PathBuf::from("/proc/self/fd/41")),
+        arguments: "console=ttyS0,115200 quiet".to_owned(),
+    });
+    machine.system.serial = Some("x,uuid=0".to_owned());
+    machine.acpi = false;
+    machine.tablet = Some(TabletBus::Virtio);
+    machine
+}
+
+fn efi() -> Machine {
+    let mut machine = small();
+    machine.firmware = Firmware::Efi {
+        code: 50,
+        variables: 51,
+    };
+    machine
+}
+
+fn lines(machine: &Machine) -> String {
+    command_line(machine)
+        .expect("arguments")
+        .iter()
+        .map(|argument| format!("{}\n", argument.to_str().expect("text")))
+        .collect()
+}
+
+#[test]
+fn arguments_are_those_of_the_golden_files() {
+    expect_file!["golden/small.txt"].assert_eq(&lines(&small()));
+    expect_file!["golden/usual.txt"].assert_eq(&lines(&usual()));
+    expect_file!["golden/every_bus_on_pc.txt"].assert_eq(&lines(&every_bus_on_pc()));
+    expect_file!["golden/direct_kernel.txt"].assert_eq(&lines(&direct_kernel()));
+    expect_file!["golden/efi.txt"].assert_eq(&lines(&efi()));
+}
+
+type Change = fn(&mut Machine);
+
+#[test]
+fn what_qemu_does_not_have_is_refused_with_the_way_out() {
+    let refused = |change: Change| {
+        let mut machine = small();
+        change(&mut machine);
+        command_line(&machine).expect_err("refused").to_string()
+    };
+    let cases: [(Change, &str); 9] = [
+        (
+            |machine| {
+                machine.disks = vec![Disk {
+                    cdrom: true,
+                    ..disk(DiskBus::Virtio, 20)
+                }]
+            },
+            "use bus sata",
+        ),
+        (
+            |machine| {
+                machine.disks = vec![Disk {
+                    read_only: true,
+                    ..disk(DiskBus::Sata, 20)
+                }]
+            },
+            "use bus virtio",
+        ),
+        (
+            |machine| {
+                machine.disks = vec![Disk {
+                    io: DiskIo::Native,
+                    ..disk(DiskBus::Virtio, 20)
+                }]
+            },
+            "cache none",
+        ),
+        (
+            |machine| machine.disks = vec![disk(DiskBus::Sata, 20); 7],
+            "at most 6",
+        ),
+        (
+            |machine| machine.disks = vec![disk(DiskBus::Virtio, 20); 65],
+            "at most 64",
+        ),
+        (
+            |machine| {
+                machine.disks = vec![
+                    Disk {
+                        boot_order: Some(1),
+                        ..disk(DiskBus::Virtio, 20)
+                    };
+                    2
+                ]
+            },
+            "boot order 1",
+        ),
+        (
+            |machine| machine.name = "a\0b".to_owned(),
+            "name has a zero byte",
+        ),
+        (
+            |machine| machine.system.product = "\0".to_owned(),
+            "system has a zero byte",
+        ),
+        (
+            |machine| {
+                machine.kernel = Some(Kernel {
+                    image: PathBuf::from("-x"),
+                    initrd: None,
+                    arguments: String::new(),
+                });
+            },
+            "not absolute: -x",
+        ),
+    ];
+    for (change, words) in cases {
+        let message = refused(change);
+        assert!(message.contains(words), "{message} lacks {words}");
+    }
+    assert_eq!(
+        command_line(&Machine {
+            kernel: Some(Kernel {
+                image: PathBuf::from("/k"),
+                initrd: None,
+                arguments: "\0".to_owned()
+            }),
+            ..small()
+        }),
+        Err(CommandLineError::ZeroByte {
+            field: "kernel.arguments"
+        })
+    );
+}
+
+/// QEMU's own option parser, as its documentation describes it: keys up to `=`, values up to a
+/// single comma, two commas stand for one.
+fn parse_options(text: &str) -> Vec<(String, String)> {
+    let mut options = Vec::new();
+    let mut rest = text.chars().peekable();
+    while rest.peek().is_some() {
+        let mut key = String::new();
+        let mut value = String::new();
+        let mut in_value = false;
+        while let Some(character) = rest.next() {
+            if character == ',' {
+                if in_value && rest.peek() == Some(&',') {
+                    rest.next();
+                } else {
+                    break;
+                }
+            } else if character == '=' && !in_value {
+                in_value = true;
+                continue;
+            }
+            if in_value {
+                value.push(character)
+            } else {
+                key.push(character)
+            }
+        }
+        options.push((key, value));
+    }
+    options
+}
+
+fn value_of(arguments: &[OsString], option: &str, at: usize) -> String {
+    let values: Vec<_> = arguments
+        .windows(2)
+        .filter(|pair| pair[0] == option)
+        .map(|pair| pair[1].to_str().expect("text").to_owned())
+        .collect();
+    values[at].clone()
+}
+
+proptest! {
+    /// F63: whatever a user writes comes back from the arguments as it was, and makes no option.
+    #[test]
+    fn texts_of_users_come_back_and_add_no_option(
+        name in "[^\0]{0,40}", manufacturer in "[,=\n -]{0,12}", product in "[^\0]{0,20}",
+        serial in "[^\0]{0,20}", arguments in "[^\0]{0,60}", disk_serial in "[^\0]{0,20}",
+    ) {
+        let mut machine = small();
+        machine.name = name.clone();
+        machine.system.manufacturer = manufacturer.clone();
+        machine.system.product = product.clone();
+        machine.system.serial = Some(serial.clone());
+        machine.kernel = Some(Kernel { image: PathBuf::from("/k"), initrd: None, arguments: arguments.clone() });
+        machine.disks = vec![Disk { serial: Some(disk_serial.clone()), ..disk(DiskBus::Virtio, 20) }];
+        let line = command_line(&machine).expect("arguments");
+
+        let pair = |key: &str, value: &str| (key.to_owned(), value.to_owned());
+        prop_assert_eq!(
+            parse_options(&value_of(&line, "-name", 0)),
+            vec![pair("guest", &name), pair("debug-threads", "on")]
+        );
+        prop_assert_eq!(parse_options(&value_of(&line, "-smbios", 0)), vec![
+            pair("type", "1"),
+            pair("manufacturer", &manufacturer),
+            pair("product", &product),
+            pair("family", "KubeVirt"),
+            pair("uuid", "5d307ca9-b3ef-428c-8861-06e72d69f223"),
+            pair("serial", &serial),
+        ]);
+        prop_assert_eq!(value_of(&line, "-append", 0), arguments);
+        let device: serde_json::Value =
+            serde_json::from_str(&value_of(&line, "-device", 1)).expect("JSON");
+        prop_assert_eq!(device["serial"].as_str(), Some(&disk_serial[..]));
+        let mut plain = small();
+        plain.kernel = Some(Kernel { image: PathBuf::from("/k"), initrd: None, arguments: String::new() });
+        plain.disks = vec![disk(DiskBus::Virtio, 20)];
+        prop_assert_eq!(line.len(), command_line(&plain).expect("arguments").len());
+    }
+}

@@ -1,0 +1,514 @@
+//! What the user left out, filled in when an object is admitted. Pure: time and randomness are arguments.
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
+use crate::configuration::ClusterConfiguration;
+use crate::names;
+use crate::quantity::Quantity;
+use crate::resources;
+use crate::virtual_machine::VirtualMachine;
+use crate::virtual_machine_instance::{
+    CdromTarget, Devices, Disk, DiskTarget, FeatureState, Input, Interface, Masquerade, Network,
+    Phase, PhaseTransition, PodNetwork, VirtualMachineInstance, VirtualMachineInstanceSpec,
+};
+
+/// Seconds a guest gets to shut down by itself when its spec does not say.
+pub const GRACE_PERIOD_SECONDS: u64 = 30;
+
+/// Random identity for a machine that has none yet.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct FirmwareIdentity {
+    /// SMBIOS system UUID, in the usual form of 8-4-4-4-12 hexadecimal digits.
+    pub uuid: String,
+    /// SMBIOS system serial number; any UUID does.
+    pub serial: String,
+}
+
+/// Fills in a virtual machine: machine type, architecture and a firmware identity that stays the
+/// same over restarts. On an update, `old` is the stored machine, whose identity is kept.
+pub fn virtual_machine(
+    machine: &mut VirtualMachine,
+    old: Option<&VirtualMachine>,
+    cluster: &ClusterConfiguration,
+    identity: &FirmwareIdentity,
+) {
+    let Some(template) = &mut machine.spec.template else {
+        return;
+    };
+    architecture_and_machine(&mut template.spec, cluster);
+    let known = old
+        .and_then(|old| old.spec.template.as_ref())
+        .and_then(|template| template.spec.domain.firmware.as_ref());
+    let firmware = template.spec.domain.firmware.get_or_insert_default();
+    if is_unset(firmware.uuid.as_deref()) {
+        let known = known.and_then(|firmware| firmware.uuid.clone());
+        firmware.uuid = Some(known.unwrap_or_else(|| identity.uuid.clone()));
+    }
+    if is_unset(firmware.serial.as_deref()) {
+        let known = known.and_then(|firmware| firmware.serial.clone());
+        firmware.serial = Some(known.unwrap_or_else(|| identity.serial.clone()));
+    }
+}
+
+/// Fills in a new virtual machine instance, gives it the finalizer and the phase `Pending`.
+pub fn virtual_machine_instance(
+    instance: &mut VirtualMachineInstance,
+    cluster: &ClusterConfiguration,
+    identity: &FirmwareIdentity,
+    now: Timestamp,
+) {
+    instance_spec(&mut instance.spec, cluster, identity);
+    let finalizers = instance.metadata.finalizers.get_or_insert_default();
+    if !finalizers
+        .iter()
+        .any(|name| name == names::finalizers::FOREGROUND_DELETE)
+    {
+        finalizers.push(names::finalizers::FOREGROUND_DELETE.to_owned());
+    }
+    let status = instance.status.get_or_insert_default();
+    if status.phase.is_none() {
+        status.phase = Some(Phase::Pending);
+        status.phase_transition_timestamps.push(PhaseTransition {
+            phase: Phase::Pending,
+            phase_transition_timestamp: Time(now),
+        });
+    }
+}
+
+/// Fills in an instance's spec, in KubeVirt's order: later defaults see the earlier ones.
+pub fn instance_spec(
+    spec: &mut VirtualMachineInstanceSpec,
+    cluster: &ClusterConfiguration,
+    identity: &FirmwareIdentity,
+) {
+    architecture_and_machine(spec, cluster);
+    processor_request(spec, cluster);
+    guest_memory(spec);
+    topology(spec);
+    pull_policies(spec);
+    if is_unset(spec.eviction_strategy.as_deref()) {
+        spec.eviction_strategy
+            .clone_from(&cluster.eviction_strategy);
+    }
+    let firmware = spec.domain.firmware.get_or_insert_default();
+    if is_unset(firmware.uuid.as_deref()) {
+        firmware.uuid = Some(identity.uuid.clone());
+    }
+    let uuid = firmware.uuid.clone().unwrap_or_default();
+    network(spec);
+    disks_for_volumes(spec);
+    let is_pc = spec
+        .architecture
+        .as_deref()
+        .is_none_or(|name| name == "amd64");
+    devices(
+        &mut spec.domain.devices,
+        if is_pc { "sata" } else { "virtio" },
+        &uuid,
+    );
+    let acpi = &mut spec.domain.features.get_or_insert_default().acpi;
+    if acpi.is_none() {
+        *acpi = Some(FeatureState::default());
+    }
+    if let Some(FeatureState {
+        enabled: enabled @ None,
+    }) = acpi
+    {
+        *enabled = Some(true);
+    }
+    let cpu = spec.domain.cpu.get_or_insert_default();
+    if is_unset(cpu.model.as_deref()) {
+        cpu.model = Some(cluster.cpu_model.clone());
+    }
+}
+
+/// A stable address for an interface that was given none: the same machine keeps its address over
+/// restarts, and two interfaces hardly ever share one. Locally administered, unicast.
+pub fn mac_address(firmware_uuid: &str, interface: &str) -> String {
+    // FNV-1a, 64 bits: spreads well, and needs to be no secret.
+    let mut hash: u64 = 0xcbf2_9ce4_8422_2325;
+    for byte in firmware_uuid.bytes().chain([0]).chain(interface.bytes()) {
+        hash = (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+    }
+    let [_, _, _, a, b, c, d, e] = (hash ^ (hash >> 40)).to_be_bytes();
+    // 02:00:00:00:00:00 is reserved; the lowest bit of the last byte keeps away from it.
+    let e = if [a, b, c, d, e] == [0; 5] { 1 } else { e };
+    format!("02:{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}")
+}
+
+fn is_unset(text: Option<&str>) -> bool {
+    text.is_none_or(str::is_empty)
+}
+
+fn architecture_and_machine(spec: &mut VirtualMachineInstanceSpec, cluster: &ClusterConfiguration) {
+    if is_unset(spec.architecture.as_deref()) {
+        spec.architecture = Some(cluster.architecture.clone());
+    }
+    let machine = spec.domain.machine.get_or_insert_default();
+    if is_unset(machine.type_.as_deref()) {
+        machine.type_ = Some(
+            if spec.architecture.as_deref() == Some(&cluster.architecture) {
+                cluster.machine_type.clone()
+            } else {
+                let architecture = spec.architecture.as_deref().unwrap_or_default();
+                ClusterConfiguration::of_architecture(architecture).machine_type
+            },
+        );
+    }
+}
+
+fn processor_request(spec: &mut VirtualMachineInstanceSpec, cluster: &ClusterConfiguration) {
+    let resources = spec.domain.resources.as_ref();
+    if resources.is_some_and(|resources| resources.requests.contains_key("cpu")) {
+        return;
+    }
+    let limit = resources
+        .and_then(|resources| resources.limits.get("cpu"))
+        .cloned();
+    // 100m is what one virtual processor asks for anyway.
+    let configured = cluster
+        .cpu_request
+        .clone()
+        .filter(|request| request.to_thousandths() != Some(100));
+    if let Some(request) = limit.or(configured) {
+        let resources = spec.domain.resources.get_or_insert_default();
+        resources.requests.insert("cpu".to_owned(), request);
+    }
+}
+
+fn guest_memory(spec: &mut VirtualMachineInstanceSpec) {
+    let guest: Option<Quantity> = resources::guest_memory(spec).cloned();
+    if let Some(guest) = guest {
+        spec.domain.memory.get_or_insert_default().guest = Some(guest);
+    }
+}
+
+fn topology(spec: &mut VirtualMachineInstanceSpec) {
+    let topology = resources::topology(spec);
+    let cpu = spec.domain.cpu.get_or_insert_default();
+    cpu.sockets = topology.sockets;
+    cpu.cores = topology.cores;
+    cpu.threads = topology.threads;
+}
+
+fn pull_policies(spec: &mut VirtualMachineInstanceSpec) {
+    for disk in spec
+        .volumes
+        .iter_mut()
+        .filter_map(|volume| volume.container_disk.as_mut())
+    {
+        if is_unset(disk.image_pull_policy.as_deref()) {
+            disk.image_pull_policy = Some(pull_policy(&disk.image).to_owned());
+        }
+    }
+}
+
+/// `Always` for an image whose tag moves, else `IfNotPresent`.
+fn pull_policy(image: &str) -> &'static str {
+    if image.contains('@') {
+        return "IfNotPresent";
+    }
+    let last = image.rsplit('/').next().unwrap_or_default();
+    match last.split_once(':') {
+        None | Some((_, "latest")) => "Always",
+        Some(_) => "IfNotPresent",
+    }
+}
+
+fn network(spec: &mut VirtualMachineInstanceSpec) {
+    let devices = &mut spec.domain.devices;
+    let wanted = devices.autoattach_pod_interface != Some(false);
+    if wanted && devices.interfaces.is_empty() && spec.networks.is_empty() {
+        devices.interfaces.push(Interface {
+            name: "default".to_owned(),
+            masquerade: Some(Masquerade::default()),
+            ..Interface::default()
+        });
+        spec.networks.push(Network {
+            name: "default".to_owned(),
+            pod: Some(PodNetwork::default()),
+            ..Network::default()
+        });
+    }
+}
+
+fn disks_for_volumes(spec: &mut VirtualMachineInstanceSpec) {
+    let disks = &mut spec.domain.devices.disks;
+    for volume in &spec.volumes {
+        if !disks.iter().any(|disk| disk.name == volume.name) {
+            disks.push(Disk {
+                name: volume.name.clone(),
+                ..Disk::default()
+            });
+        }
+    }
+}
+
+fn devices(devices: &mut Devices, bus: &str, firmware_uuid: &str) {
+    for disk in &mut devices.disks {
+        if disk.disk.is_none() && disk.cdrom.is_none() && !disk.unserved.contains_key("lun") {
+            disk.disk = Some(DiskTarget::default());
+        }
+        if let Some(target) = &mut disk.disk
+            && is_unset(target.bus.as_deref())
+        {
+            target.bus = Some(bus.to_owned());
+        }
+        if let Some(CdromTarget {
+            bus: target,
+            readonly,
+            ..
+        }) = &mut disk.cdrom
+        {
+            if is_unset(target.as_deref()) {
+                *target = Some(bus.to_owned());
+            }
+            readonly.get_or_insert(true);
+        }
+    }
+    for interface in &mut devices.interfaces {
+        if is_unset(interface.model.as_deref()) {
+            interface.model = Some("virtio".to_owned());
+        }
+        if is_unset(interface.mac_address.as_deref()) {
+            interface.mac_address = Some(mac_address(firmware_uuid, &interface.name));
+        }
+    }
+    if devices.autoattach_input_device == Some(true) && devices.inputs.is_empty() {
+        devices.inputs.push(Input {
+            name: "default-0".to_owned(),
+            ..Input::default()
+        });
+    }
+    for input in &mut devices.inputs {
+        if is_unset(input.bus.as_deref()) {
+            input.bus = Some("usb".to_owned());
+        }
+        if is_unset(input.type_.as_deref()) {
+            input.type_ = Some("tablet".to_owned());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use expect_test::expect;
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn cluster() -> ClusterConfiguration {
+        ClusterConfiguration::of_architecture("amd64")
+    }
+
+    fn identity() -> FirmwareIdentity {
+        FirmwareIdentity {
+            uuid: "6a1a24a1-4061-4607-8bf4-a3963d0c5895".to_owned(),
+            serial: "s".to_owned(),
+        }
+    }
+
+    fn spec(value: Value) -> VirtualMachineInstanceSpec {
+        serde_json::from_value(value).unwrap()
+    }
+
+    fn small() -> Value {
+        json!({
+            "domain": {"devices": {}, "resources": {"requests": {"memory": "64M"}}},
+            "volumes": [{"name": "disk", "containerDisk": {"image": "registry/cirros"}}],
+        })
+    }
+
+    #[test]
+    fn a_small_instance_is_filled_in() {
+        let mut filled = spec(small());
+        instance_spec(&mut filled, &cluster(), &identity());
+        expect![[r#"
+            {
+              "architecture": "amd64",
+              "domain": {
+                "resources": {
+                  "requests": {
+                    "memory": "64M"
+                  }
+                },
+                "cpu": {
+                  "cores": 1,
+                  "sockets": 1,
+                  "threads": 1,
+                  "model": "host-model"
+                },
+                "memory": {
+                  "guest": "64M"
+                },
+                "machine": {
+                  "type": "q35"
+                },
+                "firmware": {
+                  "uuid": "6a1a24a1-4061-4607-8bf4-a3963d0c5895"
+                },
+                "features": {
+                  "acpi": {
+                    "enabled": true
+                  }
+                },
+                "devices": {
+                  "disks": [
+                    {
+                      "name": "disk",
+                      "disk": {
+                        "bus": "sata"
+                      }
+                    }
+                  ],
+                  "interfaces": [
+                    {
+                      "name": "default",
+                      "model": "virtio",
+                      "masquerade": {},
+                      "macAddress": "02:ef:9c:42:58:66"
+                    }
+                  ]
+                }
+              },
+              "networks": [
+                {
+                  "name": "default",
+                  "pod": {}
+                }
+              ],
+              "volumes": [
+                {
+                  "name": "disk",
+                  "containerDisk": {
+                    "image": "registry/cirros",
+                    "imagePullPolicy": "Always"
+                  }
+                }
+              ]
+            }"#]]
+        .assert_eq(&serde_json::to_string_pretty(&filled).unwrap());
+    }
+
+    #[test]
+    fn filling_in_twice_changes_nothing_the_second_time() {
+        let mut once = spec(small());
+        instance_spec(&mut once, &cluster(), &identity());
+        let mut twice = once.clone();
+        let other = FirmwareIdentity {
+            uuid: "other".to_owned(),
+            serial: "other".to_owned(),
+        };
+        instance_spec(&mut twice, &cluster(), &other);
+        assert_eq!(once, twice);
+    }
+
+    #[test]
+    fn what_the_user_wrote_stays() {
+        let mut filled = spec(json!({
+            "domain": {
+                "cpu": {"cores": 2, "model": "Haswell"},
+                "machine": {"type": "pc-q35-7.2"},
+                "memory": {"guest": "1Gi"},
+                "resources": {"requests": {"memory": "512Mi"}, "limits": {"cpu": "4"}},
+                "features": {"acpi": {"enabled": false}},
+                "devices": {
+                    "autoattachPodInterface": false,
+                    "autoattachInputDevice": true,
+                    "disks": [{"name": "disk", "cdrom": {}}],
+                },
+            },
+            "volumes": [{"name": "disk", "containerDisk": {"image": "a:5000/b/c:1", "path": "/x"}}],
+        }));
+        instance_spec(&mut filled, &cluster(), &identity());
+        let domain = &filled.domain;
+        assert_eq!(domain.cpu.as_ref().unwrap().sockets, Some(1));
+        assert_eq!(
+            domain.memory.as_ref().unwrap().guest,
+            Some(Quantity::from("1Gi"))
+        );
+        assert_eq!(
+            domain.resources.as_ref().unwrap().requests["cpu"],
+            Quantity::from("4")
+        );
+        assert!(filled.networks.is_empty() && domain.devices.interfaces.is_empty());
+        assert_eq!(domain.devices.inputs[0].name, "default-0");
+        assert_eq!(
+            domain
+                .features
+                .as_ref()
+                .unwrap()
+                .acpi
+                .as_ref()
+                .unwrap()
+                .enabled,
+            Some(false)
+        );
+        let cdrom = domain.devices.disks[0].cdrom.as_ref().unwrap();
+        assert_eq!(
+            (cdrom.bus.as_deref(), cdrom.readonly),
+            (Some("sata"), Some(true))
+        );
+        let image = filled.volumes[0].container_disk.as_ref().unwrap();
+        assert_eq!(image.image_pull_policy.as_deref(), Some("IfNotPresent"));
+    }
+
+    #[test]
+    fn tags_that_move_are_pulled_always() {
+        for (image, policy) in [
+            ("cirros", "Always"),
+            ("localhost:5000/cirros", "Always"),
+            ("cirros:latest", "Always"),
+            ("cirros:0.6", "IfNotPresent"),
+            ("localhost:5000/a/cirros:0.6", "IfNotPresent"),
+            ("cirros@sha256:00", "IfNotPresent"),
+        ] {
+            assert_eq!(pull_policy(image), policy, "{image}");
+        }
+    }
+
+    #[test]
+    fn a_machine_keeps_its_identity_over_updates() {
+        let new = || {
+            let mut machine = VirtualMachine::default();
+            machine.spec.template = Some(Default::default());
+            machine
+        };
+        let mut created = new();
+        virtual_machine(&mut created, None, &cluster(), &identity());
+        let mut updated = new();
+        let other = FirmwareIdentity {
+            uuid: "other".to_owned(),
+            serial: "other".to_owned(),
+        };
+        virtual_machine(&mut updated, Some(&created), &cluster(), &other);
+        assert_eq!(created, updated);
+    }
+
+    #[test]
+    fn a_new_instance_is_pending_and_held_by_the_finalizer() {
+        let mut instance = VirtualMachineInstance::new("a", spec(small()));
+        virtual_machine_instance(
+            &mut instance,
+            &cluster(),
+            &identity(),
+            Timestamp::UNIX_EPOCH,
+        );
+        let status = instance.status.as_ref().unwrap();
+        assert_eq!(status.phase, Some(Phase::Pending));
+        assert_eq!(status.phase_transition_timestamps.len(), 1);
+        assert_eq!(
+            instance.metadata.finalizers.unwrap(),
+            [names::finalizers::FOREGROUND_DELETE]
+        );
+    }
+
+    #[test]
+    fn addresses_are_stable_and_differ() {
+        let first = mac_address("a", "default");
+        assert_eq!(first, mac_address("a", "default"));
+        assert_ne!(first, mac_address("a", "second"));
+        assert_ne!(first, mac_address("b", "default"));
+    }
+}

@@ -9,6 +9,8 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::FlockOperation;
 
+use crate::identity::Identity;
+
 /// The most that is read of a holder's own words.
 const HOLDER_BYTES: u64 = 512;
 
@@ -151,6 +153,39 @@ impl LifeLock {
     pub fn into_descriptor(self) -> OwnedFd {
         self.file.into()
     }
+}
+
+/// The processes that have the file at `path` open, found by looking at all of them: for the rare
+/// case that a lock's holder must be ended and nobody remembers who it is. Processes whose files
+/// we may not see are left out.
+///
+/// # Errors
+/// If `path` or `/proc` cannot be read.
+pub fn openers(path: &Path) -> io::Result<Vec<Identity>> {
+    let wanted = std::fs::metadata(path)?;
+    let wanted = (wanted.dev(), wanted.ino());
+    let mut found = Vec::new();
+    for process in std::fs::read_dir("/proc")? {
+        let process = process?;
+        let Some(pid) = process
+            .file_name()
+            .to_str()
+            .and_then(|name| name.parse().ok())
+        else {
+            continue;
+        };
+        // It may end while we look, or not be ours to look at.
+        let Ok(files) = std::fs::read_dir(process.path().join("fd")) else {
+            continue;
+        };
+        let has_it = files.flatten().any(|file| {
+            std::fs::metadata(file.path()).is_ok_and(|found| (found.dev(), found.ino()) == wanted)
+        });
+        if has_it && let Some(identity) = Identity::of(pid)? {
+            found.push(identity);
+        }
+    }
+    Ok(found)
 }
 
 /// The holder may be writing just now; then its line is short, never wrong in kind.

@@ -133,6 +133,8 @@ async fn a_lock_handed_to_a_program_is_held_until_that_program_ends() {
         LifeLock::holder(&path).expect("readable").as_deref(),
         Some("a sleeping program")
     );
+    let openers = host::lock::openers(&path).expect("looked");
+    assert_eq!(openers, [child.identity().clone()]);
     child.identity().signal(Signal::Kill).expect("killed");
     child.wait().await.expect("waited");
     LifeLock::acquire(&path, "the next").expect("free again");

@@ -6,7 +6,7 @@
 mod tables;
 
 use std::collections::BTreeMap;
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
 use k8s_openapi::api::{authentication, authorization, coordination, core, events, scheduling};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions;
@@ -70,6 +70,13 @@ pub fn schema(group: &str, version: &str, kind: &str) -> Option<Schema> {
     COMPILED
         .get(definition_name(group, version, kind)?)
         .cloned()
+}
+
+/// Both forms of the schema of a built-in kind: compiled, and as OpenAPI v3 with references.
+pub fn of(group: &str, version: &str, kind: &str) -> Option<(Schema, Arc<Value>)> {
+    let compiled = schema(group, version, kind)?;
+    let open_api = open_api_schema(group, version, kind)?;
+    Some((compiled, Arc::new(open_api.clone())))
 }
 
 /// The compiled schema of a definition.

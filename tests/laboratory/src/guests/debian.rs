@@ -16,7 +16,7 @@ echo debian > /etc/hostname
 printf '127.0.0.1 localhost\n127.0.1.1 debian\n' > /etc/hosts
 printf 'LABEL=root / ext4 rw,noatime,errors=remount-ro 0 1\n' > /etc/fstab
 printf 'datasource_list: [ NoCloud, None ]\ndatasource: { NoCloud: { fs_label: cidata } }\n' > /etc/cloud/cloud.cfg.d/90_anyvirt.cfg
-printf 'system_info: { network: { renderers: [ networkd ] } }\napt_preserve_sources_list: true\nmanage_etc_hosts: false\n' >> /etc/cloud/cloud.cfg.d/90_anyvirt.cfg
+printf 'locale: false\nsystem_info: { network: { renderers: [ networkd ] } }\napt_preserve_sources_list: true\nmanage_etc_hosts: false\n' >> /etc/cloud/cloud.cfg.d/90_anyvirt.cfg
 printf 'policy: enabled\n' > /etc/cloud/ds-identify.cfg
 ln -sf /run/systemd/resolve/stub-resolv.conf /etc/resolv.conf
 systemctl enable systemd-networkd systemd-resolved ssh serial-getty@ttyS0.service

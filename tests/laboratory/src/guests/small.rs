@@ -46,7 +46,7 @@ exec /sbin/init
 "#;
 
 const INITTAB: &str = "::sysinit:/bin/network\n\
-    ::respawn:/sbin/acpid -f -e /proc/acpi/event\n\
+    ::respawn:/sbin/acpid -f\n\
     ttyS0::respawn:/sbin/getty -L 115200 ttyS0 vt100\n\
     ::shutdown:/bin/sh -c 'echo anyvirt-guest: powering off > /dev/ttyS0'\n";
 

@@ -1,3 +1,5 @@
 //! What tests and the demo need around anyvirt: guests made from Debian packages, and images served on loopback.
 
 pub mod guests;
+pub mod images;
+pub mod registry;

@@ -8,7 +8,9 @@ mod tables;
 use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock};
 
-use k8s_openapi::api::{authentication, authorization, coordination, core, events, scheduling};
+use k8s_openapi::api::{
+    authentication, authorization, autoscaling, coordination, core, events, scheduling,
+};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions;
 use k8s_openapi::apimachinery::pkg::apis::meta;
 use schemars::{JsonSchema, SchemaGenerator};
@@ -113,6 +115,7 @@ fn collect_kinds(generator: &mut SchemaGenerator) {
     fn add<T: JsonSchema>(generator: &mut SchemaGenerator) {
         generator.subschema_for::<T>();
     }
+    add::<autoscaling::v1::Scale>(generator);
     add::<core::v1::Binding>(generator);
     add::<core::v1::ConfigMap>(generator);
     add::<core::v1::Event>(generator);

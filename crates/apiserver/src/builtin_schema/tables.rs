@@ -75,6 +75,12 @@ pub(super) const KINDS: &[Kind] = &[
         "SubjectAccessReview",
     ),
     kind(
+        "io.k8s.api.autoscaling.v1.Scale",
+        "autoscaling",
+        "v1",
+        "Scale",
+    ),
+    kind(
         "io.k8s.api.coordination.v1.Lease",
         "coordination.k8s.io",
         "v1",

@@ -146,8 +146,13 @@ const EXTENSIONS: &str = "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.
 const AUTHORIZATION_TYPES: &str = "io.k8s.api.authorization.v1.";
 const AUTHENTICATION_TYPES: &str = "io.k8s.api.authentication.v1.";
 
+/// Fields and how each is merged.
+type Lists = &'static [(&'static str, List)];
+/// Fields and the default of each, as JSON text.
+type Defaults = &'static [(&'static str, &'static str)];
+
 /// Prefix and name of a definition, and its lists.
-const LISTS: &[(&str, &str, &[(&str, List)])] = &[
+const LISTS: &[(&str, &str, Lists)] = &[
     (
         META,
         "ObjectMeta",
@@ -419,7 +424,7 @@ const LISTS: &[(&str, &str, &[(&str, List)])] = &[
     (AUTHENTICATION_TYPES, "UserInfo", &[("groups", Atomic)]),
 ];
 
-const CONTAINER_LISTS: &[(&str, List)] = &[
+const CONTAINER_LISTS: Lists = &[
     ("args", Atomic),
     ("command", Atomic),
     ("env", List::Map(&["name"])),
@@ -431,7 +436,7 @@ const CONTAINER_LISTS: &[(&str, List)] = &[
     ("volumeMounts", List::Map(&["mountPath"])),
 ];
 
-const AFFINITY_LISTS: &[(&str, List)] = &[
+const AFFINITY_LISTS: Lists = &[
     ("preferredDuringSchedulingIgnoredDuringExecution", Atomic),
     ("requiredDuringSchedulingIgnoredDuringExecution", Atomic),
 ];
@@ -453,7 +458,7 @@ const ATOMIC_MAPS: &[(&str, &str)] = &[
 ];
 
 /// Constant defaults, as JSON text. Defaults that depend on other fields are not here: they need code.
-const DEFAULTS: &[(&str, &str, &[(&str, &str)])] = &[
+const DEFAULTS: &[(&str, &str, Defaults)] = &[
     (CORE, "ConfigMapVolumeSource", &[("defaultMode", "420")]),
     (CORE, "Container", CONTAINER_DEFAULTS),
     (CORE, "ContainerPort", &[("protocol", "\"TCP\"")]),
@@ -523,7 +528,7 @@ const DEFAULTS: &[(&str, &str, &[(&str, &str)])] = &[
     ),
 ];
 
-const CONTAINER_DEFAULTS: &[(&str, &str)] = &[
+const CONTAINER_DEFAULTS: Defaults = &[
     ("resources", "{}"),
     ("terminationMessagePath", "\"/dev/termination-log\""),
     ("terminationMessagePolicy", "\"File\""),

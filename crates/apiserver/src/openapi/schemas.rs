@@ -72,7 +72,7 @@ pub(super) fn for_kinds(descriptors: &[&Descriptor<'_>]) -> BTreeMap<String, Val
     }
     let mut open: Vec<String> = found
         .values()
-        .flat_map(|schema| references(schema))
+        .flat_map(references)
         .collect();
     while let Some(name) = open.pop() {
         if found.contains_key(&name) {

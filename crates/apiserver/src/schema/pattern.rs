@@ -102,10 +102,10 @@ fn translate(source: &str) -> String {
 /// Whether the `:]` that ends at `end` closes a `[:` that opened inside the class.
 fn posix_open(letters: &[char], class_start: usize, end: usize) -> bool {
     let mut at = end.saturating_sub(2);
-    while at > class_start && letters[at].is_ascii_alphabetic() || letters[at] == '^' {
+    while at > class_start && (letters[at].is_ascii_alphabetic() || letters[at] == '^') {
         at -= 1;
     }
-    at >= class_start + 1 && letters[at] == ':' && letters[at - 1] == '['
+    at > class_start && letters[at] == ':' && letters[at - 1] == '['
 }
 
 fn push_escape(out: &mut String, escaped: char, in_class: bool) {

@@ -37,6 +37,7 @@ fn refusals(schema: Value) -> Vec<String> {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table of cases")]
 fn faults_of_values_are_told_with_upstreams_texts() {
     let cases: &[(Value, Value, &[&str])] = &[
         (
@@ -374,6 +375,7 @@ fn defaults_fill_what_is_missing_where_the_parent_exists() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table of cases")]
 fn schemas_that_are_not_structural_are_refused_rule_by_rule() {
     let cases: &[(Value, &[&str])] = &[
         (

@@ -69,6 +69,7 @@ fn with_metadata(mut object: Value) -> Value {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table of cases")]
 fn built_in_kinds_show_the_columns_that_users_know() {
     let cases: &[(&str, &str, Value, bool, &str, &str)] = &[
         (
@@ -190,6 +191,7 @@ fn built_in_kinds_show_the_columns_that_users_know() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table of cases")]
 fn a_pods_status_is_the_word_that_kubectl_shows() {
     let spec = json!({"containers": [{"name": "a"}, {"name": "b"}], "nodeName": "n"});
     let running = |ready: bool| json!({"name": "a", "ready": ready, "restartCount": 0, "state": {"running": {}}});

@@ -3,6 +3,7 @@
 //! All are pure: the present object and the request's body go in, the patched object comes out. Who may patch, which fields a
 //! kind protects, validation and storing are the caller's.
 
+pub mod apply;
 pub mod json;
 pub mod merge;
 pub mod strategic;

@@ -1,1 +1,0 @@
-//! `metadata.managedFields`: who set which field.

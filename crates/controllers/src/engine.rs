@@ -62,7 +62,7 @@ pub(crate) struct Engine {
 pub(crate) enum Presence {
     /// The kind is always served.
     Required,
-    /// The kind may not be served here; then its cache stays empty.
+    /// The kind may not be served here; then nothing waits for it, and its cache stays empty.
     Optional,
 }
 
@@ -92,16 +92,16 @@ impl Engine {
         let writer = Writer::<K>::default();
         let cache = writer.as_reader();
         let queue = self.queue.clone();
-        let name = self.name;
         let events = watcher(api, config).default_backoff();
+        let settled = CancellationToken::new();
+        self.ready.push(settled.clone().cancelled_owned().boxed());
+        let watch = Watch {
+            controller: self.name,
+            presence,
+            settled,
+        };
         self.drivers
-            .push(drive(name, writer, events, queue, concerned).boxed());
-        if presence == Presence::Required {
-            let cache = cache.clone();
-            // The writer lives as long as the driver, which is dropped with everything else.
-            self.ready
-                .push(async move { drop(cache.wait_until_ready().await) }.boxed());
-        }
+            .push(watch.follow(writer, events, queue, concerned).boxed());
         cache
     }
 
@@ -122,6 +122,11 @@ impl Engine {
     /// Runs something beside the looks, for as long as they run.
     pub(crate) fn beside(&mut self, work: impl Future<Output = ()> + Send + 'static) {
         self.drivers.push(work.boxed());
+    }
+
+    /// Lets the first look wait for something.
+    pub(crate) fn wait_for(&mut self, ready: impl Future<Output = ()> + Send + 'static) {
+        self.ready.push(ready.boxed());
     }
 
     /// Looks at `key` at the start, whether anything changes or not.
@@ -159,43 +164,57 @@ impl Engine {
     }
 }
 
-/// Follows one watch: into the cache first, then the names into the queue.
-async fn drive<K>(
-    name: &'static str,
-    mut writer: Writer<K>,
-    events: impl Stream<Item = watcher::Result<Event<K>>>,
-    queue: Queue,
-    concerned: impl Fn(&K) -> Vec<Key>,
-) where
-    K: Lookup + Clone + 'static,
-    K::DynamicType: Default + Eq + Hash + Clone,
-{
-    let cache = writer.as_reader();
-    let mut before: BTreeMap<String, std::sync::Arc<K>> = BTreeMap::new();
-    let mut events = std::pin::pin!(events);
-    while let Some(event) = events.next().await {
-        let event = match event {
-            Ok(event) => event,
-            Err(error) => {
-                warn!(controller = name, kind = %K::kind(&K::DynamicType::default()),
-                    error = &error as &dyn Error, "watch failed, trying again");
-                continue;
+/// One watch of one controller.
+struct Watch {
+    controller: &'static str,
+    presence: Presence,
+    /// Cancelled when the cache holds everything, or, of an optional kind, when the first try failed.
+    settled: CancellationToken,
+}
+
+impl Watch {
+    /// Takes each event into the cache first, then the names concerned into the queue.
+    async fn follow<K>(
+        self,
+        mut writer: Writer<K>,
+        events: impl Stream<Item = watcher::Result<Event<K>>>,
+        queue: Queue,
+        concerned: impl Fn(&K) -> Vec<Key>,
+    ) where
+        K: Lookup + Clone + 'static,
+        K::DynamicType: Default + Eq + Hash + Clone,
+    {
+        let cache = writer.as_reader();
+        let mut before: BTreeMap<String, std::sync::Arc<K>> = BTreeMap::new();
+        let mut events = std::pin::pin!(events);
+        while let Some(event) = events.next().await {
+            let event = match event {
+                Ok(event) => event,
+                Err(error) => {
+                    warn!(controller = self.controller, kind = %K::kind(&K::DynamicType::default()),
+                        error = causes(&error), "watch failed, trying again");
+                    if self.presence == Presence::Optional {
+                        self.settled.cancel();
+                    }
+                    continue;
+                }
+            };
+            if matches!(event, Event::Init) {
+                // After a lost watch the list may lack objects that were deleted meanwhile.
+                before = by_name(&cache);
             }
-        };
-        if matches!(event, Event::Init) {
-            // After a lost watch the list may lack objects that were deleted meanwhile.
-            before = by_name(&cache);
-        }
-        writer.apply_watcher_event(&event);
-        match &event {
-            Event::Apply(object) | Event::Delete(object) => {
-                concerned(object).into_iter().for_each(|key| queue.add(key));
-            }
-            Event::Init | Event::InitApply(_) => {}
-            Event::InitDone => {
-                let now = by_name(&cache);
-                for object in std::mem::take(&mut before).values().chain(now.values()) {
+            writer.apply_watcher_event(&event);
+            match &event {
+                Event::Apply(object) | Event::Delete(object) => {
                     concerned(object).into_iter().for_each(|key| queue.add(key));
+                }
+                Event::Init | Event::InitApply(_) => {}
+                Event::InitDone => {
+                    self.settled.cancel();
+                    let now = by_name(&cache);
+                    for object in std::mem::take(&mut before).values().chain(now.values()) {
+                        concerned(object).into_iter().for_each(|key| queue.add(key));
+                    }
                 }
             }
         }
@@ -352,20 +371,21 @@ mod tests {
         ]);
         let seen = Arc::new(Mutex::new(Vec::new()));
         let names = Arc::clone(&seen);
-        drive(
-            "test",
-            Writer::default(),
-            events,
-            Queue::default(),
-            move |map: &ConfigMap| {
-                names
-                    .lock()
-                    .unwrap()
-                    .push(map.metadata.name.clone().unwrap());
-                Vec::new()
-            },
-        )
-        .await;
+        let watch = Watch {
+            controller: "test",
+            presence: Presence::Required,
+            settled: CancellationToken::new(),
+        };
+        let settled = watch.settled.clone();
+        let concerned = move |map: &ConfigMap| {
+            let name = map.metadata.name.clone().unwrap();
+            names.lock().unwrap().push(name);
+            Vec::new()
+        };
+        watch
+            .follow(Writer::default(), events, Queue::default(), concerned)
+            .await;
+        assert!(settled.is_cancelled());
         assert_eq!(*seen.lock().unwrap(), ["old", "old", "new"]);
     }
 }

@@ -1,5 +1,6 @@
 //! What pods ask for and what nodes have, in thousandths of a unit.
 
+use api::quantity::Amount;
 use k8s_openapi::api::core::v1::{Container, Node, Pod, ResourceRequirements};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use std::collections::BTreeMap;
@@ -88,57 +89,10 @@ fn asked(resources: Option<&ResourceRequirements>) -> Result<Amounts, String> {
 
 /// A quantity in thousandths, rounded up. The error names the resource and the text.
 fn thousandths(name: &str, quantity: &Quantity) -> Result<i128, String> {
-    let text = quantity.0.trim();
-    parse_thousandths(text).ok_or_else(|| {
-        format!("resource {name}: \"{text}\" is not a quantity: write a number like 2, 500m, 1.5Gi")
+    let quantity = api::quantity::Quantity::from(quantity.clone());
+    quantity.parse().map(Amount::thousandths).map_err(|_| {
+        format!(
+            "resource {name}: \"{quantity}\" is not a quantity: write a number like 2, 500m, 1.5Gi"
+        )
     })
-}
-
-fn parse_thousandths(text: &str) -> Option<i128> {
-    let digits = text.strip_prefix('+').unwrap_or(text);
-    let end = digits
-        .find(|c: char| !c.is_ascii_digit() && c != '.')
-        .unwrap_or(digits.len());
-    let (number, suffix) = digits.split_at(end);
-    let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
-    if whole.is_empty() && fraction.is_empty() {
-        return None;
-    }
-    let exponent: u32 = match suffix {
-        "n" => 0,
-        "u" => 3,
-        "m" => 6,
-        "" => 9,
-        "k" => 12,
-        "M" => 15,
-        "G" => 18,
-        "T" => 21,
-        "P" => 24,
-        "E" => 27,
-        _ => 9,
-    };
-    let binary: i128 = match suffix {
-        "Ki" => 1 << 10,
-        "Mi" => 1 << 20,
-        "Gi" => 1 << 30,
-        "Ti" => 1 << 40,
-        "Pi" => 1 << 50,
-        "Ei" => 1 << 60,
-        _ => 1,
-    };
-    let known = matches!(
-        suffix,
-        "n" | "u" | "m" | "" | "k" | "M" | "G" | "T" | "P" | "E"
-    );
-    if !known && binary == 1 {
-        return None;
-    }
-    let scale = u32::try_from(fraction.len()).ok()?;
-    let mantissa: i128 = format!("{whole}{fraction}").parse().ok()?;
-    // In thousand-millionths, divided by the digits behind the point.
-    let scaled = mantissa
-        .checked_mul(10_i128.checked_pow(exponent)?)?
-        .checked_mul(binary)?;
-    let divisor = 10_i128.checked_pow(scale)?.checked_mul(1_000_000)?;
-    Some((scaled + divisor - 1) / divisor)
 }

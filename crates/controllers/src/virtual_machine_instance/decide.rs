@@ -1,0 +1,292 @@
+//! A VMI and its launcher pods in; what to do with the pods, and how the VMI changes, out.
+//!
+//! ```text
+//! Pending ──pod created──► Scheduling ──pod up on a node──► Scheduled ──node──► Running ──node──► Succeeded
+//!                             │  ▲                              │                  │             or Failed
+//!                             │  └─ policy changed while the    └──no pod left─────┴────────────► Failed
+//!                             │     pod has no node: new pod
+//!                             └──the pod ended or was deleted───────────────────────────────────► Failed
+//!
+//! asked to go: a VMI that never reached its node loses its pod and fails; one that did is stopped by
+//! the node first. When it has ended and no pod is left, our finalizer goes.
+//! ```
+
+use super::observe;
+use super::pod::{self, Launcher};
+use super::status;
+use crate::engine::Next;
+use api::accelerator::NodeVerdict;
+use api::configuration::ClusterConfiguration;
+use api::names::{finalizers, labels};
+use api::virtual_machine_instance::{
+    Phase, PhaseTransition, VirtualMachineInstance, VirtualMachineInstanceStatus,
+};
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use kube::ResourceExt as _;
+use std::time::Duration;
+
+/// How long the node may take to say how a guest ended whose pod is over. Its own patch follows the
+/// pod's within milliseconds; a node agent that is being restarted is back within this time.
+const NODE_SAYS_HOW_IT_ENDED: SignedDuration = SignedDuration::from_secs(30);
+
+/// One change to a pod.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Action {
+    /// Create the launcher pod.
+    Create(Box<Pod>),
+    /// Delete a pod, and nothing but this one in this state.
+    Delete {
+        name: String,
+        uid: Option<String>,
+        resource_version: Option<String>,
+    },
+    /// Delete a pod that never had a node, at once.
+    Discard {
+        name: String,
+        uid: Option<String>,
+        resource_version: Option<String>,
+    },
+    /// Say on the pod, for people and selectors, on which node it runs.
+    Label { name: String, node: String },
+}
+
+/// What is seen of one VMI.
+#[derive(Debug)]
+pub(super) struct Seen<'a, P> {
+    pub(super) vmi: &'a VirtualMachineInstance,
+    /// Every pod it controls. Without any, this must be what the API server says, not a cache.
+    pub(super) pods: &'a [P],
+    pub(super) cluster: &'a ClusterConfiguration,
+    pub(super) launcher: &'a Launcher,
+    /// What the node it runs on says of its hardware virtualization; none if it has no node.
+    pub(super) verdict: Option<&'a NodeVerdict>,
+}
+
+/// What to do, and the VMI as it shall be.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Decision {
+    pub(super) actions: Vec<Action>,
+    pub(super) vmi: VirtualMachineInstance,
+    pub(super) next: Next,
+}
+
+/// Decides about one VMI.
+pub(super) fn decide<P: AsRef<Pod>>(seen: &Seen<'_, P>, now: Timestamp) -> Decision {
+    let mut decision = Decision {
+        actions: Vec::new(),
+        vmi: seen.vmi.clone(),
+        next: Next::OnChange,
+    };
+    let problem = step(seen, now, &mut decision).err();
+    let pod = observe::current(seen.pods);
+    hold(&mut decision.vmi);
+    let created = decision
+        .actions
+        .iter()
+        .any(|it| matches!(it, Action::Create(_)));
+    status::explain(&mut decision.vmi, pod.filter(|_| !created), problem, now);
+    status::compare_accelerator(&mut decision.vmi, seen.cluster, seen.verdict, now);
+    decision
+}
+
+/// The next step in the VMI's life. An error is a pod that cannot be described, and says why.
+fn step<P: AsRef<Pod>>(
+    seen: &Seen<'_, P>,
+    now: Timestamp,
+    decision: &mut Decision,
+) -> Result<(), String> {
+    let pod = observe::current(seen.pods);
+    let going = seen.vmi.metadata.deletion_timestamp.is_some();
+    match status::phase(seen.vmi) {
+        Phase::Pending | Phase::Scheduling if going => {
+            decision.actions.extend(deletions(seen.pods));
+            if seen.pods.is_empty() {
+                // It never ran, so it did not succeed.
+                enter(&mut decision.vmi, Phase::Failed, now);
+                let_go(&mut decision.vmi);
+            }
+        }
+        Phase::Pending | Phase::Scheduling => match pod {
+            None => create(seen, decision, now)?,
+            Some(pod) => schedule(seen, pod, decision, now)?,
+        },
+        Phase::Scheduled | Phase::Running | Phase::Unknown | Phase::WaitingForSync => {
+            watch_over(pod, decision, now);
+        }
+        Phase::Succeeded | Phase::Failed if going => {
+            decision.actions.extend(deletions(seen.pods));
+            if seen.pods.is_empty() {
+                let_go(&mut decision.vmi);
+            }
+        }
+        // The pod stays, with its logs, as long as the VMI does.
+        Phase::Succeeded | Phase::Failed => {}
+    }
+    Ok(())
+}
+
+/// Creates the launcher pod, and records under which policy.
+fn create<P>(seen: &Seen<'_, P>, decision: &mut Decision, now: Timestamp) -> Result<(), String> {
+    let pod = pod::render(seen.vmi, seen.cluster, seen.launcher)?;
+    decision.actions.push(Action::Create(Box::new(pod)));
+    let recorded = seen.cluster.emulation.annotations();
+    decision.vmi.annotations_mut().extend(recorded);
+    enter(&mut decision.vmi, Phase::Pending, now);
+    enter(&mut decision.vmi, Phase::Scheduling, now);
+    Ok(())
+}
+
+/// Follows the pod until it is up on a node.
+fn schedule<P>(
+    seen: &Seen<'_, P>,
+    pod: &Pod,
+    decision: &mut Decision,
+    now: Timestamp,
+) -> Result<(), String> {
+    enter(&mut decision.vmi, Phase::Pending, now);
+    enter(&mut decision.vmi, Phase::Scheduling, now);
+    let Some(node) = observe::node(pod) else {
+        if observe::is_over(pod) {
+            fail(&mut decision.vmi, "PodEnded", now);
+        } else if pod::is_outdated(pod, seen.vmi, seen.cluster)? {
+            // The next look finds no pod, and creates one under the new policy.
+            let (name, uid, resource_version) = identity(pod);
+            decision.actions.push(Action::Discard {
+                name,
+                uid,
+                resource_version,
+            });
+        }
+        return Ok(());
+    };
+    if observe::is_going(pod) {
+        fail(&mut decision.vmi, "PodDeleted", now);
+    } else if observe::is_over(pod) {
+        fail(&mut decision.vmi, "PodEnded", now);
+    } else if observe::is_up(pod) {
+        hand_over(&mut decision.vmi, pod, node, now);
+        let label = pod.labels().get(labels::NODE_NAME);
+        if label.map(String::as_str) != Some(node) {
+            let name = pod.name_any();
+            decision.actions.push(Action::Label {
+                name,
+                node: node.to_owned(),
+            });
+        }
+    }
+    Ok(())
+}
+
+/// Gives the VMI to its node.
+fn hand_over(vmi: &mut VirtualMachineInstance, pod: &Pod, node: &str, now: Timestamp) {
+    enter(vmi, Phase::Scheduled, now);
+    vmi.labels_mut()
+        .insert(labels::NODE_NAME.to_owned(), node.to_owned());
+    let status = status_mut(vmi);
+    status.node_name = Some(node.to_owned());
+    status
+        .active_pods
+        .insert(pod.uid().unwrap_or_default(), node.to_owned());
+    let spec = pod.spec.as_ref();
+    let compute = spec.and_then(|spec| spec.containers.first());
+    status.launcher_container_image_version = compute.and_then(|compute| compute.image.clone());
+    status.qos_class = pod
+        .status
+        .as_ref()
+        .and_then(|status| status.qos_class.clone());
+}
+
+/// A VMI in the node's hands: only the loss of its pod is ours to see.
+fn watch_over(pod: Option<&Pod>, decision: &mut Decision, now: Timestamp) {
+    let Some(pod) = pod else {
+        return fail(&mut decision.vmi, "PodDeleted", now);
+    };
+    let Some(over_for) = observe::over_for(pod, now) else {
+        return;
+    };
+    let left = NODE_SAYS_HOW_IT_ENDED - over_for;
+    match Duration::try_from(left) {
+        Ok(left) if !left.is_zero() => decision.next = Next::After(left),
+        _ => fail(&mut decision.vmi, "PodEnded", now),
+    }
+}
+
+/// Deletes every pod that is not going yet.
+fn deletions<P: AsRef<Pod>>(pods: &[P]) -> Vec<Action> {
+    let stay = pods
+        .iter()
+        .map(AsRef::as_ref)
+        .filter(|pod| !observe::is_going(pod));
+    stay.map(|pod| {
+        let (name, uid, resource_version) = identity(pod);
+        match observe::node(pod) {
+            Some(_) => Action::Delete {
+                name,
+                uid,
+                resource_version: None,
+            },
+            None => Action::Discard {
+                name,
+                uid,
+                resource_version,
+            },
+        }
+    })
+    .collect()
+}
+
+fn identity(pod: &Pod) -> (String, Option<String>, Option<String>) {
+    (pod.name_any(), pod.uid(), pod.resource_version())
+}
+
+fn fail(vmi: &mut VirtualMachineInstance, reason: &str, now: Timestamp) {
+    status_mut(vmi).reason = Some(reason.to_owned());
+    enter(vmi, Phase::Failed, now);
+}
+
+/// Puts the VMI into a phase, and remembers when. It never goes back from `Scheduling` to `Pending`.
+fn enter(vmi: &mut VirtualMachineInstance, phase: Phase, now: Timestamp) {
+    let created = vmi.metadata.creation_timestamp.clone();
+    let status = status_mut(vmi);
+    let known = status
+        .phase_transition_timestamps
+        .iter()
+        .any(|it| it.phase == phase);
+    if !known {
+        let since = created
+            .filter(|_| phase == Phase::Pending)
+            .unwrap_or(Time(now));
+        let transition = PhaseTransition {
+            phase,
+            phase_transition_timestamp: since,
+        };
+        status.phase_transition_timestamps.push(transition);
+    }
+    if status
+        .phase
+        .is_none_or(|before| before == Phase::Pending || phase != Phase::Pending)
+    {
+        status.phase = Some(phase);
+    }
+}
+
+/// Puts our finalizer on a VMI that is to stay.
+fn hold(vmi: &mut VirtualMachineInstance) {
+    let ours = finalizers::FOREGROUND_DELETE;
+    let held = vmi.finalizers().iter().any(|it| it == ours);
+    if vmi.metadata.deletion_timestamp.is_none() && !held {
+        vmi.finalizers_mut().push(ours.to_owned());
+    }
+}
+
+/// Takes our finalizer off.
+fn let_go(vmi: &mut VirtualMachineInstance) {
+    vmi.finalizers_mut()
+        .retain(|it| it != finalizers::FOREGROUND_DELETE);
+}
+
+fn status_mut(vmi: &mut VirtualMachineInstance) -> &mut VirtualMachineInstanceStatus {
+    vmi.status.get_or_insert_default()
+}

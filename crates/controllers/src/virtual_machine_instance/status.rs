@@ -1,0 +1,160 @@
+//! What a VMI says of its pod, and of the accelerator it would get today.
+
+use super::observe;
+use api::accelerator::{self, NodeVerdict};
+use api::condition::{self, Condition};
+use api::configuration::ClusterConfiguration;
+use api::virtual_machine_instance::{Phase, VirtualMachineInstance};
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Pod;
+use kube::ResourceExt as _;
+
+/// On a VMI: started again now, it would run on another accelerator, or not at all.
+pub const ACCELERATOR_OUTDATED: &str = "AcceleratorOutdated";
+
+const READY: &str = "Ready";
+const POD_SCHEDULED: &str = "PodScheduled";
+const SYNCHRONIZED: &str = "Synchronized";
+
+/// The reasons for which this controller sets `Synchronized`; other ones are the node's.
+const OWN_REASONS: [&str; 3] = ["FailedCreate", "ErrImagePull", "ImagePullBackOff"];
+
+/// The phase, where one not yet admitted counts as pending.
+pub(super) fn phase(vmi: &VirtualMachineInstance) -> Phase {
+    vmi.status
+        .as_ref()
+        .and_then(|status| status.phase)
+        .unwrap_or(Phase::Pending)
+}
+
+/// Sets the conditions that follow from the pod. `problem` is why no pod can be made.
+pub(super) fn explain(
+    vmi: &mut VirtualMachineInstance,
+    pod: Option<&Pod>,
+    problem: Option<String>,
+    now: Timestamp,
+) {
+    let phase = phase(vmi);
+    let conditions = &mut vmi.status.get_or_insert_default().conditions;
+    condition::set(conditions, ready(phase, pod, now));
+    match pod
+        .filter(|_| phase == Phase::Scheduling)
+        .and_then(unscheduled)
+    {
+        Some(unscheduled) => drop(condition::set(conditions, unscheduled)),
+        None => drop(condition::remove(conditions, POD_SCHEDULED)),
+    }
+    let waits = matches!(phase, Phase::Pending | Phase::Scheduling);
+    let image = pod.filter(|_| waits).and_then(observe::image_problem);
+    let problem = problem.map(|message| ("FailedCreate", message)).or(image);
+    set_synchronized(conditions, problem, now);
+}
+
+/// Sets `Synchronized` to `False` for one of our reasons, or takes it away if it stood for one.
+pub(super) fn set_synchronized(
+    conditions: &mut Vec<Condition>,
+    problem: Option<(&'static str, String)>,
+    now: Timestamp,
+) {
+    if let Some((reason, message)) = problem {
+        let failed = Condition::new(SYNCHRONIZED, false, now).because(reason, message);
+        condition::set(conditions, failed);
+        return;
+    }
+    let reason = condition::find(conditions, SYNCHRONIZED).and_then(|it| it.reason.as_deref());
+    if reason.is_some_and(|reason| OWN_REASONS.contains(&reason)) {
+        condition::remove(conditions, SYNCHRONIZED);
+    }
+}
+
+fn ready(phase: Phase, pod: Option<&Pod>, now: Timestamp) -> Condition {
+    let not = |reason, message| Condition::new(READY, false, now).because(reason, message);
+    let Some(pod) = pod else {
+        return not(
+            "PodNotExists",
+            "virt-launcher pod has not yet been scheduled",
+        );
+    };
+    if observe::is_going(pod) || observe::is_over(pod) {
+        return not("PodTerminating", "virt-launcher pod is terminating");
+    }
+    if phase != Phase::Running {
+        return not("GuestNotRunning", "Guest VM is not reported as running");
+    }
+    match observe::condition(pod, READY) {
+        Some(theirs) => Condition {
+            type_: READY.to_owned(),
+            status: theirs.status.clone(),
+            reason: theirs.reason.clone(),
+            message: theirs.message.clone(),
+            last_probe_time: None,
+            last_transition_time: theirs.last_transition_time.clone(),
+        },
+        None => not(
+            "PodConditionMissing",
+            "virt-launcher pod is missing the Ready condition",
+        ),
+    }
+}
+
+/// The scheduler's word on a pod it found no node for.
+fn unscheduled(pod: &Pod) -> Option<Condition> {
+    let theirs = observe::condition(pod, POD_SCHEDULED).filter(|it| it.status == "False")?;
+    Some(Condition {
+        type_: POD_SCHEDULED.to_owned(),
+        status: theirs.status.clone(),
+        reason: theirs.reason.clone(),
+        message: theirs.message.clone(),
+        last_probe_time: None,
+        last_transition_time: theirs.last_transition_time.clone(),
+    })
+}
+
+/// Says of a running guest whether it would get another accelerator if it were started now. It is
+/// only said: nobody's guest is stopped for it.
+pub(super) fn compare_accelerator(
+    vmi: &mut VirtualMachineInstance,
+    cluster: &ClusterConfiguration,
+    verdict: Option<&NodeVerdict>,
+    now: Timestamp,
+) {
+    let difference = verdict.and_then(|verdict| difference(vmi, cluster, verdict));
+    let conditions = &mut vmi.status.get_or_insert_default().conditions;
+    match difference {
+        Some((reason, message)) => {
+            let outdated = Condition::new(ACCELERATOR_OUTDATED, true, now).because(reason, message);
+            condition::set(conditions, outdated);
+        }
+        None => drop(condition::remove(conditions, ACCELERATOR_OUTDATED)),
+    }
+}
+
+fn difference(
+    vmi: &VirtualMachineInstance,
+    cluster: &ClusterConfiguration,
+    verdict: &NodeVerdict,
+) -> Option<(&'static str, String)> {
+    let status = vmi
+        .status
+        .as_ref()
+        .filter(|status| status.phase == Some(Phase::Running))?;
+    let actual = status.accelerator.as_ref()?.type_.as_str();
+    let name = vmi.name_any();
+    let forced = accelerator::forced(vmi.annotations()).unwrap_or_default();
+    match accelerator::resolve(&cluster.emulation, forced, verdict) {
+        Ok(decision) if decision.accelerator.to_string() == actual => None,
+        Ok(decision) => {
+            let message = format!(
+                "it runs on {actual}; started again it would run on {}, because {}: restart it when \
+                 it suits, e.g. `virtctl restart {name}`",
+                decision.accelerator, decision.message
+            );
+            Some(("OtherAcceleratorNow", message))
+        }
+        Err(refusal) => {
+            let message =
+                format!("it runs on {actual}; started again it would not start: {refusal}");
+            Some((refusal.reason, message))
+        }
+    }
+}

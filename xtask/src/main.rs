@@ -27,6 +27,17 @@ enum Chore {
         #[arg(long)]
         tests_only: bool,
     },
+    /// From a clone to a booted Debian guest: installs, builds, makes the guest, boots it, says how to reach it.
+    Demo {
+        /// End what the demo started.
+        #[arg(long)]
+        stop: bool,
+    },
+    /// Measurements that print ratios against a bare baseline in the same run.
+    Bench {
+        /// Which one: `start`.
+        name: String,
+    },
     /// Checks the crate floors, the map and the dependency list.
     House,
 }
@@ -35,6 +46,8 @@ fn main() -> std::process::ExitCode {
     let result = match Chore::parse() {
         Chore::Setup => setup::everything(),
         Chore::Test { tests_only } => check::test(tests_only),
+        Chore::Demo { stop } => demo(stop),
+        Chore::Bench { name } => bench(&name),
         Chore::House => house::check_all(),
     };
     match result {
@@ -44,4 +57,18 @@ fn main() -> std::process::ExitCode {
             std::process::ExitCode::FAILURE
         }
     }
+}
+
+fn demo(stop: bool) -> Result<(), String> {
+    setup::everything()?;
+    run::run("cargo", &["build", "--locked", "--package", "anyvirt", "--package", "acceptance", "--bins"])?;
+    let mut arguments = vec!["run", "--locked", "--quiet", "--package", "acceptance", "--bin", "demo", "--"];
+    arguments.extend(stop.then_some("--stop"));
+    run::run("cargo", &arguments)
+}
+
+fn bench(name: &str) -> Result<(), String> {
+    setup::everything()?;
+    run::run("cargo", &["build", "--release", "--locked", "--package", "anyvirt", "--package", "acceptance", "--bins"])?;
+    run::run("cargo", &["run", "--release", "--locked", "--quiet", "--package", "acceptance", "--bin", "bench", "--", name])
 }

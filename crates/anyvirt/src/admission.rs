@@ -1,0 +1,260 @@
+//! KubeVirt's admission, called in process: an object and the cluster's configuration in; defaults, warnings or a refusal out.
+//!
+//! Decides nothing itself: what is filled in and what is wrong is said by `api::defaults` and `api::validate`. The texts
+//! name the webhooks of KubeVirt, because people search for them.
+
+use api::configuration::ClusterConfiguration;
+use api::defaults::{self, FirmwareIdentity};
+use api::kubevirt::KubeVirt;
+use api::names;
+use api::validate::{self, Cause, Denial};
+use api::virtual_machine::VirtualMachine;
+use api::virtual_machine_instance::VirtualMachineInstance;
+use apiserver::{Admission, AdmissionRequest, Operation, Status};
+use controllers::kubevirt::Reader;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use std::sync::Arc;
+
+/// Members of this group are KubeVirt's own components: they alone write a VMI's spec and status.
+pub(crate) const TRUSTED_GROUP: &str = "system:serviceaccounts:kubevirt";
+
+/// Defaults and validation of VirtualMachine, VirtualMachineInstance, KubeVirt and the legacy ConfigMap.
+pub(crate) struct KubeVirtAdmission {
+    configuration: Reader,
+    /// In force until the configuration was read for the first time.
+    initial: Arc<ClusterConfiguration>,
+    /// Makes an identity for a machine that has none.
+    identity: fn() -> FirmwareIdentity,
+}
+
+impl KubeVirtAdmission {
+    /// Reads the cluster's configuration from `configuration`; `architecture` is this machine's, in Go's names.
+    pub(crate) fn new(configuration: Reader, architecture: &str, identity: fn() -> FirmwareIdentity) -> Self {
+        let initial = Arc::new(ClusterConfiguration::of_architecture(architecture));
+        Self { configuration, initial, identity }
+    }
+
+    fn cluster(&self) -> Arc<ClusterConfiguration> {
+        self.configuration.current().unwrap_or_else(|| Arc::clone(&self.initial))
+    }
+}
+
+/// The kinds that admission looks at.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Subject {
+    Machine,
+    Instance,
+    KubeVirt,
+    LegacyConfiguration,
+}
+
+fn subject(request: &AdmissionRequest<'_>) -> Option<Subject> {
+    if request.operation == Operation::Delete || request.subresource.is_some() {
+        return None;
+    }
+    match (request.group, request.resource) {
+        (names::GROUP, "virtualmachines") => Some(Subject::Machine),
+        (names::GROUP, "virtualmachineinstances") => Some(Subject::Instance),
+        (names::GROUP, "kubevirts") => Some(Subject::KubeVirt),
+        ("", "configmaps") if request.name == Some(names::CONFIG_MAP) => {
+            let namespace = request.namespace?;
+            [names::NAMESPACE_KUBEVIRT, names::NAMESPACE_OPENSHIFT_CNV].contains(&namespace).then_some(Subject::LegacyConfiguration)
+        }
+        _ => None,
+    }
+}
+
+fn trusted(request: &AdmissionRequest<'_>) -> bool {
+    request.user.is_in(TRUSTED_GROUP)
+}
+
+/// The typed object. None: it does not fit the type, which schema validation says better, with a path.
+fn typed<T: DeserializeOwned>(object: &Value) -> Option<T> {
+    serde_json::from_value(object.clone()).ok()
+}
+
+/// The typed object after schema validation: what still does not fit is refused.
+fn checked<T: DeserializeOwned>(object: &Value) -> Result<T, Status> {
+    serde_json::from_value(object.clone()).map_err(|error| Status::bad_request(format!("the object cannot be read: {error}")))
+}
+
+impl Admission for KubeVirtAdmission {
+    fn mutate(&self, request: &AdmissionRequest<'_>, object: &mut Value) -> Result<Vec<String>, Status> {
+        match subject(request) {
+            Some(Subject::Machine) => {
+                if let Some(mut machine) = typed::<VirtualMachine>(object) {
+                    let old = request.old.and_then(typed);
+                    defaults::virtual_machine(&mut machine, old.as_ref(), &self.cluster(), &(self.identity)());
+                    replace(object, "spec", &machine.spec)?;
+                }
+            }
+            Some(Subject::Instance) if request.operation == Operation::Create => {
+                if let Some(mut instance) = typed::<VirtualMachineInstance>(object) {
+                    let now = jiff::Timestamp::now();
+                    if !trusted(request) {
+                        instance.status = None;
+                    }
+                    defaults::virtual_machine_instance(&mut instance, &self.cluster(), &(self.identity)(), now);
+                    replace(object, "spec", &instance.spec)?;
+                    replace(object, "status", &instance.status)?;
+                    replace(&mut object["metadata"], "finalizers", &instance.metadata.finalizers)?;
+                }
+            }
+            // As in KubeVirt: a stranger's write to the status is undone without a word, so that `kubectl replace` works.
+            Some(Subject::Instance) if !trusted(request) => match request.old.and_then(|old| old.get("status")) {
+                Some(status) => replace(object, "status", status)?,
+                None => {
+                    object.as_object_mut().map(|fields| fields.remove("status"));
+                }
+            },
+            Some(Subject::Instance | Subject::KubeVirt | Subject::LegacyConfiguration) | None => {}
+        }
+        Ok(Vec::new())
+    }
+
+    fn validate(&self, request: &AdmissionRequest<'_>, object: &Value) -> Result<Vec<String>, Status> {
+        let cluster = self.cluster();
+        let causes = match subject(request) {
+            None => return Ok(Vec::new()),
+            Some(Subject::LegacyConfiguration) => return Ok(legacy_warnings(request, object)),
+            Some(Subject::Machine) => {
+                let machine = checked::<VirtualMachine>(object)?;
+                // An object that is going away may lose its finalizers whatever else it holds.
+                if machine.metadata.deletion_timestamp.is_some() {
+                    return Ok(Vec::new());
+                }
+                ("virtualmachine-validator.kubevirt.io", validate::virtual_machine(&machine, &cluster))
+            }
+            Some(Subject::Instance) => {
+                let instance = checked::<VirtualMachineInstance>(object)?;
+                match request.old {
+                    None => (
+                        "virtualmachineinstances-create-validator.kubevirt.io",
+                        validate::virtual_machine_instance(&instance, &cluster, trusted(request)),
+                    ),
+                    Some(old) => (
+                        "virtualmachineinstances-update-validator.kubevirt.io",
+                        validate::virtual_machine_instance_update(&checked(old)?, &instance, trusted(request)),
+                    ),
+                }
+            }
+            Some(Subject::KubeVirt) => ("kubevirt-validator.kubevirt.io", validate::kubevirt(&checked::<KubeVirt>(object)?)),
+        };
+        match Denial::of(causes.1) {
+            None => Ok(Vec::new()),
+            Some(denial) => Err(refusal(causes.0, request, &denial)),
+        }
+    }
+}
+
+fn replace(object: &mut Value, field: &str, with: &impl serde::Serialize) -> Result<(), Status> {
+    object[field] = serde_json::to_value(with).map_err(Status::internal)?;
+    Ok(())
+}
+
+/// The answer as kube-apiserver makes it out of a webhook's denial.
+fn refusal(webhook: &str, request: &AdmissionRequest<'_>, denial: &Denial) -> Status {
+    let causes = denial.causes.iter().map(|Cause { reason, message, field }| {
+        apiserver::Cause::new(reason.to_string(), message.clone(), field.clone())
+    });
+    let message = format!("admission webhook \"{webhook}\" denied the request: {}", denial.message);
+    let mut status = Status::invalid(request.group, request.resource, request.name.unwrap_or_default(), causes.collect());
+    status.message = message;
+    status
+}
+
+/// A value that cannot be understood is stored, since upstream stores it, but not in silence.
+fn legacy_warnings(request: &AdmissionRequest<'_>, object: &Value) -> Vec<String> {
+    let Some(value) = object.pointer("/data/debug.useEmulation").and_then(Value::as_str) else { return Vec::new() };
+    if ["", "true", "false"].contains(&value.trim()) {
+        return Vec::new();
+    }
+    let namespace = request.namespace.unwrap_or_default();
+    vec![format!(
+        "ConfigMap {namespace}/{}: debug.useEmulation: {value:?} is neither \"true\" nor \"false\"; the last good value stays in force",
+        names::CONFIG_MAP
+    )]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use apiserver::User;
+    use controllers::kubevirt::Publisher;
+    use serde_json::json;
+
+    fn admission() -> KubeVirtAdmission {
+        let identity = || FirmwareIdentity { uuid: "u-1".into(), serial: "s-1".into() };
+        KubeVirtAdmission::new(Publisher::default().subscribe(), "amd64", identity)
+    }
+
+    fn request<'a>(user: &'a User, resource: &'a str, old: Option<&'a Value>) -> AdmissionRequest<'a> {
+        AdmissionRequest {
+            user,
+            operation: if old.is_some() { Operation::Update } else { Operation::Create },
+            group: "kubevirt.io",
+            version: "v1",
+            resource,
+            subresource: None,
+            namespace: Some("default"),
+            name: Some("vm"),
+            old,
+            dry_run: false,
+        }
+    }
+
+    fn machine() -> Value {
+        json!({"apiVersion": "kubevirt.io/v1alpha3", "kind": "VirtualMachine", "metadata": {"name": "vm"},
+            "spec": {"runStrategy": "Halted", "template": {"spec": {"domain": {"memory": {"guest": "64Mi"}, "devices": {}}}}}})
+    }
+
+    #[test]
+    fn a_machine_gets_a_firmware_identity_and_keeps_its_api_version() {
+        let (admission, user) = (admission(), User::admin("ada"));
+        let mut object = machine();
+        admission.mutate(&request(&user, "virtualmachines", None), &mut object).unwrap();
+        assert_eq!(object["spec"]["template"]["spec"]["domain"]["firmware"]["uuid"], "u-1");
+        assert_eq!(object["apiVersion"], "kubevirt.io/v1alpha3");
+        assert_eq!(admission.validate(&request(&user, "virtualmachines", None), &object).unwrap(), Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_refusal_names_the_webhook_and_the_field() {
+        let (admission, user) = (admission(), User::admin("ada"));
+        let mut object = machine();
+        object["spec"].as_object_mut().unwrap().remove("template");
+        let status = admission.validate(&request(&user, "virtualmachines", None), &object).unwrap_err();
+        assert_eq!(status.code, 422);
+        assert!(status.message.contains("virtualmachine-validator.kubevirt.io"), "{}", status.message);
+        assert_eq!(status.details.unwrap().causes[0].field, "spec.template");
+    }
+
+    #[test]
+    fn only_kubevirts_own_components_write_an_instances_status() {
+        let admission = admission();
+        let old = json!({"metadata": {"name": "vm"}, "spec": {"domain": {}}, "status": {"phase": "Running"}});
+        let mut object = old.clone();
+        object["status"]["phase"] = "Failed".into();
+        let mut stranger = object.clone();
+        let (ada, handler) = (User::admin("ada"), User::service_account("kubevirt", "kubevirt-handler"));
+        admission.mutate(&request(&ada, "virtualmachineinstances", Some(&old)), &mut stranger).unwrap();
+        assert_eq!(stranger["status"]["phase"], "Running");
+        admission.mutate(&request(&handler, "virtualmachineinstances", Some(&old)), &mut object).unwrap();
+        assert_eq!(object["status"]["phase"], "Failed");
+    }
+
+    #[test]
+    fn an_unclear_switch_is_stored_with_a_warning() {
+        let user = User::admin("ada");
+        let request = AdmissionRequest {
+            group: "",
+            namespace: Some("openshift-cnv"),
+            name: Some("kubevirt-config"),
+            ..request(&user, "configmaps", None)
+        };
+        let warnings = admission().validate(&request, &json!({"data": {"debug.useEmulation": "maybe"}})).unwrap();
+        assert!(warnings[0].contains("\"maybe\""), "{warnings:?}");
+        assert!(admission().validate(&request, &json!({"data": {"debug.useEmulation": "true"}})).unwrap().is_empty());
+    }
+}

@@ -5,38 +5,13 @@
 //! KVM they say so and fail, rather than pass without having walked.
 
 use acceptance::{PATIENCE, Server, wait_for};
-use laboratory::guests;
+use laboratory::guests::{self, small_vm as vm};
 use laboratory::registry::Registry;
 use serde_json::Value;
 use std::time::Duration;
 
 /// A small guest boots in about 2 s under TCG when the machine is idle; CI is not.
 const BOOT: Duration = Duration::from_secs(180);
-
-/// A VM of the small guest with one virtio NIC.
-fn vm(name: &str, image: &str) -> String {
-    format!(
-        r#"
-apiVersion: kubevirt.io/v1
-kind: VirtualMachine
-metadata: {{name: {name}}}
-spec:
-  runStrategy: Always
-  template:
-    spec:
-      terminationGracePeriodSeconds: 5
-      domain:
-        memory: {{guest: 256Mi}}
-        firmware:
-          kernelBoot:
-            container: {{image: "{image}", kernelPath: /boot/vmlinuz, initrdPath: /boot/initrd}}
-            kernelArgs: console=ttyS0
-        devices:
-          interfaces: [{{name: default, masquerade: {{}}}}]
-      networks: [{{name: default, pod: {{}}}}]
-"#
-    )
-}
 
 fn condition<'a>(object: &'a Value, kind: &str) -> Option<&'a Value> {
     object.pointer("/status/conditions")?.as_array()?.iter().find(|condition| condition["type"] == kind)

@@ -41,7 +41,21 @@ impl Archive {
         let (Ok(content_size), Ok(name_size)) = sizes else {
             panic!("{name} does not fit a cpio archive, whose sizes have 32 bits");
         };
-        let fields = [self.entries, mode, 0, 0, 1, 0, content_size, 0, 0, major, minor, name_size, 0];
+        let fields = [
+            self.entries,
+            mode,
+            0,
+            0,
+            1,
+            0,
+            content_size,
+            0,
+            0,
+            major,
+            minor,
+            name_size,
+            0,
+        ];
         self.bytes.extend(b"070701");
         for field in fields {
             self.bytes.extend(format!("{field:08x}").as_bytes());

@@ -50,7 +50,10 @@ pub fn debian_disk() -> Result<PathBuf, String> {
 }
 
 fn make(work: &Path) -> Result<(), String> {
-    let failed = |what: &str| { let what = what.to_owned(); move |error: std::io::Error| format!("cannot {what}: {error}") };
+    let failed = |what: &str| {
+        let what = what.to_owned();
+        move |error: std::io::Error| format!("cannot {what}: {error}")
+    };
     fs::write(work.join("customize"), CUSTOMIZE).map_err(failed("write the customizing script"))?;
     fs::write(work.join("syslinux.cfg"), SYSLINUX).map_err(failed("write syslinux.cfg"))?;
     let include = format!("--include={PACKAGES}");
@@ -74,10 +77,34 @@ fn make(work: &Path) -> Result<(), String> {
     )?;
     boot_partition(work)?;
     let blocks = format!("{}", ROOT_SECTORS * SECTOR / 4096);
-    run(work, "mkfs.ext4", &["-q", "-F", "-b", "4096", "-L", "root", "-d", "root", "root.img", &blocks])?;
+    run(
+        work,
+        "mkfs.ext4",
+        &[
+            "-q", "-F", "-b", "4096", "-L", "root", "-d", "root", "root.img", &blocks,
+        ],
+    )?;
     assemble(work)?;
-    run(work, "qemu-img", &["convert", "-f", "raw", "-O", "qcow2", "disk.raw", "disk.qcow2"])?;
-    for file in ["customize", "syslinux.cfg", "boot.img", "root.img", "disk.raw"] {
+    run(
+        work,
+        "qemu-img",
+        &[
+            "convert",
+            "-f",
+            "raw",
+            "-O",
+            "qcow2",
+            "disk.raw",
+            "disk.qcow2",
+        ],
+    )?;
+    for file in [
+        "customize",
+        "syslinux.cfg",
+        "boot.img",
+        "root.img",
+        "disk.raw",
+    ] {
         fs::remove_file(work.join(file)).map_err(failed(&format!("remove {file}")))?;
     }
     fs::remove_dir_all(work.join("root")).map_err(failed("remove the root folder"))
@@ -87,17 +114,30 @@ fn make(work: &Path) -> Result<(), String> {
 fn boot_partition(work: &Path) -> Result<(), String> {
     let boot = work.join("root/boot");
     let find = |start: &str| -> Result<String, String> {
-        let names = fs::read_dir(&boot).map_err(|error| format!("cannot read {}: {error}", boot.display()))?;
+        let names = fs::read_dir(&boot)
+            .map_err(|error| format!("cannot read {}: {error}", boot.display()))?;
         names
-            .filter_map(|entry| entry.ok().map(|entry| entry.file_name().to_string_lossy().into_owned()))
+            .filter_map(|entry| {
+                entry
+                    .ok()
+                    .map(|entry| entry.file_name().to_string_lossy().into_owned())
+            })
             .find(|name| name.starts_with(start))
             .ok_or_else(|| format!("the new system has no /boot/{start}*"))
     };
     let kernel = format!("root/boot/{}", find("vmlinuz-")?);
     let initrd = format!("root/boot/{}", find("initrd.img-")?);
     let size = format!("{}", BOOT_SECTORS * SECTOR / 1024);
-    run(work, "mkfs.vfat", &["-C", "-F", "32", "-n", "BOOT", "boot.img", &size])?;
-    for (from, to) in [(kernel.as_str(), "::vmlinuz"), (&initrd, "::initrd"), ("syslinux.cfg", "::syslinux.cfg")] {
+    run(
+        work,
+        "mkfs.vfat",
+        &["-C", "-F", "32", "-n", "BOOT", "boot.img", &size],
+    )?;
+    for (from, to) in [
+        (kernel.as_str(), "::vmlinuz"),
+        (&initrd, "::initrd"),
+        ("syslinux.cfg", "::syslinux.cfg"),
+    ] {
         run(work, "mcopy", &["-i", "boot.img", from, to])?;
     }
     run(work, "syslinux", &["--install", "boot.img"])?;
@@ -107,7 +147,8 @@ fn boot_partition(work: &Path) -> Result<(), String> {
 /// The disk: syslinux' master boot record with two partitions, and both file systems in their places.
 fn assemble(work: &Path) -> Result<(), String> {
     let failed = |error: std::io::Error| format!("cannot assemble the disk: {error}");
-    let code = fs::read("/usr/lib/syslinux/mbr/mbr.bin").map_err(|error| format!("cannot read syslinux' boot record: {error}"))?;
+    let code = fs::read("/usr/lib/syslinux/mbr/mbr.bin")
+        .map_err(|error| format!("cannot read syslinux' boot record: {error}"))?;
     let mut record = [0_u8; 512];
     record[..code.len().min(440)].copy_from_slice(&code[..code.len().min(440)]);
     record[446..462].copy_from_slice(&partition(0x80, 0x0c, BOOT_START, BOOT_SECTORS));
@@ -120,12 +161,15 @@ fn assemble(work: &Path) -> Result<(), String> {
         disk.seek(SeekFrom::Start(start * SECTOR)).map_err(failed)?;
         std::io::copy(&mut image, &mut disk).map_err(failed)?;
     }
-    disk.set_len((ROOT_START + ROOT_SECTORS) * SECTOR).map_err(failed)
+    disk.set_len((ROOT_START + ROOT_SECTORS) * SECTOR)
+        .map_err(failed)
 }
 
 /// One entry of the partition table; cylinder numbers say "beyond", so that sector numbers count.
 fn partition(flag: u8, kind: u8, start: u64, sectors: u64) -> [u8; 16] {
-    let mut entry = [flag, 0xfe, 0xff, 0xff, kind, 0xfe, 0xff, 0xff, 0, 0, 0, 0, 0, 0, 0, 0];
+    let mut entry = [
+        flag, 0xfe, 0xff, 0xff, kind, 0xfe, 0xff, 0xff, 0, 0, 0, 0, 0, 0, 0, 0,
+    ];
     let number = |value: u64| u32::try_from(value).unwrap_or(u32::MAX).to_le_bytes();
     entry[8..12].copy_from_slice(&number(start));
     entry[12..].copy_from_slice(&number(sectors));

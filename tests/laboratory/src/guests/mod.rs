@@ -10,6 +10,8 @@ mod small;
 pub use debian::debian_disk;
 pub use small::{FIRST_LINE, SmallGuest, small_files};
 
+use crate::images::{Image, Layout, Packing};
+
 use sha2::{Digest as _, Sha256};
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -17,59 +19,185 @@ use std::process::{Command, Stdio};
 
 /// The folder that keeps finished guests.
 pub fn cache() -> PathBuf {
-    std::env::var_os("ANYVIRT_LABORATORY_CACHE")
-        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/laboratory"), PathBuf::from)
+    std::env::var_os("ANYVIRT_LABORATORY_CACHE").map_or_else(
+        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/laboratory"),
+        PathBuf::from,
+    )
+}
+
+/// The small guest as an image for `kernelBoot`: `/boot/vmlinux`, `/boot/vmlinuz` and `/boot/initrd`, tagged `latest`.
+///
+/// # Errors
+/// Which of Debian's tools failed, and how.
+pub fn small() -> Result<Image, String> {
+    let files = small_files()?;
+    image(
+        "small-image",
+        &[
+            ("boot/vmlinux", &files.kernel_unpacked),
+            ("boot/vmlinuz", &files.kernel),
+            ("boot/initrd", &files.initrd),
+        ],
+    )
+}
+
+/// The Debian guest as a containerDisk image, tagged `latest` and `12`.
+///
+/// # Errors
+/// Which of Debian's tools failed, and how.
+pub fn debian() -> Result<Image, String> {
+    image("debian-image", &[("disk/debian.qcow2", &debian_disk()?)])
+}
+
+/// A manifest of a VM that boots the small guest of `image` (a reference) and stops quickly.
+pub fn small_vm(name: &str, image: &str) -> String {
+    format!(
+        r#"
+apiVersion: kubevirt.io/v1
+kind: VirtualMachine
+metadata: {{name: {name}}}
+spec:
+  runStrategy: Always
+  template:
+    spec:
+      terminationGracePeriodSeconds: 5
+      domain:
+        memory: {{guest: 256Mi}}
+        firmware:
+          kernelBoot:
+            container: {{image: "{image}", kernelPath: /boot/vmlinux, initrdPath: /boot/initrd}}
+            kernelArgs: console=ttyS0 quiet
+        devices:
+          interfaces: [{{name: default, masquerade: {{}}}}]
+      networks: [{{name: default, pod: {{}}}}]
+"#
+    )
+}
+
+/// An image layout with these files (path in the image, file on this machine), kept in the cache.
+fn image(name: &str, files: &[(&str, &Path)]) -> Result<Image, String> {
+    // The files' own folders are named by their recipes, so their paths stand for their content.
+    let recipe: Vec<String> = files
+        .iter()
+        .map(|(path, file)| format!("{path}={}", file.display()))
+        .collect();
+    let recipe: Vec<&str> = recipe.iter().map(String::as_str).collect();
+    let folder = made(name, &recipe, |work| {
+        let failed = |error: std::io::Error| format!("cannot make the image {name}: {error}");
+        let layout = Layout::create(&work.join("layout")).map_err(failed)?;
+        let layer = layout.layer(Packing::Tar, |archive| {
+            files
+                .iter()
+                .try_for_each(|(path, file)| archive.append_file(path, &mut File::open(file)?))
+        });
+        let layer = layer.map_err(failed)?;
+        layout
+            .image("12", std::slice::from_ref(&layer))
+            .map_err(failed)?;
+        let digest = layout.image("latest", &[layer]).map_err(failed)?;
+        fs::write(work.join("digest"), digest).map_err(failed)
+    })?;
+    let digest = fs::read_to_string(folder.join("digest"))
+        .map_err(|error| format!("cannot read the digest of {name}: {error}"))?;
+    Ok(Image {
+        layout: folder.join("layout"),
+        digest,
+    })
 }
 
 /// Gives the folder of a finished thing named `name` and made by `recipe`; calls `make` with an empty
 /// folder if there is none yet. Processes that want the same thing wait for one another.
-fn made(name: &str, recipe: &[&str], make: impl FnOnce(&Path) -> Result<(), String>) -> Result<PathBuf, String> {
+fn made(
+    name: &str,
+    recipe: &[&str],
+    make: impl FnOnce(&Path) -> Result<(), String>,
+) -> Result<PathBuf, String> {
     let mut hash = Sha256::new();
     for part in recipe {
         hash.update(part.len().to_le_bytes());
         hash.update(part.as_bytes());
     }
-    let digest: String = hash.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+    let digest: String = hash
+        .finalize()
+        .iter()
+        .take(8)
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
     let folder = cache().join(format!("{name}-{digest}"));
-    let failed = |what: &str, error: std::io::Error| format!("cannot {what} for {}: {error}", folder.display());
+    let failed = |what: &str, error: std::io::Error| {
+        format!("cannot {what} for {}: {error}", folder.display())
+    };
     fs::create_dir_all(cache()).map_err(|error| failed("make the cache folder", error))?;
-    let lock = File::create(cache().join(format!("{name}.lock"))).map_err(|error| failed("make the lock file", error))?;
-    lock.lock().map_err(|error| failed("take the lock", error))?;
+    let lock = File::create(cache().join(format!("{name}.lock")))
+        .map_err(|error| failed("make the lock file", error))?;
+    lock.lock()
+        .map_err(|error| failed("take the lock", error))?;
     if folder.is_dir() {
         return Ok(folder);
     }
-    let work = tempfile::tempdir_in(cache()).map_err(|error| failed("make a work folder", error))?;
+    let work =
+        tempfile::tempdir_in(cache()).map_err(|error| failed("make a work folder", error))?;
     make(work.path())?;
     // Renamed when whole: a half-made guest is never taken for one.
-    fs::rename(work.keep(), &folder).map_err(|error| failed("put the finished folder in place", error))?;
+    fs::rename(work.keep(), &folder)
+        .map_err(|error| failed("put the finished folder in place", error))?;
     Ok(folder)
 }
 
 /// Runs a program to its end in `folder`. Err: its name, how it ended, and the last it said.
 fn run(folder: &Path, program: &str, arguments: &[&str]) -> Result<String, String> {
-    #[expect(clippy::disallowed_methods, reason = "making guests is running Debian's tools")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "making guests is running Debian's tools"
+    )]
     let output = Command::new(program)
         .args(arguments)
         .current_dir(folder)
         // Tools that make file systems stand where a user's PATH may not look.
-        .env("PATH", format!("{}:/usr/sbin:/sbin", std::env::var("PATH").unwrap_or_default()))
+        .env(
+            "PATH",
+            format!(
+                "{}:/usr/sbin:/sbin",
+                std::env::var("PATH").unwrap_or_default()
+            ),
+        )
         .stdin(Stdio::null())
         .output()
-        .map_err(|error| format!("cannot start {program}: {error} (cargo xtask setup installs it)"))?;
+        .map_err(|error| {
+            format!("cannot start {program}: {error} (cargo xtask setup installs it)")
+        })?;
     if output.status.success() {
         return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
     }
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     let last: Vec<&str> = said.lines().rev().take(8).collect();
     let last: Vec<&str> = last.into_iter().rev().collect();
-    Err(format!("{program} {} ended with {}:\n{}", arguments.join(" "), output.status, last.join("\n")))
+    Err(format!(
+        "{program} {} ended with {}:\n{}",
+        arguments.join(" "),
+        output.status,
+        last.join("\n")
+    ))
 }
 
 /// The package that the meta package of Debian's cloud kernel stands for now, e.g. `linux-image-6.1.0-56-cloud-amd64`.
 fn kernel_package() -> Result<String, String> {
-    let text = run(Path::new("/"), "apt-cache", &["depends", "linux-image-cloud-amd64"])?;
+    let look = || {
+        run(
+            Path::new("/"),
+            "apt-cache",
+            &["depends", "linux-image-cloud-amd64"],
+        )
+    };
+    // A fresh machine has no package lists yet.
+    let text = look()
+        .or_else(|_| run(Path::new("/"), "apt-get", &["update", "-q"]).and_then(|_| look()))?;
     text.lines()
-        .find_map(|line| line.trim().strip_prefix("Depends: linux-image-").map(|rest| format!("linux-image-{rest}")))
+        .find_map(|line| {
+            line.trim()
+                .strip_prefix("Depends: linux-image-")
+                .map(|rest| format!("linux-image-{rest}"))
+        })
         .ok_or_else(|| "apt-cache knows no linux-image-cloud-amd64: run apt-get update".to_owned())
 }
 
@@ -77,13 +205,21 @@ fn kernel_package() -> Result<String, String> {
 fn unpack_packages(folder: &Path, packages: &[&str]) -> Result<(), String> {
     // apt's unprivileged user must be able to write here, or apt warns for each package.
     let downloads = folder.join("downloads");
-    fs::create_dir_all(&downloads).map_err(|error| format!("cannot make {}: {error}", downloads.display()))?;
+    fs::create_dir_all(&downloads)
+        .map_err(|error| format!("cannot make {}: {error}", downloads.display()))?;
     let mut arguments = vec!["download", "-q"];
     arguments.extend(packages);
     run(&downloads, "apt-get", &arguments)?;
-    for entry in fs::read_dir(&downloads).map_err(|error| format!("cannot read {}: {error}", downloads.display()))? {
+    for entry in fs::read_dir(&downloads)
+        .map_err(|error| format!("cannot read {}: {error}", downloads.display()))?
+    {
         let path = entry.map_err(|error| error.to_string())?.path();
-        run(folder, "dpkg-deb", &["-x", &path.display().to_string(), "root"])?;
+        run(
+            folder,
+            "dpkg-deb",
+            &["-x", &path.display().to_string(), "root"],
+        )?;
     }
-    fs::remove_dir_all(&downloads).map_err(|error| format!("cannot remove {}: {error}", downloads.display()))
+    fs::remove_dir_all(&downloads)
+        .map_err(|error| format!("cannot remove {}: {error}", downloads.display()))
 }

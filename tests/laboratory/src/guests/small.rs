@@ -71,7 +71,15 @@ for server in $dns; do echo "nameserver $server" >> /etc/resolv.conf; done
 /// Which of Debian's tools failed, and how.
 pub fn small_files() -> Result<SmallGuest, String> {
     let package = kernel_package()?;
-    let recipe = [&package, INIT, INITTAB, NETWORK, LEASE, &MODULES.join(" "), "1"];
+    let recipe = [
+        &package,
+        INIT,
+        INITTAB,
+        NETWORK,
+        LEASE,
+        &MODULES.join(" "),
+        "1",
+    ];
     let folder = made("small", &recipe, |work| make(work, &package))?;
     Ok(SmallGuest {
         kernel: folder.join("vmlinuz"),
@@ -81,23 +89,46 @@ pub fn small_files() -> Result<SmallGuest, String> {
 }
 
 fn make(work: &Path, package: &str) -> Result<(), String> {
-    let failed = |what: &str| { let what = what.to_owned(); move |error: std::io::Error| format!("cannot {what}: {error}") };
+    let failed = |what: &str| {
+        let what = what.to_owned();
+        move |error: std::io::Error| format!("cannot {what}: {error}")
+    };
     unpack_packages(work, &[package, "busybox-static"])?;
     let version = package.trim_start_matches("linux-image-");
     let root = work.join("root");
-    let bz_image = fs::read(root.join(format!("boot/vmlinuz-{version}"))).map_err(failed("read the kernel"))?;
-    fs::write(work.join("payload.lz4"), payload(&bz_image)?).map_err(failed("write the kernel's payload"))?;
+    let bz_image = fs::read(root.join(format!("boot/vmlinuz-{version}")))
+        .map_err(failed("read the kernel"))?;
+    fs::write(work.join("payload.lz4"), payload(&bz_image)?)
+        .map_err(failed("write the kernel's payload"))?;
     run(work, "lz4", &["-d", "-q", "-f", "payload.lz4", "vmlinux"])?;
     fs::write(work.join("vmlinuz"), &bz_image).map_err(failed("write the kernel"))?;
 
     let mut archive = Archive::default();
-    for folder in ["bin", "sbin", "dev", "proc", "sys", "etc", "etc/acpi", "etc/acpi/PWRF", "modules", "root", "tmp", "var", "var/run", "var/log"] {
+    for folder in [
+        "bin",
+        "sbin",
+        "dev",
+        "proc",
+        "sys",
+        "etc",
+        "etc/acpi",
+        "etc/acpi/PWRF",
+        "modules",
+        "root",
+        "tmp",
+        "var",
+        "var/run",
+        "var/log",
+    ] {
         archive.folder(folder);
     }
     archive.character_device("dev/console", 5, 1);
     let busybox = fs::read(root.join("bin/busybox")).map_err(failed("read busybox"))?;
     archive.file("bin/busybox", 0o755, &busybox);
-    for applet in run(work, "root/bin/busybox", &["--list"])?.lines().filter(|applet| *applet != "busybox") {
+    for applet in run(work, "root/bin/busybox", &["--list"])?
+        .lines()
+        .filter(|applet| *applet != "busybox")
+    {
         archive.link(&format!("bin/{applet}"), "busybox");
         archive.link(&format!("sbin/{applet}"), "../bin/busybox");
     }
@@ -105,7 +136,8 @@ fn make(work: &Path, package: &str) -> Result<(), String> {
     let mut order = String::new();
     for module in MODULES {
         let name = module.rsplit('/').next().unwrap_or(module);
-        let content = fs::read(modules.join(format!("{module}.ko"))).map_err(failed(&format!("read the module {module}")))?;
+        let content = fs::read(modules.join(format!("{module}.ko")))
+            .map_err(failed(&format!("read the module {module}")))?;
         archive.file(&format!("modules/{name}.ko"), 0o644, &content);
         order.push_str(name);
         order.push('\n');
@@ -136,8 +168,11 @@ fn payload(bz_image: &[u8]) -> Result<&[u8], String> {
         return Err("the kernel is no bzImage: it lacks the mark HdrS".to_owned());
     }
     let setup_sectors = usize::from(bz_image[0x1f1]).max(1);
-    let start = (setup_sectors + 1) * 512 + number(0x248).ok_or("the kernel's header is cut off")?;
+    let start =
+        (setup_sectors + 1) * 512 + number(0x248).ok_or("the kernel's header is cut off")?;
     let length = number(0x24c).ok_or("the kernel's header is cut off")?;
     // The last four bytes are the unpacked size, which lz4's own tool does not expect.
-    bz_image.get(start..start + length.saturating_sub(4)).ok_or_else(|| "the kernel's payload is cut off".to_owned())
+    bz_image
+        .get(start..start + length.saturating_sub(4))
+        .ok_or_else(|| "the kernel's payload is cut off".to_owned())
 }

@@ -1,6 +1,7 @@
 //! The objects: kinds, defaults, validation, conditions, columns, schemas; the accelerator policy as a pure function.
 
 pub mod accelerator;
+pub mod admission;
 pub mod condition;
 pub mod configuration;
 pub mod crds;
@@ -12,5 +13,6 @@ pub mod names;
 pub mod quantity;
 pub mod resources;
 pub mod unserved;
+pub mod validate;
 pub mod virtual_machine;
 pub mod virtual_machine_instance;

@@ -350,6 +350,7 @@ mod tests {
     }
 
     #[test]
+    #[expect(clippy::too_many_lines, reason = "a table of cases")]
     fn the_strongest_place_that_says_something_decides() {
         use EmulationPolicy::{None as No, Software};
         // openshift-cnv ConfigMap, kubevirt ConfigMap, HyperConverged, KubeVirt -> policy, place, conflicts

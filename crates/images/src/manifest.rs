@@ -206,7 +206,8 @@ mod tests {
         let amd64 = Some(("linux", "amd64"));
         let arm64 = Some(("linux", "arm64"));
         let windows = Some(("windows", "amd64"));
-        let table: [(&[Option<(&str, &str)>], Option<&str>); 6] = [
+        type Platforms<'a> = &'a [Option<(&'a str, &'a str)>];
+        let table: [(Platforms<'_>, Option<&str>); 6] = [
             (&[arm64, amd64], Some("1")),
             (&[windows, amd64], Some("1")),
             (&[None], Some("0")),

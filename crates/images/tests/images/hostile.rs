@@ -24,7 +24,8 @@ async fn refusal(bench: &Bench, request: &ImageRequest) -> String {
 
 #[tokio::test]
 async fn the_folder_disk_holds_exactly_one_file() {
-    let table: [(&[(&str, &[u8])], &str); 4] = [
+    type Files<'a> = &'a [(&'a str, &'a [u8])];
+    let table: [(Files<'_>, &str); 4] = [
         (&[], "no file found in folder /disk, no disk present"),
         (
             &[("other/disk.img", b"x")],

@@ -38,7 +38,9 @@ static DEFINITIONS: LazyLock<BTreeMap<String, Value>> = LazyLock::new(build);
 
 static COMPILED: LazyLock<BTreeMap<String, Schema>> = LazyLock::new(|| {
     // A fault here is one of our tables', which the tests of this module would show.
-    Schema::compile_definitions(&DEFINITIONS).unwrap_or_default()
+    let mut definitions = DEFINITIONS.clone();
+    open_unions(&mut definitions);
+    Schema::compile_definitions(&definitions).unwrap_or_default()
 });
 
 static OBJECT_META_SCHEMA: LazyLock<Schema> = LazyLock::new(|| {
@@ -221,6 +223,26 @@ fn reshape(name: &str, schema: &mut Value) {
             keywords.remove("required");
         }
     }
+}
+
+/// Fields of a CustomResourceDefinition that hold a schema or something else (`items`, `additionalProperties`,
+/// `dependencies`) are published without a shape, as upstream does. For finding unknown fields they get one here: the
+/// fields of a schema, of any type; and where a list of schemas may stand, its items.
+fn open_unions(definitions: &mut BTreeMap<String, Value>) {
+    let name =
+        |short: &str| format!("io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.{short}");
+    let Some(properties) = definitions
+        .get(&name("JSONSchemaProps"))
+        .and_then(|schema| schema.get("properties"))
+    else {
+        return;
+    };
+    let union = json!({"properties": properties});
+    let mut with_items = union.clone();
+    with_items["items"] = json!({"$ref": format!("{REFERENCE_PREFIX}{}", name("JSONSchemaProps"))});
+    definitions.insert(name("JSONSchemaPropsOrBool"), union.clone());
+    definitions.insert(name("JSONSchemaPropsOrStringArray"), union);
+    definitions.insert(name("JSONSchemaPropsOrArray"), with_items);
 }
 
 fn patch_definition() -> Value {

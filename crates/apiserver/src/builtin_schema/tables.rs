@@ -534,6 +534,71 @@ const CONTAINER_DEFAULTS: Defaults = &[
     ("terminationMessagePolicy", "\"File\""),
 ];
 
+/// Fields that `k8s-openapi` calls required, but that upstream fills with their zero when they are not given.
+const ZEROES: &[(&str, &str, Defaults)] = &[
+    (
+        AUTHENTICATION_TYPES,
+        "TokenRequestSpec",
+        &[("audiences", "[]")],
+    ),
+    (
+        AUTHORIZATION_TYPES,
+        "SubjectAccessReviewStatus",
+        &[("allowed", "false")],
+    ),
+    (
+        AUTHORIZATION_TYPES,
+        "SubjectRulesReviewStatus",
+        &[
+            ("incomplete", "false"),
+            ("nonResourceRules", "[]"),
+            ("resourceRules", "[]"),
+        ],
+    ),
+    (
+        "io.k8s.api.autoscaling.v1.",
+        "ScaleStatus",
+        &[("replicas", "0")],
+    ),
+    (CORE, "ConfigMapEnvSource", &[("name", "\"\"")]),
+    (CORE, "ContainerStateTerminated", &[("exitCode", "0")]),
+    (
+        CORE,
+        "ContainerStatus",
+        &[
+            ("image", "\"\""),
+            ("imageID", "\"\""),
+            ("ready", "false"),
+            ("restartCount", "0"),
+        ],
+    ),
+    (CORE, "DaemonEndpoint", &[("Port", "0")]),
+    (CORE, "HTTPHeader", &[("value", "\"\"")]),
+    (CORE, "LocalObjectReference", &[("name", "\"\"")]),
+    (
+        CORE,
+        "NodeSystemInfo",
+        &[
+            ("architecture", "\"\""),
+            ("bootID", "\"\""),
+            ("containerRuntimeVersion", "\"\""),
+            ("kernelVersion", "\"\""),
+            ("kubeProxyVersion", "\"\""),
+            ("kubeletVersion", "\"\""),
+            ("machineID", "\"\""),
+            ("operatingSystem", "\"\""),
+            ("osImage", "\"\""),
+            ("systemUUID", "\"\""),
+        ],
+    ),
+    (CORE, "SecretEnvSource", &[("name", "\"\"")]),
+    (
+        "io.k8s.api.scheduling.v1.",
+        "PriorityClass",
+        &[("value", "0")],
+    ),
+];
+
 /// Writes the tables into the definitions.
 pub(super) fn complete(definitions: &mut BTreeMap<String, Value>) {
     for (prefix, name, lists) in LISTS {
@@ -548,7 +613,15 @@ pub(super) fn complete(definitions: &mut BTreeMap<String, Value>) {
             keywords.insert("x-kubernetes-map-type".to_owned(), json!("atomic"));
         }
     }
-    for (prefix, name, defaults) in DEFAULTS {
+    for (prefix, name, zeroes) in ZEROES {
+        let required = definitions
+            .get_mut(&format!("{prefix}{name}"))
+            .and_then(|schema| schema.get_mut("required"));
+        if let Some(Value::Array(required)) = required {
+            required.retain(|given| !zeroes.iter().any(|(field, _)| given == field));
+        }
+    }
+    for (prefix, name, defaults) in DEFAULTS.iter().chain(ZEROES) {
         for (field, text) in *defaults {
             let default = serde_json::from_str::<Value>(text);
             if let (Some(keywords), Ok(default)) =
@@ -634,7 +707,7 @@ mod tests {
                 }
             }
         }
-        for (prefix, name, defaults) in DEFAULTS {
+        for (prefix, name, defaults) in DEFAULTS.iter().chain(ZEROES) {
             for (field, text) in *defaults {
                 assert!(serde_json::from_str::<Value>(text).is_ok(), "{text}");
                 if !field_exists(prefix, name, field) {

@@ -164,3 +164,59 @@ fn a_definition_that_holds_itself_is_followed_as_deep_as_the_value() {
     let deep = json!({"spec": {"versions": [{"schema": {"openAPIV3Schema": deep}}]}});
     assert!(!crd.validate(&deep, None).is_empty());
 }
+
+#[test]
+fn unknown_fields_are_found_where_a_schema_or_something_else_may_stand() {
+    let crd = schema("apiextensions.k8s.io", "v1", "CustomResourceDefinition").unwrap();
+    let value = json!({"spec": {"versions": [{"schema": {"openAPIV3Schema": {
+        "type": "object",
+        "properties": {
+            "a": {"type": "array", "items": {"type": "string", "typo": 1}},
+            "b": {"type": "object", "additionalProperties": {"type": "string", "typo": 1}},
+            "c": {"type": "object", "additionalProperties": true},
+            "d": {"type": "string", "default": {"anything": 1}, "enum": [1, {"x": 1}]},
+        },
+    }}}]}});
+    let at = "spec.versions[0].schema.openAPIV3Schema.properties";
+    let mut unknown = crd.unknown_fields(&value);
+    unknown.sort();
+    assert_eq!(
+        unknown,
+        [
+            format!("{at}.a.items.typo"),
+            format!("{at}.b.additionalProperties.typo")
+        ]
+    );
+    let faults = crd.validate(&value["spec"]["versions"][0]["schema"], None);
+    assert_eq!(
+        faults
+            .iter()
+            .filter(|cause| cause.field.contains("properties"))
+            .count(),
+        0
+    );
+}
+
+#[test]
+fn zeroes_fill_what_upstream_fills() {
+    let pod = schema("", "v1", "Pod").unwrap();
+    let mut value = json!({"spec": {"containers": [{"name": "c"}]}, "status": {
+        "containerStatuses": [{"name": "c"}],
+    }});
+    pod.default(&mut value);
+    assert_eq!(pod.validate(&value, None), vec![]);
+    assert_eq!(
+        value["status"]["containerStatuses"][0],
+        json!({
+            "name": "c", "image": "", "imageID": "", "ready": false, "restartCount": 0,
+        })
+    );
+    let request = schema("authentication.k8s.io", "v1", "TokenRequest").unwrap();
+    let mut value = json!({"spec": {"audiences": null}});
+    request.prune(&mut value);
+    request.default(&mut value);
+    assert_eq!(
+        value,
+        json!({"spec": {"audiences": [], "expirationSeconds": 3600}})
+    );
+}

@@ -110,6 +110,31 @@ fn fields(of: Type<'_>, value: &Value) -> FieldSet {
     set
 }
 
+/// Every path that a value has, containers and empty lists too.
+pub fn all_paths(schema: &Schema, value: &Value) -> FieldSet {
+    fn walk(of: Type<'_>, value: &Value) -> FieldSet {
+        let mut set = FieldSet::leaf();
+        match (of.shape(value), value) {
+            (Shape::Map, Value::Object(map)) => {
+                for (name, value) in map {
+                    set.attach(Element::Field(name.clone()), walk(of.field(name).0, value));
+                }
+            }
+            (Shape::List, Value::Array(list)) => {
+                for item in list {
+                    set.attach(of.item(item), walk(of.items(), item));
+                }
+            }
+            _ => {}
+        }
+        set
+    }
+    FieldSet {
+        member: false,
+        ..walk(Type(Some(schema)), value)
+    }
+}
+
 /// What differs between two values.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Changes {
@@ -320,36 +345,33 @@ fn merge_lists(of: Type<'_>, live: &[Value], applied: &[Value]) -> Vec<Value> {
     result
 }
 
-/// `value` without the fields in `set`: a path in the set takes all below it away. A container that loses its last field goes too.
+/// `value` without the fields in `set`: a path in the set takes all below it away. A container that is not in the set stays,
+/// even with nothing left in it.
 pub fn remove(schema: &Schema, value: &Value, set: &FieldSet) -> Value {
-    removed(Type(Some(schema)), value, set).unwrap_or_else(|| Value::Object(Map::new()))
+    removed(Type(Some(schema)), value, set)
 }
 
-fn removed(of: Type<'_>, value: &Value, set: &FieldSet) -> Option<Value> {
+fn removed(of: Type<'_>, value: &Value, set: &FieldSet) -> Value {
     let keep = |element: &Element, below: Type<'_>, value: &Value| match set.children.get(element) {
         None => Some(value.clone()),
         Some(child) if child.member => None,
-        Some(child) => removed(below, value, child),
+        Some(child) => Some(removed(below, value, child)),
     };
     match (of.shape(value), value) {
         (Shape::Map, Value::Object(map)) => {
-            let left: Map<String, Value> = map
-                .iter()
-                .filter_map(|(name, value)| {
-                    let kept = keep(&Element::Field(name.clone()), of.field(name).0, value)?;
-                    Some((name.clone(), kept))
-                })
-                .collect();
-            (map.is_empty() || !left.is_empty()).then_some(Value::Object(left))
+            let left = map.iter().filter_map(|(name, value)| {
+                let kept = keep(&Element::Field(name.clone()), of.field(name).0, value)?;
+                Some((name.clone(), kept))
+            });
+            Value::Object(left.collect())
         }
         (Shape::List, Value::Array(list)) => {
-            let left: Vec<Value> = list
+            let left = list
                 .iter()
-                .filter_map(|item| keep(&of.item(item), of.items(), item))
-                .collect();
-            (list.is_empty() || !left.is_empty()).then_some(Value::Array(left))
+                .filter_map(|item| keep(&of.item(item), of.items(), item));
+            Value::Array(left.collect())
         }
-        _ => Some(value.clone()),
+        _ => value.clone(),
     }
 }
 

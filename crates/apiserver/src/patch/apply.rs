@@ -135,7 +135,7 @@ impl Attempt<'_> {
         let set = typed::field_set(schema, self.wanted);
         let merged = typed::merge(schema, self.live, self.wanted);
         let merged = match &last {
-            Some(last) => self.without_dropped(&merged, &last.set, &set, &known),
+            Some(last) => self.without_dropped(&merged, &last.set, &known),
             None => merged,
         };
         let changes = typed::compare(schema, self.live, &merged);
@@ -171,27 +171,26 @@ impl Attempt<'_> {
 
     /// `merged` without what this manager applied last time and does not now, as far as nobody else owns it.
     ///
-    /// In three steps, as a container goes with its last owned field and takes what nobody owns (defaults) along: remove all that was
-    /// applied last; keep what anybody owns; keep what was never this manager's.
-    fn without_dropped(
-        &self,
-        merged: &Value,
-        last: &FieldSet,
-        set: &FieldSet,
-        others: &Entries,
-    ) -> Value {
+    /// In three steps, as a container goes with its last owned field and takes what nobody owns (defaults) along: remove all
+    /// that was applied last; keep what is wanted now and what anybody else owns; keep what was never this manager's.
+    fn without_dropped(&self, merged: &Value, last: &FieldSet, others: &Entries) -> Value {
         let schema = self.apply.schema;
         let fields =
             |value: &Value| typed::with_named_fields(schema, &typed::field_set(schema, value));
         let last = typed::with_named_fields(schema, last);
         let owned = others
             .values()
-            .fold(set.clone(), |owned, entry| owned.union(&entry.set));
+            .fold(typed::all_paths(schema, self.wanted), |owned, entry| {
+                owned.union(&entry.set)
+            });
         let owned = typed::with_named_fields(schema, &owned);
         let all = fields(merged);
         let bare = fields(&typed::remove(schema, merged, &last));
         let kept = typed::remove(schema, merged, &all.difference(&bare.union(&owned)));
-        let gone = all.difference(&fields(&kept)).intersection(&last);
+        let gone = all
+            .difference(&fields(&kept))
+            .intersection(&last)
+            .difference(&owned);
         typed::remove(schema, merged, &gone)
     }
 

@@ -3,6 +3,7 @@
 //! Each controller observes, decides (a pure function, in `decide`) and performs (in `perform`,
 //! where acting twice is harmless). They meet each other, the node and people only in API objects.
 
+pub mod bootstrap;
 pub mod clock;
 mod difference;
 mod engine;
@@ -10,6 +11,7 @@ pub mod event;
 pub mod kubevirt;
 mod queue;
 pub mod schedule;
+pub mod subresource;
 pub mod virtual_machine;
 pub mod virtual_machine_instance;
 

@@ -7,8 +7,9 @@ use super::status::{Failure, status};
 use crate::difference::merge_patch;
 use crate::engine::causes;
 use crate::event::Fact;
+use crate::subresource::strategy_patch;
 use api::names::{annotations, finalizers};
-use api::virtual_machine::VirtualMachine;
+use api::virtual_machine::{RunStrategy, VirtualMachine};
 use api::virtual_machine_instance::VirtualMachineInstance;
 use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams, Preconditions};
 use kube::{Resource, ResourceExt};
@@ -93,7 +94,8 @@ async fn act(
         }
         Action::LetGo => gone_is_fine(patch(machines, vm, without_ours(vm)).await),
         Action::BecomeAlways => {
-            let change = json!({ "metadata": guard(vm), "spec": { "running": null, "runStrategy": "Always" } });
+            let change =
+                json!({ "metadata": guard(vm), "spec": strategy_patch(vm, RunStrategy::Always) });
             let vms = api::<VirtualMachine>(machines, vm);
             *vm = vms
                 .patch(

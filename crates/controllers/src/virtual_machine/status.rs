@@ -60,7 +60,6 @@ pub(super) fn status(
         start_failure: decision.start_failure.clone(),
         observed_generation: observed.or(known.observed_generation),
         desired_generation: vm.metadata.generation,
-        ..known
     }
 }
 

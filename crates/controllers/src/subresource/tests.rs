@@ -1,0 +1,298 @@
+use super::decide::{Change, pause, restart, start, stop, unpause};
+use super::{Refusal, RestartOptions, StartOptions, StopOptions, is_dry, options, strategy_patch};
+use api::virtual_machine::{RunStrategy, StateChangeAction, VirtualMachine};
+use api::virtual_machine_instance::VirtualMachineInstance;
+use serde_json::{Value, json};
+
+const STRATEGIES: [&str; 5] = ["Always", "RerunOnFailure", "Manual", "Halted", "Once"];
+
+fn vm(strategy: &str, change: impl FnOnce(&mut Value)) -> VirtualMachine {
+    let mut vm = json!({
+        "apiVersion": "kubevirt.io/v1", "kind": "VirtualMachine",
+        "metadata": { "name": "m", "namespace": "ns" },
+        "spec": { "runStrategy": strategy },
+    });
+    change(&mut vm);
+    serde_json::from_value(vm).unwrap()
+}
+
+fn vmi(phase: &str, change: impl FnOnce(&mut Value)) -> VirtualMachineInstance {
+    let mut vmi = json!({
+        "apiVersion": "kubevirt.io/v1", "kind": "VirtualMachineInstance",
+        "metadata": { "name": "m", "namespace": "ns", "uid": "u" },
+        "spec": { "domain": { "devices": {} }, "terminationGracePeriodSeconds": 30 },
+        "status": { "phase": phase },
+    });
+    change(&mut vmi);
+    serde_json::from_value(vmi).unwrap()
+}
+
+fn unchanged(_: &mut Value) {}
+
+/// What is done, or the cause of a refusal, in short.
+fn told(result: Result<Vec<Change>, Refusal>) -> String {
+    let changes = match result {
+        Ok(changes) => changes,
+        Err(refusal) => {
+            let cause = refusal.message.rsplit(": ").next().unwrap_or_default();
+            return format!("{} {cause}", refusal.code);
+        }
+    };
+    let request = |request: api::virtual_machine::StateChangeRequest| {
+        let action = match request.action {
+            StateChangeAction::Start if request.data.is_empty() => "Start",
+            StateChangeAction::Start => "Start paused",
+            StateChangeAction::Stop => "Stop",
+        };
+        format!(
+            "{action}{}",
+            request.uid.map(|uid| format!(" {uid}")).unwrap_or_default()
+        )
+    };
+    let change = |change| match change {
+        Change::Strategy(strategy) => format!("be {strategy}"),
+        Change::Requests(all) => all.into_iter().map(request).collect::<Vec<_>>().join(", "),
+        Change::GracePeriod(seconds) => format!("grace {seconds}"),
+    };
+    changes
+        .into_iter()
+        .map(change)
+        .collect::<Vec<_>>()
+        .join(", ")
+}
+
+/// A verb with each strategy and each state of the instance.
+fn check(
+    verb: impl Fn(&VirtualMachine, Option<&VirtualMachineInstance>) -> String,
+    table: [[&str; 4]; 5],
+) {
+    for (strategy, expected) in STRATEGIES.into_iter().zip(table) {
+        let vm = vm(strategy, unchanged);
+        let states = [None, Some("Running"), Some("Succeeded"), Some("Failed")];
+        for (state, expected) in states.into_iter().zip(expected) {
+            let vmi = state.map(|phase| vmi(phase, unchanged));
+            assert_eq!(verb(&vm, vmi.as_ref()), expected, "{strategy}, {state:?}");
+        }
+    }
+}
+
+#[test]
+fn start_does_what_the_table_says() {
+    let running = "409 VM is already running";
+    let always = "409 Always does not support manual start requests";
+    let once = "409 Once does not support manual start requests";
+    let failed = "409 RerunOnFailure does not support starting VM from failed state";
+    check(
+        |vm, vmi| told(start(vm, vmi, &StartOptions::default())),
+        [
+            [always, running, always, always],
+            ["Start", running, "Stop u, Start", failed],
+            ["Start", running, "Stop u, Start", "Stop u, Start"],
+            ["be Always", running, "be Always", "be Always"],
+            [once, running, once, once],
+        ],
+    );
+}
+
+#[test]
+fn stop_does_what_the_table_says() {
+    let not = "409 VM is not running";
+    let halted = "409 Halted only supports manual stop requests with a shorter graceperiod";
+    check(
+        |vm, vmi| told(stop(vm, vmi, &StopOptions::default())),
+        [
+            ["be Halted"; 4],
+            [not, "Stop u", not, not],
+            [not, "Stop u", not, not],
+            [not, halted, not, not],
+            ["be Halted"; 4],
+        ],
+    );
+}
+
+#[test]
+fn restart_does_what_the_table_says() {
+    let both = "Stop u, Start";
+    let halted = "409 RunStategy Halted does not support manual restart requests";
+    let once = "409 RunStategy Once does not support manual restart requests";
+    check(
+        |vm, vmi| told(restart(vm, vmi, &RestartOptions::default())),
+        [
+            ["409 Halted", both, both, both],
+            ["409 Halted", both, both, both],
+            ["409 Halted", both, both, both],
+            [halted; 4],
+            [once; 4],
+        ],
+    );
+}
+
+#[test]
+fn a_paused_start_is_asked_for_also_of_a_halted_machine() {
+    let paused = StartOptions {
+        paused: true,
+        ..Default::default()
+    };
+    assert_eq!(
+        told(start(&vm("Halted", unchanged), None, &paused)),
+        "Start paused"
+    );
+    assert_eq!(
+        told(start(&vm("Manual", unchanged), None, &paused)),
+        "Start paused"
+    );
+}
+
+#[test]
+fn a_shorter_grace_period_is_given_to_the_instance_first() {
+    let within = |seconds| StopOptions {
+        grace_period: Some(seconds),
+        ..Default::default()
+    };
+    let running = vmi("Running", unchanged);
+    let stopped = |strategy, seconds| {
+        told(stop(
+            &vm(strategy, unchanged),
+            Some(&running),
+            &within(seconds),
+        ))
+    };
+    assert_eq!(stopped("Always", 5), "grace 5, be Halted");
+    assert_eq!(stopped("Manual", 0), "grace 0, Stop u");
+    assert_eq!(stopped("Halted", 5), "grace 5, Stop u");
+    assert!(stopped("Halted", 30).starts_with("409 Halted only supports"));
+    assert_eq!(
+        stopped("Manual", -1),
+        "400 gracePeriod has to be greater or equal to 0"
+    );
+}
+
+#[test]
+fn only_zero_forces_a_restart() {
+    let running = vmi("Running", unchanged);
+    let within = |seconds| {
+        let options = RestartOptions {
+            grace_period_seconds: Some(seconds),
+            ..Default::default()
+        };
+        told(restart(&vm("Always", unchanged), Some(&running), &options))
+    };
+    assert_eq!(within(0), "grace 1, Stop u, Start");
+    assert_eq!(
+        within(7),
+        "400 For force restart, only gracePeriod=0 is supported for now"
+    );
+    assert_eq!(
+        within(-7),
+        "400 gracePeriod has to be greater or equal to 0"
+    );
+}
+
+#[test]
+fn a_second_request_waits_for_the_first_but_a_stop_does_not() {
+    let busy = vm("Manual", |vm| {
+        vm["status"] = json!({ "stateChangeRequests": [{ "action": "Start" }] });
+    });
+    let running = vmi("Running", unchanged);
+    let refused = start(&busy, None, &StartOptions::default()).unwrap_err();
+    assert_eq!(refused.code, 500);
+    assert_eq!(
+        refused.message,
+        "Internal error occurred: unable to complete request: stop/start already underway"
+    );
+    assert!(restart(&busy, Some(&running), &RestartOptions::default()).is_err());
+    assert_eq!(
+        told(stop(&busy, Some(&running), &StopOptions::default())),
+        "Stop u"
+    );
+}
+
+#[test]
+fn a_refusal_has_kubernetes_words_around_kubevirt_s() {
+    let refused = start(&vm("Always", unchanged), None, &StartOptions::default()).unwrap_err();
+    assert_eq!(
+        refused,
+        Refusal {
+            code: 409,
+            reason: "Conflict",
+            message:
+                "Operation cannot be fulfilled on virtualmachine.kubevirt.io \"m\": Always does \
+                      not support manual start requests"
+                    .to_owned(),
+        }
+    );
+    assert_eq!(
+        Refusal::not_found("virtualmachine", "m").message,
+        "virtualmachine.kubevirt.io \"m\" not found"
+    );
+}
+
+#[test]
+fn pause_and_unpause_look_at_phase_and_condition() {
+    let cause = |result: Result<(), Refusal>| {
+        result.err().map(|it| {
+            it.message
+                .rsplit(": ")
+                .next()
+                .unwrap_or_default()
+                .to_owned()
+        })
+    };
+    let paused = |vmi: &mut Value| {
+        vmi["status"]["conditions"] = json!([{ "type": "Paused", "status": "True" }]);
+    };
+    assert_eq!(cause(pause(&vmi("Running", unchanged))), None);
+    assert_eq!(
+        cause(pause(&vmi("Scheduled", unchanged))).unwrap(),
+        "VM is not running"
+    );
+    assert_eq!(
+        cause(pause(&vmi("Running", paused))).unwrap(),
+        "VMI is already paused"
+    );
+    assert_eq!(cause(unpause(&vmi("Running", paused))), None);
+    assert_eq!(
+        cause(unpause(&vmi("Running", unchanged))).unwrap(),
+        "VMI is not paused"
+    );
+    assert_eq!(
+        cause(unpause(&vmi("Failed", paused))).unwrap(),
+        "VMI is not running"
+    );
+}
+
+#[test]
+fn the_strategy_is_changed_in_the_field_its_owner_uses() {
+    let old = vm("", |vm| vm["spec"] = json!({ "running": false }));
+    assert_eq!(
+        strategy_patch(&old, RunStrategy::Always),
+        json!({ "running": true })
+    );
+    assert_eq!(
+        strategy_patch(&old, RunStrategy::Halted),
+        json!({ "running": false })
+    );
+    let new = vm("Halted", unchanged);
+    assert_eq!(
+        strategy_patch(&new, RunStrategy::Always),
+        json!({ "runStrategy": "Always" })
+    );
+}
+
+#[test]
+fn a_body_may_be_empty_but_not_nonsense() {
+    assert_eq!(
+        options::<StartOptions>(b" \n").unwrap(),
+        StartOptions::default()
+    );
+    assert_eq!(
+        options::<StartOptions>(b"null").unwrap(),
+        StartOptions::default()
+    );
+    let paused = options::<StartOptions>(br#"{"paused":true,"dryRun":["All"]}"#).unwrap();
+    assert!(paused.paused && is_dry(&paused.dry_run).unwrap());
+    let grace = options::<StopOptions>(br#"{"gracePeriod":3}"#).unwrap();
+    assert_eq!(grace.grace_period, Some(3));
+    assert_eq!(options::<StopOptions>(b"{").unwrap_err().code, 400);
+    assert_eq!(is_dry(&["Some".to_owned()]).unwrap_err().code, 400);
+}

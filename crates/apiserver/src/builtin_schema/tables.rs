@@ -534,6 +534,72 @@ const CONTAINER_DEFAULTS: Defaults = &[
     ("terminationMessagePolicy", "\"File\""),
 ];
 
+/// Words that a field may have.
+const ENUMS: &[(&str, &str, &str, &[&str])] = &[
+    (
+        CORE,
+        "Container",
+        "imagePullPolicy",
+        &["Always", "IfNotPresent", "Never"],
+    ),
+    (
+        CORE,
+        "Container",
+        "terminationMessagePolicy",
+        &["FallbackToLogsOnError", "File"],
+    ),
+    (CORE, "ContainerPort", "protocol", &["SCTP", "TCP", "UDP"]),
+    (CORE, "HTTPGetAction", "scheme", &["HTTP", "HTTPS"]),
+    (
+        CORE,
+        "PersistentVolumeClaimSpec",
+        "volumeMode",
+        &["Block", "Filesystem"],
+    ),
+    (
+        CORE,
+        "PodSpec",
+        "dnsPolicy",
+        &["ClusterFirst", "ClusterFirstWithHostNet", "Default", "None"],
+    ),
+    (
+        CORE,
+        "PodSpec",
+        "preemptionPolicy",
+        &["Never", "PreemptLowerPriority"],
+    ),
+    (
+        CORE,
+        "PodSpec",
+        "restartPolicy",
+        &["Always", "Never", "OnFailure"],
+    ),
+    (
+        CORE,
+        "Taint",
+        "effect",
+        &["NoExecute", "NoSchedule", "PreferNoSchedule"],
+    ),
+    (
+        EXTENSIONS,
+        "CustomResourceConversion",
+        "strategy",
+        &["None", "Webhook"],
+    ),
+    (
+        EXTENSIONS,
+        "CustomResourceDefinitionSpec",
+        "scope",
+        &["Cluster", "Namespaced"],
+    ),
+    (
+        "io.k8s.api.scheduling.v1.",
+        "PriorityClass",
+        "preemptionPolicy",
+        &["Never", "PreemptLowerPriority"],
+    ),
+];
+
 /// Fields that `k8s-openapi` calls required, but that upstream fills with their zero when they are not given.
 const ZEROES: &[(&str, &str, Defaults)] = &[
     (
@@ -631,6 +697,11 @@ pub(super) fn complete(definitions: &mut BTreeMap<String, Value>) {
             }
         }
     }
+    for (prefix, name, field, words) in ENUMS {
+        if let Some(keywords) = property(definitions, prefix, name, field) {
+            keywords.insert("enum".to_owned(), json!(words));
+        }
+    }
     for entry in KINDS {
         if let Some(Value::Object(keywords)) = definitions.get_mut(entry.definition) {
             let identity =
@@ -713,6 +784,11 @@ mod tests {
                 if !field_exists(prefix, name, field) {
                     missing.push(format!("{prefix}{name}.{field}"));
                 }
+            }
+        }
+        for (prefix, name, field, _) in ENUMS {
+            if !field_exists(prefix, name, field) {
+                missing.push(format!("{prefix}{name}.{field}"));
             }
         }
         for (prefix, name) in ATOMIC_MAPS {

@@ -220,3 +220,24 @@ fn zeroes_fill_what_upstream_fills() {
         json!({"spec": {"audiences": [], "expirationSeconds": 3600}})
     );
 }
+
+#[test]
+fn words_are_checked_and_an_empty_word_is_no_word() {
+    let pod = schema("", "v1", "Pod").unwrap();
+    let mut value =
+        json!({"spec": {"restartPolicy": "Sometimes", "dnsPolicy": "", "containers": []}});
+    pod.prune(&mut value);
+    pod.default(&mut value);
+    assert_eq!(value["spec"]["dnsPolicy"], "ClusterFirst");
+    let causes: Vec<String> = pod
+        .validate(&value, None)
+        .iter()
+        .map(|cause| cause.to_string())
+        .collect();
+    assert_eq!(
+        causes,
+        [
+            "spec.restartPolicy: Unsupported value: \"Sometimes\": supported values: \"Always\", \"Never\", \"OnFailure\"",
+        ]
+    );
+}

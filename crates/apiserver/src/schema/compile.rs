@@ -624,8 +624,11 @@ impl Compiler {
             self.causes
                 .push(Cause::invalid(field.clone(), default, &detail));
         }
+        // Defaults inside it are filled before anybody sees it.
+        let mut filled = default.clone();
+        schema.default(&mut filled);
         self.causes
-            .extend(schema.validate_at(default, None, &field));
+            .extend(schema.validate_at(&filled, None, &field));
     }
 }
 

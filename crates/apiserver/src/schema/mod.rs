@@ -134,7 +134,7 @@ pub(crate) enum Nulls {
     /// A null is a value of the wrong type (custom resources).
     #[default]
     Refuse,
-    /// A null is a field that was not given (built-in kinds).
+    /// A null is a field that was not given, and so is an empty text in place of a word (built-in kinds).
     Absent,
 }
 

@@ -12,8 +12,8 @@ impl Schema {
         found
     }
 
-    /// Drops every field that the schema does not know. For built-in kinds it also drops nulls, which mean "not given"
-    /// there.
+    /// Drops every field that the schema does not know. For built-in kinds it also drops nulls, and empty texts where
+    /// only certain words may stand: both mean "not given" there.
     pub fn prune(&self, value: &mut Value) {
         prune_node(self.node(), value, 0);
     }
@@ -79,6 +79,14 @@ fn known<'a>(node: &'a Node, name: &str) -> Known<'a> {
     }
 }
 
+fn is_not_given(node: &Node, value: &Value) -> bool {
+    match value {
+        Value::Null => !node.nullable,
+        Value::String(text) => text.is_empty() && !node.enumeration.is_empty(),
+        _ => false,
+    }
+}
+
 fn prune_node(node: &Node, value: &mut Value, depth: usize) {
     if depth >= MAX_DEPTH {
         return;
@@ -87,7 +95,7 @@ fn prune_node(node: &Node, value: &mut Value, depth: usize) {
         Value::Object(fields) => fields.retain(|name, child| match known(node, name) {
             Known::Schema(schema) => {
                 let schema = schema.node();
-                if child.is_null() && schema.nulls == Nulls::Absent && !schema.nullable {
+                if schema.nulls == Nulls::Absent && is_not_given(schema, child) {
                     return false;
                 }
                 prune_node(schema, child, depth + 1);

@@ -490,6 +490,29 @@ fn a_cel_rule_is_refused_by_name_and_never_skipped() {
 }
 
 #[test]
+fn an_embedded_resource_says_what_it_is() {
+    let schema = object(
+        json!({"a": {"type": "object", "x-kubernetes-embedded-resource": true,
+        "x-kubernetes-preserve-unknown-fields": true}}),
+    );
+    assert_eq!(
+        texts(&schema, json!({"a": {"kind": "X"}}), None),
+        ["spec.a.apiVersion: Required value: must not be empty",]
+    );
+    let whole = json!({"a": {"kind": "X", "apiVersion": "v1"}});
+    assert_eq!(texts(&schema, whole, None), Vec::<String>::new());
+}
+
+#[test]
+fn a_default_may_rely_on_defaults_inside_it() {
+    let schema = json!({"type": "object", "properties": {"a": {
+        "type": "object", "default": {}, "required": ["b"],
+        "properties": {"b": {"type": "string", "default": "x"}},
+    }}});
+    assert_eq!(refusals(schema), Vec::<String>::new());
+}
+
+#[test]
 fn rules_for_metadata_name_hold() {
     let schema = Schema::compile(&json!({"type": "object", "properties": {"metadata": {
         "type": "object", "properties": {"name": {"type": "string", "maxLength": 3}},

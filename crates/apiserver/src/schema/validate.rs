@@ -238,6 +238,15 @@ impl Validator {
                 self.causes.push(Cause::required(child_path(name), ""));
             }
         }
+        if node.embedded_resource && node.nulls == Nulls::Refuse {
+            for name in ["apiVersion", "kind"] {
+                let given = fields.get(name).and_then(Value::as_str).unwrap_or_default();
+                if given.is_empty() {
+                    let cause = Cause::required(child_path(name), "must not be empty");
+                    self.causes.push(cause);
+                }
+            }
+        }
         for (name, value) in fields {
             let schema = node
                 .properties

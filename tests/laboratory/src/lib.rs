@@ -2,4 +2,5 @@
 
 pub mod guests;
 pub mod images;
+pub mod malformed;
 pub mod registry;

@@ -7,6 +7,7 @@
 mod operations;
 mod schemas;
 mod swagger;
+mod v3;
 
 #[cfg(test)]
 mod tests;
@@ -85,7 +86,7 @@ pub fn v3_document(
         .iter()
         .flat_map(|descriptor| operations::path_items(descriptor))
     {
-        paths.insert(item.path.clone(), operations::v3(&item));
+        paths.insert(item.path.clone(), v3::path(&item));
     }
     let mut schemas = schemas::for_kinds(&served);
     for schema in schemas.values_mut() {

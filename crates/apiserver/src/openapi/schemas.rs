@@ -70,10 +70,7 @@ pub(super) fn for_kinds(descriptors: &[&Descriptor<'_>]) -> BTreeMap<String, Val
             found.insert(name.to_owned(), schema.clone());
         }
     }
-    let mut open: Vec<String> = found
-        .values()
-        .flat_map(references)
-        .collect();
+    let mut open: Vec<String> = found.values().flat_map(references).collect();
     while let Some(name) = open.pop() {
         if found.contains_key(&name) {
             continue;

@@ -15,6 +15,7 @@ mod default;
 mod format;
 mod pattern;
 mod prune;
+mod structural;
 mod validate;
 
 #[cfg(test)]

@@ -1,2 +1,5 @@
-//! The one binary: settings, wiring of roles, dispatch by name.
-fn main() {}
+//! The binary `anyvirt`; called as `virtctl` or `kubectl-virt` it takes those names' ways.
+
+fn main() -> std::process::ExitCode {
+    anyvirt::main()
+}

@@ -2,6 +2,7 @@
 //!
 //! Everything waits for conditions with a deadline; nothing sleeps in the hope that it is enough.
 
+use http::Request;
 use serde_json::Value;
 use std::io::{BufRead, BufReader};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
@@ -38,16 +39,27 @@ pub struct Server {
 /// If it was not built (`cargo build --workspace`).
 pub fn anyvirt_program() -> PathBuf {
     let test = std::env::current_exe().expect("a test has a path");
-    let folder = test.ancestors().nth(2).expect("tests stand in target/<profile>/deps");
+    let folder = test
+        .ancestors()
+        .nth(2)
+        .expect("tests stand in target/<profile>/deps");
     let program = folder.join("anyvirt");
-    assert!(program.is_file(), "{} is missing: run `cargo build --workspace`", program.display());
+    assert!(
+        program.is_file(),
+        "{} is missing: run `cargo build --workspace`",
+        program.display()
+    );
     program
 }
 
 /// The unmodified kubectl that `cargo xtask setup` installed, else the one on the PATH.
 pub fn kubectl_program() -> PathBuf {
     let own = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/tools/kubectl");
-    if own.is_file() { own } else { PathBuf::from("kubectl") }
+    if own.is_file() {
+        own
+    } else {
+        PathBuf::from("kubectl")
+    }
 }
 
 /// Runs `program` to its end. Input is empty.
@@ -70,12 +82,18 @@ pub fn run(program: &Path, arguments: &[&str], environment: &[(&str, &str)]) -> 
 }
 
 /// Asks `check` again and again until it gives a value. Panics with `what` and the last refusal at the deadline.
-pub fn wait_for<T>(what: &str, patience: Duration, mut check: impl FnMut() -> Result<T, String>) -> T {
+pub fn wait_for<T>(
+    what: &str,
+    patience: Duration,
+    mut check: impl FnMut() -> Result<T, String>,
+) -> T {
     let deadline = Instant::now() + patience;
     loop {
         match check() {
             Ok(value) => return value,
-            Err(reason) if Instant::now() > deadline => panic!("waited {patience:?} for {what}: {reason}"),
+            Err(reason) if Instant::now() > deadline => {
+                panic!("waited {patience:?} for {what}: {reason}")
+            }
             Err(_) => std::thread::sleep(Duration::from_millis(50)),
         }
     }
@@ -84,7 +102,10 @@ pub fn wait_for<T>(what: &str, patience: Duration, mut check: impl FnMut() -> Re
 impl Server {
     /// Starts a server with extra `options` of `anyvirt up`, and waits until it is ready.
     pub fn start(options: &[&str]) -> Server {
-        let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|l| l.local_addr()).expect("a free port").port();
+        let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
+            .and_then(|l| l.local_addr())
+            .expect("a free port")
+            .port();
         let mut server = Server {
             folder: tempfile::tempdir().expect("a folder for the server"),
             address: SocketAddr::from((Ipv4Addr::LOCALHOST, port)),
@@ -101,7 +122,11 @@ impl Server {
     /// If it ends before, with what it wrote.
     #[expect(clippy::disallowed_methods, reason = "acceptance tests drive programs")]
     pub fn up(&mut self) {
-        let log = std::fs::OpenOptions::new().create(true).append(true).open(self.log_path()).expect("a log file");
+        let log = std::fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(self.log_path())
+            .expect("a log file");
         let mut child = Command::new(anyvirt_program())
             .arg("up")
             .args(["--data-dir", &self.data_directory().display().to_string()])
@@ -179,8 +204,18 @@ impl Server {
     /// Runs kubectl with extra environment (for example `KUBE_EDITOR`).
     pub fn kubectl_with(&self, arguments: &[&str], environment: &[(&str, &str)]) -> Said {
         let kubeconfig = self.kubeconfig().display().to_string();
-        let cache = self.folder.path().join("kubectl-cache").display().to_string();
-        let mut all = vec!["--kubeconfig", kubeconfig.as_str(), "--cache-dir", cache.as_str()];
+        let cache = self
+            .folder
+            .path()
+            .join("kubectl-cache")
+            .display()
+            .to_string();
+        let mut all = vec![
+            "--kubeconfig",
+            kubeconfig.as_str(),
+            "--cache-dir",
+            cache.as_str(),
+        ];
         all.extend(arguments);
         run(&kubectl_program(), &all, environment)
     }
@@ -191,14 +226,25 @@ impl Server {
     /// With everything it said, if it fails.
     pub fn kubectl(&self, arguments: &[&str]) -> String {
         let said = self.try_kubectl(arguments);
-        assert!(said.success, "kubectl {} failed:\n{}{}\nserver log:\n{}", arguments.join(" "), said.out, said.err, tail(&self.log()));
+        assert!(
+            said.success,
+            "kubectl {} failed:\n{}{}\nserver log:\n{}",
+            arguments.join(" "),
+            said.out,
+            said.err,
+            tail(&self.log())
+        );
         said.out
     }
 
     /// Runs `anyvirt` with this server's kubeconfig.
     pub fn anyvirt(&self, arguments: &[&str]) -> Said {
         let kubeconfig = self.kubeconfig().display().to_string();
-        run(&anyvirt_program(), arguments, &[("KUBECONFIG", kubeconfig.as_str())])
+        run(
+            &anyvirt_program(),
+            arguments,
+            &[("KUBECONFIG", kubeconfig.as_str())],
+        )
     }
 
     /// Applies a manifest given as text.
@@ -210,18 +256,33 @@ impl Server {
     /// One object as JSON, or None if it is not there.
     pub fn get(&self, kind: &str, name: &str, namespace: &str) -> Option<Value> {
         let said = self.try_kubectl(&["-n", namespace, "get", kind, name, "-o", "json"]);
-        said.success.then(|| serde_json::from_str(&said.out).expect("kubectl prints JSON"))
+        said.success
+            .then(|| serde_json::from_str(&said.out).expect("kubectl prints JSON"))
     }
 
     /// Waits until the object's JSON at `pointer` equals `value`; the object.
-    pub fn wait_until(&self, kind: &str, name: &str, pointer: &str, value: &str, patience: Duration) -> Value {
-        wait_for(&format!("{kind}/{name} {pointer} = {value}"), patience, || {
-            let object = self.get(kind, name, "default").ok_or("no such object")?;
-            match object.pointer(pointer) {
-                Some(Value::String(found)) if found == value => Ok(object),
-                found => Err(format!("it is {found:?}; server log:\n{}", tail(&self.log()))),
-            }
-        })
+    pub fn wait_until(
+        &self,
+        kind: &str,
+        name: &str,
+        pointer: &str,
+        value: &str,
+        patience: Duration,
+    ) -> Value {
+        wait_for(
+            &format!("{kind}/{name} {pointer} = {value}"),
+            patience,
+            || {
+                let object = self.get(kind, name, "default").ok_or("no such object")?;
+                match object.pointer(pointer) {
+                    Some(Value::String(found)) if found == value => Ok(object),
+                    found => Err(format!(
+                        "it is {found:?}; server log:\n{}",
+                        tail(&self.log())
+                    )),
+                }
+            },
+        )
     }
 }
 
@@ -235,7 +296,15 @@ impl Drop for Server {
     /// Ends the server, and every machine it started: they outlive it on purpose.
     fn drop(&mut self) {
         if self.process.is_some() {
-            let _ = self.try_kubectl(&["delete", "vm,vmi", "--all", "--all-namespaces", "--timeout=20s", "--force", "--grace-period=0"]);
+            let _ = self.try_kubectl(&[
+                "delete",
+                "vm,vmi",
+                "--all",
+                "--all-namespaces",
+                "--timeout=20s",
+                "--force",
+                "--grace-period=0",
+            ]);
         }
         self.kill();
         end_processes_of(&self.data_directory());
@@ -251,12 +320,21 @@ pub fn processes_of(data_directory: &Path) -> Vec<u32> {
         let command = std::fs::read(process.join("cmdline")).unwrap_or_default();
         let named = String::from_utf8_lossy(&command).contains(&needle);
         let holds = || {
-            let files = std::fs::read_dir(process.join("fd")).into_iter().flatten().flatten();
-            files.filter_map(|file| std::fs::read_link(file.path()).ok()).any(|target| target.starts_with(data_directory))
+            let files = std::fs::read_dir(process.join("fd"))
+                .into_iter()
+                .flatten()
+                .flatten();
+            files
+                .filter_map(|file| std::fs::read_link(file.path()).ok())
+                .any(|target| target.starts_with(data_directory))
         };
         named || holds()
     };
-    let processes = std::fs::read_dir("/proc").into_iter().flatten().flatten().map(|entry| entry.path());
+    let processes = std::fs::read_dir("/proc")
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|entry| entry.path());
     processes
         .filter_map(|path| Some((path.file_name()?.to_str()?.parse::<u32>().ok()?, path)))
         .filter(|(process, path)| *process != std::process::id() && belongs(path))
@@ -299,10 +377,16 @@ impl Console {
         std::thread::spawn(move || {
             let mut buffer = [0; 4096];
             while let Ok(count @ 1..) = std::io::Read::read(&mut output, &mut buffer) {
-                sink.lock().expect("nobody panics here").push_str(&String::from_utf8_lossy(&buffer[..count]));
+                sink.lock()
+                    .expect("nobody panics here")
+                    .push_str(&String::from_utf8_lossy(&buffer[..count]));
             }
         });
-        Console { process, seen, read: 0 }
+        Console {
+            process,
+            seen,
+            read: 0,
+        }
     }
 
     /// Types `text`.
@@ -320,7 +404,10 @@ impl Console {
         let (found, read) = wait_for(&format!("{text:?} on the console"), patience, || {
             let seen = self.seen.lock().expect("nobody panics here");
             match seen[self.read..].find(text) {
-                Some(place) => Ok((seen[self.read..self.read + place].to_owned(), self.read + place + text.len())),
+                Some(place) => Ok((
+                    seen[self.read..self.read + place].to_owned(),
+                    self.read + place + text.len(),
+                )),
                 None => Err(tail(&seen)),
             }
         });
@@ -334,5 +421,73 @@ impl Drop for Console {
         // It may have ended by itself.
         let _ = self.process.kill();
         let _ = self.process.wait();
+    }
+}
+
+/// A client in this process, with its connection kept open: for writes that must be fast, or must be wrong.
+#[expect(missing_debug_implementations, reason = "kube's client has none")]
+pub struct Client {
+    runtime: tokio::runtime::Runtime,
+    client: kube::Client,
+}
+
+impl Client {
+    /// A client of `server`, as its administrator.
+    ///
+    /// # Panics
+    /// If the server's kubeconfig cannot be used.
+    pub fn of(server: &Server) -> Client {
+        // Another test of this process may have been first.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+        let client = runtime.block_on(async {
+            let kubeconfig =
+                kube::config::Kubeconfig::read_from(server.kubeconfig()).expect("a kubeconfig");
+            let options = kube::config::KubeConfigOptions::default();
+            let config = kube::Config::from_custom_kubeconfig(kubeconfig, &options).await;
+            kube::Client::try_from(config.expect("a usable kubeconfig")).expect("a client")
+        });
+        Client { runtime, client }
+    }
+
+    /// Sends one request with a JSON body; the status code and the answer (null if it is no JSON).
+    ///
+    /// # Panics
+    /// If no answer comes.
+    pub fn send(&self, method: &str, path: &str, body: &str) -> (u16, Value) {
+        self.runtime.block_on(async {
+            let request = Request::builder()
+                .method(method)
+                .uri(path)
+                .header("content-type", "application/json")
+                .body(kube::client::Body::from(body.as_bytes().to_vec()))
+                .expect("a request");
+            let response = self
+                .client
+                .send(request)
+                .await
+                .unwrap_or_else(|error| panic!("no answer to {method} {path}: {error}"));
+            let code = response.status().as_u16();
+            let bytes = response
+                .into_body()
+                .collect_bytes()
+                .await
+                .expect("a whole answer");
+            (code, serde_json::from_slice(&bytes).unwrap_or(Value::Null))
+        })
+    }
+
+    /// Creates the VM of a manifest in YAML, in the namespace default.
+    ///
+    /// # Panics
+    /// If it is refused.
+    pub fn create_vm(&self, manifest: &str) {
+        let object: Value = serde_saphyr::from_str(manifest).expect("YAML");
+        let (code, answer) = self.send(
+            "POST",
+            "/apis/kubevirt.io/v1/namespaces/default/virtualmachines",
+            &object.to_string(),
+        );
+        assert_eq!(code, 201, "{answer}");
     }
 }

@@ -14,12 +14,22 @@ use std::time::Duration;
 const BOOT: Duration = Duration::from_secs(180);
 
 fn condition<'a>(object: &'a Value, kind: &str) -> Option<&'a Value> {
-    object.pointer("/status/conditions")?.as_array()?.iter().find(|condition| condition["type"] == kind)
+    object
+        .pointer("/status/conditions")?
+        .as_array()?
+        .iter()
+        .find(|condition| condition["type"] == kind)
 }
 
 /// What kube-scheduler would say on this machine, whose devices are as they are.
 fn expected_refusal() -> String {
-    let missing = |path: &str| std::fs::File::options().read(true).write(true).open(path).is_err();
+    let missing = |path: &str| {
+        std::fs::File::options()
+            .read(true)
+            .write(true)
+            .open(path)
+            .is_err()
+    };
     let mut text = String::from("0/1 nodes are available: 1 Insufficient devices.kubevirt.io/kvm");
     if missing("/dev/vhost-net") {
         text.push_str(", 1 Insufficient devices.kubevirt.io/vhost-net");
@@ -29,9 +39,22 @@ fn expected_refusal() -> String {
 }
 
 fn wait_unschedulable(server: &Server, name: &str) -> String {
-    server.wait_until("vm", name, "/status/printableStatus", "ErrorUnschedulable", PATIENCE);
+    server.wait_until(
+        "vm",
+        name,
+        "/status/printableStatus",
+        "ErrorUnschedulable",
+        PATIENCE,
+    );
     wait_for("the refusal in the pod's condition", PATIENCE, || {
-        let pods = server.kubectl(&["get", "pods", "-l", &format!("vm.kubevirt.io/name={name}"), "-o", "json"]);
+        let pods = server.kubectl(&[
+            "get",
+            "pods",
+            "-l",
+            &format!("vm.kubevirt.io/name={name}"),
+            "-o",
+            "json",
+        ]);
         let pods: Value = serde_json::from_str(&pods).map_err(|error| error.to_string())?;
         let pod = pods["items"].get(0).ok_or("no launcher pod")?;
         let scheduled = condition(pod, "PodScheduled").ok_or("no condition PodScheduled")?;
@@ -45,10 +68,18 @@ fn wait_unschedulable(server: &Server, name: &str) -> String {
 
 /// Reads the serial console through `kubectl logs` until `marker` appears.
 fn wait_for_serial(server: &Server, name: &str, marker: &str) {
-    wait_for(&format!("{marker:?} on the serial console of {name}"), BOOT, || {
-        let said = server.anyvirt(&["logs", name]);
-        if said.out.contains(marker) { Ok(()) } else { Err(acceptance::tail(&format!("{}{}", said.out, said.err))) }
-    });
+    wait_for(
+        &format!("{marker:?} on the serial console of {name}"),
+        BOOT,
+        || {
+            let said = server.anyvirt(&["logs", name]);
+            if said.out.contains(marker) {
+                Ok(())
+            } else {
+                Err(acceptance::tail(&format!("{}{}", said.out, said.err)))
+            }
+        },
+    );
 }
 
 #[test]
@@ -63,11 +94,18 @@ fn the_articles_walk_fails_first_then_runs_after_the_edit_and_goes_back() {
     let message = wait_unschedulable(&server, "walk");
     assert_eq!(message, expected_refusal());
     let events = server.kubectl(&["events", "--types=Warning"]);
-    assert!(events.contains("FailedScheduling") && events.contains(&expected_refusal()), "{events}");
+    assert!(
+        events.contains("FailedScheduling") && events.contains(&expected_refusal()),
+        "{events}"
+    );
 
     // 2. Find the ConfigMap, and add the property with an editor.
     let maps = server.kubectl(&["-n", "openshift-cnv", "get", "cm"]);
-    assert!(maps.lines().any(|line| line.starts_with("kubevirt-config ")), "{maps}");
+    assert!(
+        maps.lines()
+            .any(|line| line.starts_with("kubevirt-config ")),
+        "{maps}"
+    );
     let editor = server.file(
         "editor.sh",
         "#!/bin/sh\nif grep -q '^data:' \"$1\"; then sed -i 's/^data:.*/data:\\n  debug.useEmulation: \"true\"/' \"$1\"; else printf 'data:\\n  debug.useEmulation: \"true\"\\n' >> \"$1\"; fi\n",
@@ -76,7 +114,10 @@ fn the_articles_walk_fails_first_then_runs_after_the_edit_and_goes_back() {
         &["-n", "openshift-cnv", "edit", "cm/kubevirt-config"],
         &[("KUBE_EDITOR", &format!("sh {}", editor.display()))],
     );
-    assert!(edited.out.contains("configmap/kubevirt-config edited"), "{edited:?}");
+    assert!(
+        edited.out.contains("configmap/kubevirt-config edited"),
+        "{edited:?}"
+    );
 
     // 3. Without touching the VM it goes Starting, then Running, and a login prompt can be read.
     let vm_object = server.wait_until("vm", "walk", "/status/printableStatus", "Running", BOOT);
@@ -86,33 +127,83 @@ fn the_articles_walk_fails_first_then_runs_after_the_edit_and_goes_back() {
     // 4. The accelerator and its reason are shown.
     let vmi = server.get("vmi", "walk", "default").expect("the VMI runs");
     assert_eq!(vmi["status"]["accelerator"]["type"], "TCG", "{vmi}");
-    let emulated = condition(&vmi, "SoftwareEmulation").expect("the condition says which accelerator runs");
+    let emulated =
+        condition(&vmi, "SoftwareEmulation").expect("the condition says which accelerator runs");
     assert_eq!(emulated["status"], "True");
-    assert!(!emulated["message"].as_str().unwrap_or_default().is_empty(), "{emulated}");
+    assert!(
+        !emulated["message"].as_str().unwrap_or_default().is_empty(),
+        "{emulated}"
+    );
     let table = server.kubectl(&["get", "vmi", "walk"]);
-    assert!(table.contains("ACCELERATOR") && table.contains("TCG"), "{table}");
+    assert!(
+        table.contains("ACCELERATOR") && table.contains("TCG"),
+        "{table}"
+    );
     let described = server.kubectl(&["describe", "vmi", "walk"]);
-    assert!(described.contains("AcceleratorSelected") && described.contains("kubevirt-config"), "{described}");
-    assert!(vmi["status"]["interfaces"][0]["ipAddress"].is_string(), "{vmi}");
+    assert!(
+        described.contains("AcceleratorSelected") && described.contains("kubevirt-config"),
+        "{described}"
+    );
+    assert!(
+        vmi["status"]["interfaces"][0]["ipAddress"].is_string(),
+        "{vmi}"
+    );
 
+    the_way_back(&server, &image, &vmi);
+}
+
+fn the_way_back(server: &Server, image: &str, vmi: &Value) {
     // 5. The way back: the running VM runs on, a new one waits again.
     let uid = vmi["metadata"]["uid"].clone();
     let back = r#"{"data":{"debug.useEmulation":"false"}}"#;
-    server.kubectl(&["-n", "openshift-cnv", "patch", "cm", "kubevirt-config", "--type=merge", "-p", back]);
-    server.apply(&vm("second", &image));
-    assert_eq!(wait_unschedulable(&server, "second"), expected_refusal());
-    let still = server.get("vmi", "walk", "default").expect("the first VMI is still there");
-    assert_eq!((&still["metadata"]["uid"], &still["status"]["phase"]), (&uid, &Value::from("Running")));
+    server.kubectl(&[
+        "-n",
+        "openshift-cnv",
+        "patch",
+        "cm",
+        "kubevirt-config",
+        "--type=merge",
+        "-p",
+        back,
+    ]);
+    server.apply(&vm("second", image));
+    assert_eq!(wait_unschedulable(server, "second"), expected_refusal());
+    let still = server
+        .get("vmi", "walk", "default")
+        .expect("the first VMI is still there");
+    assert_eq!(
+        (&still["metadata"]["uid"], &still["status"]["phase"]),
+        (&uid, &Value::from("Running"))
+    );
 
     // 6. An invalid value is reported, and the last good one kept: the second VM goes on waiting.
     let invalid = r#"{"data":{"debug.useEmulation":"maybe"}}"#;
-    server.try_kubectl(&["-n", "openshift-cnv", "patch", "cm", "kubevirt-config", "--type=merge", "-p", invalid]);
+    server.try_kubectl(&[
+        "-n",
+        "openshift-cnv",
+        "patch",
+        "cm",
+        "kubevirt-config",
+        "--type=merge",
+        "-p",
+        invalid,
+    ]);
     wait_for("the invalid value is reported", PATIENCE, || {
-        let kubevirt = server.get("kv", "kubevirt", "kubevirt").ok_or("no KubeVirt")?;
-        let found = condition(&kubevirt, "EmulationConfiguration").ok_or("no condition")?.to_string();
-        if found.contains("maybe") { Ok(()) } else { Err(found) }
+        let kubevirt = server
+            .get("kv", "kubevirt", "kubevirt")
+            .ok_or("no KubeVirt")?;
+        let found = condition(&kubevirt, "EmulationConfiguration")
+            .ok_or("no condition")?
+            .to_string();
+        if found.contains("maybe") {
+            Ok(())
+        } else {
+            Err(found)
+        }
     });
-    let second = server.get("vm", "second", "default").expect("the second VM is there");
+    let second = server
+        .get("vm", "second", "default")
+        .expect("the second VM is there");
     assert_eq!(second["status"]["printableStatus"], "ErrorUnschedulable");
 }
 
@@ -125,16 +216,47 @@ fn the_kubevirt_object_switches_too_and_a_conflict_is_reported() {
     wait_unschedulable(&server, "custom");
 
     let on = r#"{"spec":{"configuration":{"developerConfiguration":{"useEmulation":true}}}}"#;
-    server.kubectl(&["-n", "kubevirt", "patch", "kv", "kubevirt", "--type=merge", "-p", on]);
+    server.kubectl(&[
+        "-n",
+        "kubevirt",
+        "patch",
+        "kv",
+        "kubevirt",
+        "--type=merge",
+        "-p",
+        on,
+    ]);
     server.wait_until("vm", "custom", "/status/printableStatus", "Running", BOOT);
 
     let off = r#"{"data":{"debug.useEmulation":"false"}}"#;
-    server.kubectl(&["-n", "openshift-cnv", "patch", "cm", "kubevirt-config", "--type=merge", "-p", off]);
-    wait_for("the conflict is reported with the winner's name", PATIENCE, || {
-        let kubevirt = server.get("kv", "kubevirt", "kubevirt").ok_or("no KubeVirt")?;
-        let found = condition(&kubevirt, "EmulationConfiguration").ok_or("no condition")?;
-        let message = found["message"].as_str().unwrap_or_default();
-        if found.to_string().contains("onflict") && message.contains("kubevirt-config") { Ok(()) } else { Err(found.to_string()) }
-    });
-    assert_eq!(server.get("vmi", "custom", "default").expect("still there")["status"]["phase"], "Running");
+    server.kubectl(&[
+        "-n",
+        "openshift-cnv",
+        "patch",
+        "cm",
+        "kubevirt-config",
+        "--type=merge",
+        "-p",
+        off,
+    ]);
+    wait_for(
+        "the conflict is reported with the winner's name",
+        PATIENCE,
+        || {
+            let kubevirt = server
+                .get("kv", "kubevirt", "kubevirt")
+                .ok_or("no KubeVirt")?;
+            let found = condition(&kubevirt, "EmulationConfiguration").ok_or("no condition")?;
+            let message = found["message"].as_str().unwrap_or_default();
+            if found.to_string().contains("onflict") && message.contains("kubevirt-config") {
+                Ok(())
+            } else {
+                Err(found.to_string())
+            }
+        },
+    );
+    assert_eq!(
+        server.get("vmi", "custom", "default").expect("still there")["status"]["phase"],
+        "Running"
+    );
 }

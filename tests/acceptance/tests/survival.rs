@@ -21,8 +21,11 @@ const BOOT: Duration = Duration::from_secs(180);
 type Acknowledged = Arc<Mutex<BTreeMap<String, u64>>>;
 
 async fn client(server: &Server) -> Client {
-    let kubeconfig = kube::config::Kubeconfig::read_from(server.kubeconfig()).expect("a kubeconfig");
-    let config = Config::from_custom_kubeconfig(kubeconfig, &Default::default()).await.expect("a usable kubeconfig");
+    let kubeconfig =
+        kube::config::Kubeconfig::read_from(server.kubeconfig()).expect("a kubeconfig");
+    let config = Config::from_custom_kubeconfig(kubeconfig, &Default::default())
+        .await
+        .expect("a usable kubeconfig");
     Client::try_from(config).expect("a client")
 }
 
@@ -39,13 +42,18 @@ async fn write(maps: Api<ConfigMap>, writer: u32, round: u32, acknowledged: Ackn
         let name = format!("counter-{writer}-{round}-{}", number / 20);
         let value = number % 20;
         let written = if value == 0 {
-            maps.create(&PostParams::default(), &counter(&name, value)).await
+            maps.create(&PostParams::default(), &counter(&name, value))
+                .await
         } else {
             let patch = serde_json::json!({"data": {"value": value.to_string()}});
-            maps.patch(&name, &PatchParams::default(), &Patch::Merge(patch)).await
+            maps.patch(&name, &PatchParams::default(), &Patch::Merge(patch))
+                .await
         };
         match written {
-            Ok(_) => acknowledged.lock().unwrap().insert(name, value),
+            Ok(_) => acknowledged
+                .lock()
+                .expect("no writer panics")
+                .insert(name, value),
             Err(_) => return, // killed: what happened to this one write is unknown, and may be either
         };
     }
@@ -56,7 +64,12 @@ fn stored(server: &Server) -> BTreeMap<String, u64> {
     let list: serde_json::Value = serde_json::from_str(&text).expect("a list");
     let items = list["items"].as_array().expect("items").iter();
     items
-        .filter_map(|map| Some((map["metadata"]["name"].as_str()?.to_owned(), map["data"]["value"].as_str()?.parse().ok()?)))
+        .filter_map(|map| {
+            Some((
+                map["metadata"]["name"].as_str()?.to_owned(),
+                map["data"]["value"].as_str()?.parse().ok()?,
+            ))
+        })
         .collect()
 }
 
@@ -64,11 +77,19 @@ fn stored(server: &Server) -> BTreeMap<String, u64> {
 fn machines(server: &Server) -> Vec<(u32, String)> {
     let mut found: Vec<_> = processes_of(&server.data_directory())
         .into_iter()
-        .filter(|pid| std::fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|comm| comm.starts_with("qemu-system")))
+        .filter(|pid| {
+            std::fs::read_to_string(format!("/proc/{pid}/comm"))
+                .is_ok_and(|comm| comm.starts_with("qemu-system"))
+        })
         .filter_map(|pid| {
             let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
             // Field 22 is the start time; counting from behind the name, which may hold spaces.
-            let start = stat.rsplit(')').next()?.split_whitespace().nth(19)?.to_owned();
+            let start = stat
+                .rsplit(')')
+                .next()?
+                .split_whitespace()
+                .nth(19)?
+                .to_owned();
             Some((pid, start))
         })
         .collect();
@@ -97,24 +118,43 @@ fn fifty_kills_lose_no_acknowledged_write_and_disturb_no_machine() {
     for round in 0..KILLS {
         let client = runtime.block_on(client(&server));
         let writers: Vec<_> = (0..WRITERS)
-            .map(|writer| runtime.spawn(write(Api::default_namespaced(client.clone()), writer, round, Arc::clone(&acknowledged))))
+            .map(|writer| {
+                runtime.spawn(write(
+                    Api::default_namespaced(client.clone()),
+                    writer,
+                    round,
+                    Arc::clone(&acknowledged),
+                ))
+            })
             .collect();
         // Not a wait for something: the kill must fall at a random moment of the writing.
         std::thread::sleep(Duration::from_millis(random.random_range(5..250)));
         server.kill();
         for writer in writers {
-            runtime.block_on(writer).expect("a writer ends when the server does");
+            runtime
+                .block_on(writer)
+                .expect("a writer ends when the server does");
         }
-        assert_eq!(machines(&server), before, "round {round}: the machines run on without a server");
+        assert_eq!(
+            machines(&server),
+            before,
+            "round {round}: the machines run on without a server"
+        );
         server.up();
         let stored = stored(&server);
-        for (name, value) in acknowledged.lock().unwrap().iter() {
+        for (name, value) in acknowledged.lock().expect("no writer panics").iter() {
             let found = stored.get(name);
-            assert!(found.is_some_and(|found| found >= value), "round {round}: {name} was acknowledged with {value}, found {found:?}");
+            assert!(
+                found.is_some_and(|found| found >= value),
+                "round {round}: {name} was acknowledged with {value}, found {found:?}"
+            );
         }
     }
-    let written = acknowledged.lock().unwrap().len();
-    assert!(written as u32 > KILLS, "the writers hardly wrote: {written}");
+    let written = acknowledged.lock().expect("no writer panics").len();
+    assert!(
+        written as u32 > KILLS,
+        "the writers hardly wrote: {written}"
+    );
     println!("{KILLS} kills, {written} ConfigMaps, no acknowledged write lost");
 
     // The machines were adopted, not only left alone: their state is known and they obey.
@@ -122,7 +162,20 @@ fn fifty_kills_lose_no_acknowledged_write_and_disturb_no_machine() {
     for name in ["one", "two"] {
         server.wait_until("vmi", name, "/status/phase", "Running", PATIENCE);
     }
-    server.kubectl(&["patch", "vm", "one", "--type=merge", "-p", r#"{"spec":{"runStrategy":"Halted"}}"#]);
+    server.kubectl(&[
+        "patch",
+        "vm",
+        "one",
+        "--type=merge",
+        "-p",
+        r#"{"spec":{"runStrategy":"Halted"}}"#,
+    ]);
     server.wait_until("vm", "one", "/status/printableStatus", "Stopped", PATIENCE);
-    wait_for("one machine is left", PATIENCE, || if machines(&server).len() == 1 { Ok(()) } else { Err(format!("{:?}", machines(&server))) });
+    wait_for("one machine is left", PATIENCE, || {
+        if machines(&server).len() == 1 {
+            Ok(())
+        } else {
+            Err(format!("{:?}", machines(&server)))
+        }
+    });
 }

@@ -2,7 +2,11 @@
 //!
 //! Everything it starts goes on running when it ends (the registry, the server, the VM); `--stop` ends them again.
 //! Its state stands in `target/demo`.
-#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a program for people")]
+#![expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a program for people"
+)]
 
 use acceptance::{Said, anyvirt_program, kubectl_program, run, tail};
 use laboratory::guests;
@@ -40,8 +44,11 @@ fn main() -> ExitCode {
 
 /// Serves the image until this process is ended; started by the demo in a session of its own.
 fn serve_registry(layout: &Path) -> Result<(), String> {
-    let address: SocketAddr = REGISTRY.parse().map_err(|error| format!("{REGISTRY}: {error}"))?;
-    let _registry = Registry::serve_at(layout, address)?;
+    let address: SocketAddr = REGISTRY
+        .parse()
+        .map_err(|error| format!("{REGISTRY}: {error}"))?;
+    let _registry = Registry::serve_at(layout, address)
+        .map_err(|error| format!("cannot serve at {REGISTRY}: {error}"))?;
     loop {
         std::thread::park();
     }
@@ -55,15 +62,23 @@ struct Demo {
 impl Demo {
     fn new() -> Result<Demo, String> {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-        let root = root.canonicalize().map_err(|error| format!("cannot find the repository: {error}"))?;
+        let root = root
+            .canonicalize()
+            .map_err(|error| format!("cannot find the repository: {error}"))?;
         let folder = root.join("target/demo");
-        fs::create_dir_all(&folder).map_err(|error| format!("cannot make {}: {error}", folder.display()))?;
+        fs::create_dir_all(&folder)
+            .map_err(|error| format!("cannot make {}: {error}", folder.display()))?;
         Ok(Demo { root, folder })
     }
 
     fn show(&self) -> Result<(), String> {
         let started = Instant::now();
-        let step = |text: &str| println!(" \u{2713} {:>6.1} s  {text}", started.elapsed().as_secs_f64());
+        let step = |text: &str| {
+            println!(
+                " \u{2713} {:>6.1} s  {text}",
+                started.elapsed().as_secs_f64()
+            )
+        };
         println!("Making the Debian guest from Debian packages (about two minutes the first time)");
         let guest = guests::debian()?;
         step("Debian guest made");
@@ -84,12 +99,19 @@ impl Demo {
         let mut status = String::new();
         let mut shown = String::new();
         while Instant::now() < deadline {
-            let now = self.kubectl(&["get", "vm", "debian", "-o", "jsonpath={.status.printableStatus}"])?;
+            let now = self.kubectl(&[
+                "get",
+                "vm",
+                "debian",
+                "-o",
+                "jsonpath={.status.printableStatus}",
+            ])?;
             if now != status && !now.is_empty() {
                 step(&format!("VM is {now}"));
                 if now == "Running" {
                     let columns = "custom-columns=TYPE:.status.accelerator.type,WHY:.status.accelerator.message";
-                    let why = self.kubectl(&["get", "vmi", "debian", "--no-headers", "-o", columns])?;
+                    let why =
+                        self.kubectl(&["get", "vmi", "debian", "--no-headers", "-o", columns])?;
                     step(&format!("accelerator {}", why.trim()));
                 }
                 status = now;
@@ -99,22 +121,42 @@ impl Demo {
                 step("login prompt");
                 return Ok(());
             }
-            let line: String = console.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or_default().chars().filter(|c| !c.is_control()).take(100).collect();
+            let line: String = console
+                .lines()
+                .rev()
+                .find(|line| !line.trim().is_empty())
+                .unwrap_or_default()
+                .chars()
+                .filter(|c| !c.is_control())
+                .take(100)
+                .collect();
             if line != shown && !line.is_empty() {
                 println!("              | {line}");
                 shown = line;
             }
             std::thread::sleep(Duration::from_millis(500));
         }
-        Err(format!("no login prompt within {PATIENCE:?}; last lines of the console:\n{}", tail(&self.anyvirt(&["logs", "debian"]).out)))
+        Err(format!(
+            "no login prompt within {PATIENCE:?}; last lines of the console:\n{}",
+            tail(&self.anyvirt(&["logs", "debian"]).out)
+        ))
     }
 
     fn explain(&self) -> Result<(), String> {
         let program = anyvirt_program();
-        let address = self.kubectl(&["get", "vmi", "debian", "-o", "jsonpath={.status.interfaces[0].ipAddress}"])?;
+        let address = self.kubectl(&[
+            "get",
+            "vmi",
+            "debian",
+            "-o",
+            "jsonpath={.status.interfaces[0].ipAddress}",
+        ])?;
         println!("\nThe VM runs. User debian, password anyvirt.");
         println!("  export KUBECONFIG={}", self.kubeconfig().display());
-        println!("  {} console debian        # Ctrl-] leaves", program.display());
+        println!(
+            "  {} console debian        # Ctrl-] leaves",
+            program.display()
+        );
         println!("  ssh debian@{address}");
         println!("  {} get vm,vmi,pods", kubectl_program().display());
         println!("  {} stop debian", program.display());
@@ -124,7 +166,13 @@ impl Demo {
 
     fn stop(&self) -> Result<(), String> {
         if self.runs("server") {
-            self.kubectl(&["delete", "vm", "debian", "--ignore-not-found", "--timeout=120s"])?;
+            self.kubectl(&[
+                "delete",
+                "vm",
+                "debian",
+                "--ignore-not-found",
+                "--timeout=120s",
+            ])?;
         }
         for name in ["server", "registry"] {
             if let (true, Some(pid)) = (self.runs(name), self.pid(name)) {
@@ -142,11 +190,20 @@ impl Demo {
             return Ok(());
         }
         if TcpStream::connect(REGISTRY).is_ok() {
-            return Err(format!("{REGISTRY} is taken by another program, and examples/debian.yaml names it; end that program first"));
+            return Err(format!(
+                "{REGISTRY} is taken by another program, and examples/debian.yaml names it; end that program first"
+            ));
         }
-        let own = std::env::current_exe().map_err(|error| format!("cannot find this program: {error}"))?;
-        self.start("registry", &own, &["registry", &layout.display().to_string()])?;
-        self.until("the registry answers", || TcpStream::connect(REGISTRY).is_ok())
+        let own = std::env::current_exe()
+            .map_err(|error| format!("cannot find this program: {error}"))?;
+        self.start(
+            "registry",
+            &own,
+            &["registry", &layout.display().to_string()],
+        )?;
+        self.until("the registry answers", || {
+            TcpStream::connect(REGISTRY).is_ok()
+        })
     }
 
     fn start_server(&self) -> Result<(), String> {
@@ -154,13 +211,29 @@ impl Demo {
             return Ok(());
         }
         // The usual port if it is free, else any.
-        let listener = TcpListener::bind("127.0.0.1:6443").or_else(|_| TcpListener::bind("127.0.0.1:0"));
-        let address = listener.and_then(|l| l.local_addr()).map_err(|error| format!("no free port on loopback: {error}"))?;
+        let listener =
+            TcpListener::bind("127.0.0.1:6443").or_else(|_| TcpListener::bind("127.0.0.1:0"));
+        let address = listener
+            .and_then(|l| l.local_addr())
+            .map_err(|error| format!("no free port on loopback: {error}"))?;
         let (data, kubeconfig) = (self.folder.join("data"), self.kubeconfig());
-        let arguments = ["up", "--data-dir", &data.display().to_string(), "--listen", &address.to_string(), "--kubeconfig", &kubeconfig.display().to_string()];
+        let arguments = [
+            "up",
+            "--data-dir",
+            &data.display().to_string(),
+            "--listen",
+            &address.to_string(),
+            "--kubeconfig",
+            &kubeconfig.display().to_string(),
+        ];
         self.start("server", &anyvirt_program(), &arguments)?;
         let log = self.folder.join("server.log");
-        let ready = self.until("anyvirt is ready", || fs::read_to_string(&log).unwrap_or_default().lines().any(|line| line.starts_with("Ready")));
+        let ready = self.until("anyvirt is ready", || {
+            fs::read_to_string(&log)
+                .unwrap_or_default()
+                .lines()
+                .any(|line| line.starts_with("Ready"))
+        });
         print!("{}", fs::read_to_string(&log).unwrap_or_default());
         ready
     }
@@ -189,17 +262,26 @@ impl Demo {
 
     /// True if the process whose id was kept still runs, and is ours: ids are used again.
     fn runs(&self, name: &str) -> bool {
-        let Some(pid) = self.pid(name) else { return false };
+        let Some(pid) = self.pid(name) else {
+            return false;
+        };
         let command = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
         let command = String::from_utf8_lossy(&command).replace('\0', " ");
-        command.contains(if name == "server" { "anyvirt up" } else { "demo registry" })
+        command.contains(if name == "server" {
+            "anyvirt up"
+        } else {
+            "demo registry"
+        })
     }
 
     fn until(&self, what: &str, check: impl Fn() -> bool) -> Result<(), String> {
         let deadline = Instant::now() + Duration::from_secs(60);
         while !check() {
             if Instant::now() > deadline {
-                return Err(format!("waited a minute until {what}; see {}", self.folder.display()));
+                return Err(format!(
+                    "waited a minute until {what}; see {}",
+                    self.folder.display()
+                ));
             }
             std::thread::sleep(Duration::from_millis(50));
         }
@@ -211,22 +293,39 @@ impl Demo {
     }
 
     fn server_address(&self) -> Result<String, String> {
-        let text = self.kubectl(&["config", "view", "-o", "jsonpath={.clusters[0].cluster.server}"])?;
+        let text = self.kubectl(&[
+            "config",
+            "view",
+            "-o",
+            "jsonpath={.clusters[0].cluster.server}",
+        ])?;
         Ok(text)
     }
 
     fn kubectl(&self, arguments: &[&str]) -> Result<String, String> {
         let kubeconfig = self.kubeconfig().display().to_string();
-        let said_it = run(&kubectl_program(), arguments, &[("KUBECONFIG", &kubeconfig)]);
+        let said_it = run(
+            &kubectl_program(),
+            arguments,
+            &[("KUBECONFIG", &kubeconfig)],
+        );
         said(&format!("kubectl {}", arguments.join(" ")), said_it)
     }
 
     fn anyvirt(&self, arguments: &[&str]) -> Said {
         let kubeconfig = self.kubeconfig().display().to_string();
-        run(&anyvirt_program(), arguments, &[("KUBECONFIG", &kubeconfig)])
+        run(
+            &anyvirt_program(),
+            arguments,
+            &[("KUBECONFIG", &kubeconfig)],
+        )
     }
 }
 
 fn said(what: &str, said: Said) -> Result<String, String> {
-    if said.success { Ok(said.out) } else { Err(format!("{what} failed: {}{}", said.out, said.err)) }
+    if said.success {
+        Ok(said.out)
+    } else {
+        Err(format!("{what} failed: {}{}", said.out, said.err))
+    }
 }

@@ -6,6 +6,7 @@ use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::accelerator::Problem;
 use crate::condition::Condition;
 use crate::quantity::Quantity;
 use crate::unserved::Unserved;
@@ -189,4 +190,7 @@ pub struct EmulationStatus {
     pub policy: String,
     /// The place that decided it.
     pub decided_by: String,
+    /// What was not understood, and where places disagree.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub problems: Vec<Problem>,
 }

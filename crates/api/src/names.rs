@@ -123,7 +123,7 @@ pub mod conditions {
     /// On a VMI and VM: is the guest emulated in software?
     pub const SOFTWARE_EMULATION: &str = "SoftwareEmulation";
     /// On the KubeVirt object: were all places of configuration understood, and do they agree?
-    pub const CONFIGURATION_UNDERSTOOD: &str = "ConfigurationUnderstood";
+    pub const EMULATION_CONFIGURATION: &str = "EmulationConfiguration";
 }
 
 /// Components that write events, as KubeVirt names them.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -44,7 +45,7 @@ pub struct ClusterPolicy {
 }
 
 /// Something in the configuration that a person should look at.
-#[derive(Clone, Debug, Deserialize, Eq, Ord, PartialEq, PartialOrd, Serialize)]
+#[derive(Clone, Debug, Deserialize, Eq, JsonSchema, Ord, PartialEq, PartialOrd, Serialize)]
 pub struct Problem {
     /// One CamelCase word: `InvalidValue`, `Conflict`, `Misspelt`, `UnknownKey`, `NotServed`.
     pub reason: String,
@@ -141,6 +142,7 @@ impl ClusterPolicy {
         EmulationStatus {
             policy: self.policy.to_string(),
             decided_by: self.decided_by.clone(),
+            problems: self.problems.clone(),
         }
     }
 }

@@ -5,8 +5,8 @@ use crate::event::Fact;
 use api::accelerator::Problem;
 use api::condition::{self, Condition};
 use api::configuration::ClusterConfiguration;
-use api::kubevirt::{KubeVirt, KubeVirtStatus};
-use api::names::{CONFIG_MAP, conditions::CONFIGURATION_UNDERSTOOD};
+use api::kubevirt::{EmulationStatus, KubeVirt, KubeVirtStatus};
+use api::names::{CONFIG_MAP, conditions::EMULATION_CONFIGURATION};
 use jiff::Timestamp;
 
 /// The version reported of everything: all of it is one program.
@@ -25,7 +25,10 @@ pub(super) fn status(
     status.target_kubevirt_version = Some(VERSION.to_owned());
     status.observed_kubevirt_version = Some(VERSION.to_owned());
     status.default_architecture = Some(configuration.architecture.clone());
-    status.emulation = Some(configuration.emulation.status());
+    status.emulation = Some(EmulationStatus {
+        problems: configuration.problems.clone(),
+        ..configuration.emulation.status()
+    });
     let ready = ("AllComponentsReady", "All components are ready.");
     let standing = [
         ("Available", true, ready),
@@ -57,7 +60,7 @@ fn understood(configuration: &ClusterConfiguration, now: Timestamp) -> Condition
         .iter()
         .min_by_key(|problem| severity(problem));
     match worst {
-        None => Condition::new(CONFIGURATION_UNDERSTOOD, true, now).because("Understood", decided),
+        None => Condition::new(EMULATION_CONFIGURATION, true, now).because("Understood", decided),
         Some(worst) => {
             let told: Vec<&str> = configuration
                 .problems
@@ -65,7 +68,7 @@ fn understood(configuration: &ClusterConfiguration, now: Timestamp) -> Condition
                 .map(|problem| problem.message.as_str())
                 .collect();
             let message = format!("{decided}; {}", told.join("; "));
-            Condition::new(CONFIGURATION_UNDERSTOOD, false, now).because(&worst.reason, message)
+            Condition::new(EMULATION_CONFIGURATION, false, now).because(&worst.reason, message)
         }
     }
 }
@@ -103,15 +106,14 @@ pub(super) fn untold<'a>(
     kubevirt: Option<&KubeVirt>,
     configuration: &'a ClusterConfiguration,
 ) -> Vec<&'a Problem> {
-    let status = kubevirt.and_then(|it| it.status.as_ref());
-    let told = status.and_then(|it| condition::find(&it.conditions, CONFIGURATION_UNDERSTOOD));
-    let told = told
-        .and_then(|it| it.message.as_deref())
+    let emulation = kubevirt.and_then(|it| it.status.as_ref()?.emulation.as_ref());
+    let told = emulation
+        .map(|it| it.problems.as_slice())
         .unwrap_or_default();
     configuration
         .problems
         .iter()
-        .filter(|problem| !told.contains(&problem.message))
+        .filter(|problem| !told.contains(problem))
         .collect()
 }
 

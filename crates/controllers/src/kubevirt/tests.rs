@@ -65,7 +65,7 @@ fn the_object_says_what_is_in_force_and_who_decided_it() {
             "Progressing False",
             "Degraded False",
             "Created True",
-            "ConfigurationUnderstood True"
+            "EmulationConfiguration True"
         ]
     );
 }
@@ -78,7 +78,7 @@ fn places_that_disagree_are_told_on_the_object_and_on_the_config_map() {
     let configuration = read(&object, "true");
     assert_eq!(configuration.emulation.policy, EmulationPolicy::Software);
     let told = status(&object, &configuration, now());
-    let understood = condition::find(&told.conditions, "ConfigurationUnderstood").unwrap();
+    let understood = condition::find(&told.conditions, "EmulationConfiguration").unwrap();
     assert_eq!(understood.status, "False");
     assert_eq!(understood.reason.as_deref(), Some("Conflict"));
     let message = understood.message.as_deref().unwrap();
@@ -104,7 +104,7 @@ fn an_invalid_value_keeps_the_last_good_policy_across_a_restart() {
         "InvalidConfiguration"
     );
     let told = status(&before, &configuration, now());
-    let understood = condition::find(&told.conditions, "ConfigurationUnderstood").unwrap();
+    let understood = condition::find(&told.conditions, "EmulationConfiguration").unwrap();
     assert_eq!(understood.reason.as_deref(), Some("InvalidValue"));
     // And the next restart still knows.
     let again = read(&with_status(&before, &configuration), "maybe");

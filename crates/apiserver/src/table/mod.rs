@@ -5,6 +5,7 @@
 
 mod age;
 mod builtin;
+mod declared;
 mod pod;
 
 #[cfg(test)]
@@ -17,6 +18,7 @@ use crate::jsonpath::JsonPath;
 use crate::resource_type::{PrinterColumn, ResourceType};
 
 pub use age::{age, human_duration};
+pub use declared::validate_columns;
 
 /// The API version of tables and partial objects.
 pub const META_API_VERSION: &str = "meta.k8s.io/v1";

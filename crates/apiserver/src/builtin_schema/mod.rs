@@ -217,12 +217,7 @@ fn reshape(name: &str, schema: &mut Value) {
         );
     }
     // Upstream does not ask for metadata: an absent one is an empty one.
-    if let Some(Value::Array(required)) = keywords.get_mut("required") {
-        required.retain(|field| field != "metadata");
-        if required.is_empty() {
-            keywords.remove("required");
-        }
-    }
+    tables::not_required(keywords, |field| field == "metadata");
 }
 
 /// Fields of a CustomResourceDefinition that hold a schema or something else (`items`, `additionalProperties`,

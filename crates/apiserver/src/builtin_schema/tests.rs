@@ -241,3 +241,17 @@ fn words_are_checked_and_an_empty_word_is_no_word() {
         ]
     );
 }
+
+#[test]
+fn no_definition_has_an_empty_list_of_required_fields() {
+    let empty: Vec<&String> = definitions()
+        .iter()
+        .filter(|(_, schema)| {
+            schema
+                .get("required")
+                .is_some_and(|list| *list == json!([]))
+        })
+        .map(|(name, _)| name)
+        .collect();
+    assert_eq!(empty, Vec::<&String>::new());
+}

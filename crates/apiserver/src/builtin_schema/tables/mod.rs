@@ -34,11 +34,10 @@ pub(super) fn complete(definitions: &mut BTreeMap<String, Value>) {
         }
     }
     for (prefix, name, zeroes) in ZEROES {
-        let required = definitions
-            .get_mut(&format!("{prefix}{name}"))
-            .and_then(|schema| schema.get_mut("required"));
-        if let Some(Value::Array(required)) = required {
-            required.retain(|given| !zeroes.iter().any(|(field, _)| given == field));
+        if let Some(Value::Object(keywords)) = definitions.get_mut(&format!("{prefix}{name}")) {
+            not_required(keywords, |field| {
+                zeroes.iter().any(|(zero, _)| field == zero)
+            });
         }
     }
     for (prefix, name, defaults) in DEFAULTS.iter().chain(ZEROES) {
@@ -61,6 +60,16 @@ pub(super) fn complete(definitions: &mut BTreeMap<String, Value>) {
             let identity =
                 json!([{"group": entry.group, "kind": entry.kind, "version": entry.version}]);
             keywords.insert("x-kubernetes-group-version-kind".to_owned(), identity);
+        }
+    }
+}
+
+/// Takes fields off the list of required ones. An empty list must not stand in a document.
+pub(super) fn not_required(keywords: &mut Map<String, Value>, drop: impl Fn(&Value) -> bool) {
+    if let Some(Value::Array(required)) = keywords.get_mut("required") {
+        required.retain(|field| !drop(field));
+        if required.is_empty() {
+            keywords.remove("required");
         }
     }
 }

@@ -23,7 +23,10 @@ pub struct NotARange {
 
 impl Default for AddressRange {
     fn default() -> Self {
-        Self { first: u32::from(Ipv4Addr::new(127, 64, 0, 0)), prefix_length: 10 }
+        Self {
+            first: u32::from(Ipv4Addr::new(127, 64, 0, 0)),
+            prefix_length: 10,
+        }
     }
 }
 
@@ -31,24 +34,41 @@ impl FromStr for AddressRange {
     type Err = NotARange;
 
     fn from_str(text: &str) -> Result<Self, NotARange> {
-        let refused = |cause| NotARange { text: text.to_owned(), cause };
+        let refused = |cause| NotARange {
+            text: text.to_owned(),
+            cause,
+        };
         let (address, length) = text.split_once('/').ok_or_else(|| refused("no / in it"))?;
-        let address: Ipv4Addr = address.parse().map_err(|_| refused("not an IPv4 address"))?;
-        let prefix_length: u8 = length.parse().map_err(|_| refused("no number after the /"))?;
+        let address: Ipv4Addr = address
+            .parse()
+            .map_err(|_| refused("not an IPv4 address"))?;
+        let prefix_length: u8 = length
+            .parse()
+            .map_err(|_| refused("no number after the /"))?;
         if !(8..=28).contains(&prefix_length) {
             return Err(refused("the number after the / is not between 8 and 28"));
         }
         if !address.is_loopback() {
-            return Err(refused("only 127.0.0.0/8 can be listened on without being set up"));
+            return Err(refused(
+                "only 127.0.0.0/8 can be listened on without being set up",
+            ));
         }
         let first = u32::from(address) & (u32::MAX << (32 - prefix_length));
-        Ok(Self { first, prefix_length })
+        Ok(Self {
+            first,
+            prefix_length,
+        })
     }
 }
 
 impl fmt::Display for AddressRange {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "{}/{}", Ipv4Addr::from(self.first), self.prefix_length)
+        write!(
+            formatter,
+            "{}/{}",
+            Ipv4Addr::from(self.first),
+            self.prefix_length
+        )
     }
 }
 
@@ -61,7 +81,11 @@ impl AddressRange {
         let count = (1u32 << (32 - self.prefix_length)) - 2;
         let start = fingerprint(pod_uid) % count;
         // Among one more than are taken, one is free.
-        let tries = count.min(u32::try_from(taken.len()).unwrap_or(u32::MAX).saturating_add(1));
+        let tries = count.min(
+            u32::try_from(taken.len())
+                .unwrap_or(u32::MAX)
+                .saturating_add(1),
+        );
         (0..tries)
             .map(|step| Ipv4Addr::from(self.first + 1 + (start + step) % count))
             .find(|address| !taken.contains(address))
@@ -70,8 +94,9 @@ impl AddressRange {
 
 /// FNV-1a: spreads well enough, and needs to be no secret.
 fn fingerprint(text: &str) -> u32 {
-    text.bytes()
-        .fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193))
+    text.bytes().fold(0x811c_9dc5, |hash, byte| {
+        (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193)
+    })
 }
 
 #[cfg(test)]
@@ -83,7 +108,13 @@ mod tests {
         let range: AddressRange = "127.64.9.9/10".parse().expect("a range");
         assert_eq!(range, AddressRange::default());
         assert_eq!(range.to_string(), "127.64.0.0/10");
-        for text in ["127.64.0.0", "x/10", "127.64.0.0/x", "127.64.0.0/31", "10.0.0.0/10"] {
+        for text in [
+            "127.64.0.0",
+            "x/10",
+            "127.64.0.0/x",
+            "127.64.0.0/31",
+            "10.0.0.0/10",
+        ] {
             AddressRange::from_str(text).expect_err(text);
         }
     }

@@ -31,12 +31,20 @@ pub struct Fact {
 impl Fact {
     /// Something that went well.
     pub fn normal(reason: &'static str, message: impl Into<String>) -> Self {
-        Self { warning: false, reason, message: message.into() }
+        Self {
+            warning: false,
+            reason,
+            message: message.into(),
+        }
     }
 
     /// Something that did not.
     pub fn warning(reason: &'static str, message: impl Into<String>) -> Self {
-        Self { warning: true, reason, message: message.into() }
+        Self {
+            warning: true,
+            reason,
+            message: message.into(),
+        }
     }
 }
 
@@ -83,10 +91,15 @@ async fn write(client: &kube::Client, event: Event, at: Timestamp) -> kube::Resu
         result => return result.map(drop),
     }
     // Only this node writes events of this name, so nobody counts in between.
-    let Some(known) = events.get_opt(&name).await? else { return Ok(()) };
+    let Some(known) = events.get_opt(&name).await? else {
+        return Ok(());
+    };
     let count = known.count.unwrap_or(1).saturating_add(1);
     let more = json!({ "count": count, "lastTimestamp": Time(at) });
-    events.patch(&name, &PatchParams::default(), &Patch::Merge(&more)).await.map(drop)
+    events
+        .patch(&name, &PatchParams::default(), &Patch::Merge(&more))
+        .await
+        .map(drop)
 }
 
 fn event(node: &str, object: ObjectReference, fact: &Fact, at: Timestamp) -> Event {
@@ -104,10 +117,18 @@ fn event(node: &str, object: ObjectReference, fact: &Fact, at: Timestamp) -> Eve
         metadata: ObjectMeta {
             name: Some(format!("{subject}.{:016x}", fingerprint(&parts))),
             // Objects outside of namespaces have their events there.
-            namespace: Some(object.namespace.clone().unwrap_or_else(|| "default".to_owned())),
+            namespace: Some(
+                object
+                    .namespace
+                    .clone()
+                    .unwrap_or_else(|| "default".to_owned()),
+            ),
             ..ObjectMeta::default()
         },
-        involved_object: ObjectReference { resource_version: None, ..object },
+        involved_object: ObjectReference {
+            resource_version: None,
+            ..object
+        },
         type_: Some(kind.to_owned()),
         reason: Some(fact.reason.to_owned()),
         message: Some(shortened(&fact.message)),
@@ -155,9 +176,15 @@ mod tests {
         let at = |second| Timestamp::from_second(second).expect("a time");
         let fact = Fact::normal("Started", "It started.");
         let first = event("node", object.clone(), &fact, at(1));
-        assert_eq!(first.metadata.name, event("node", object.clone(), &fact, at(2)).metadata.name);
+        assert_eq!(
+            first.metadata.name,
+            event("node", object.clone(), &fact, at(2)).metadata.name
+        );
         let other = Fact::warning("Started", "It started.");
-        assert_ne!(first.metadata.name, event("node", object, &other, at(1)).metadata.name);
+        assert_ne!(
+            first.metadata.name,
+            event("node", object, &other, at(1)).metadata.name
+        );
         assert_eq!(first.metadata.namespace.as_deref(), Some("ns"));
     }
 }

@@ -60,14 +60,22 @@ pub async fn ask(
         let mut line = serde_json::to_vec(request)
             .map_err(|error| LauncherError::Broken(io::Error::other(error)))?;
         line.push(b'\n');
-        connection.write_all(&line).await.map_err(LauncherError::Broken)?;
+        connection
+            .write_all(&line)
+            .await
+            .map_err(LauncherError::Broken)?;
         let status = read_reply(&mut connection).await?;
         Ok((status, connection))
     };
-    tokio::time::timeout(PATIENCE, asked).await.unwrap_or_else(|_| {
-        let late = format!("no answer within {} s", PATIENCE.as_secs());
-        Err(LauncherError::Broken(io::Error::new(io::ErrorKind::TimedOut, late)))
-    })
+    tokio::time::timeout(PATIENCE, asked)
+        .await
+        .unwrap_or_else(|_| {
+            let late = format!("no answer within {} s", PATIENCE.as_secs());
+            Err(LauncherError::Broken(io::Error::new(
+                io::ErrorKind::TimedOut,
+                late,
+            )))
+        })
 }
 
 /// Reads the next status of a connection that was opened with [`Request::Watch`]. Waits for as
@@ -87,7 +95,10 @@ async fn read_reply(connection: &mut Connection) -> Result<Status, LauncherError
         .await
         .map_err(LauncherError::Broken)?;
     if line.last() != Some(&b'\n') {
-        let closed = io::Error::new(io::ErrorKind::UnexpectedEof, "closed before its answer ended");
+        let closed = io::Error::new(
+            io::ErrorKind::UnexpectedEof,
+            "closed before its answer ended",
+        );
         return Err(LauncherError::Broken(closed));
     }
     let reply: Reply = serde_json::from_slice(&line).map_err(|error| {
@@ -105,8 +116,7 @@ mod tests {
     use api::launcher::State;
 
     async fn serve(directory: &Path, answer: &'static [u8]) {
-        let listener =
-            host::socket::listen(&directory.join(files::SOCKET)).expect("listening");
+        let listener = host::socket::listen(&directory.join(files::SOCKET)).expect("listening");
         tokio::spawn(async move {
             let (stream, _) = listener.accept().await.expect("accepted");
             let mut stream = BufReader::new(stream);
@@ -119,9 +129,14 @@ mod tests {
     #[tokio::test]
     async fn bytes_after_the_answer_belong_to_the_stream() {
         let directory = tempfile::tempdir().expect("a directory");
-        serve(directory.path(), b"{\"Ok\":{\"state\":\"Running\"}}\nlogin: ").await;
-        let (status, mut stream) =
-            ask(directory.path(), &Request::Console).await.expect("answered");
+        serve(
+            directory.path(),
+            b"{\"Ok\":{\"state\":\"Running\"}}\nlogin: ",
+        )
+        .await;
+        let (status, mut stream) = ask(directory.path(), &Request::Console)
+            .await
+            .expect("answered");
         assert_eq!(status.state, State::Running);
         let mut text = String::new();
         stream.read_to_string(&mut text).await.expect("read");
@@ -132,13 +147,25 @@ mod tests {
     async fn an_absent_a_broken_and_a_refusing_launcher_are_told_apart() {
         let directory = tempfile::tempdir().expect("a directory");
         let absent = ask(directory.path(), &Request::Status).await;
-        assert!(matches!(absent, Err(LauncherError::Absent(_))), "{absent:?}");
+        assert!(
+            matches!(absent, Err(LauncherError::Absent(_))),
+            "{absent:?}"
+        );
         serve(directory.path(), b"{\"Ok\":").await;
         let broken = ask(directory.path(), &Request::Status).await;
-        assert!(matches!(broken, Err(LauncherError::Broken(_))), "{broken:?}");
-        serve(directory.path(), b"{\"Refused\":{\"reason\":\"NotRunning\",\"message\":\"no\"}}\n")
-            .await;
+        assert!(
+            matches!(broken, Err(LauncherError::Broken(_))),
+            "{broken:?}"
+        );
+        serve(
+            directory.path(),
+            b"{\"Refused\":{\"reason\":\"NotRunning\",\"message\":\"no\"}}\n",
+        )
+        .await;
         let refused = ask(directory.path(), &Request::Vnc).await;
-        assert!(matches!(refused, Err(LauncherError::Refused { .. })), "{refused:?}");
+        assert!(
+            matches!(refused, Err(LauncherError::Refused { .. })),
+            "{refused:?}"
+        );
     }
 }

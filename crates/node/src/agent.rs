@@ -1,0 +1,419 @@
+//! The agent of one node: watches the API and the machine, and keeps one task for each virtual
+//! machine.
+
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::path::Path;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use api::accelerator::NodeVerdict;
+use api::virtual_machine_instance::VirtualMachineInstance;
+use futures::{Stream, StreamExt as _};
+use host::changes::{Change, Changes};
+use k8s_openapi::api::core::v1::{Namespace, Node, ObjectReference, Pod};
+use kube::api::{Api, DeleteParams, Patch, PatchParams};
+use kube::runtime::WatchStreamExt as _;
+use kube::runtime::watcher::{self, Event, watcher};
+use kube::{Client, ResourceExt as _};
+use serde_json::json;
+use tokio::sync::{Notify, watch};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::event::{Fact, Recorder};
+use crate::handle::MACHINES;
+use crate::machine::{Context, Machine, Record, inspect, refused};
+use crate::registration::{self, HEARTBEAT_PERIOD, LEASE_PERIOD, Offer};
+use crate::seen::{Objects, machine_of};
+use crate::{Clock, NodeError, NodeSettings, hardware};
+
+/// Devices whose coming, going and rights matter.
+const DEVICES: [&str; 2] = ["kvm", "vhost-net"];
+/// Devices come with a burst of changes; they are looked at once, after it.
+const SETTLED: Duration = Duration::from_millis(200);
+/// Where `/dev` cannot be watched, it is looked at this often.
+const LOOK_PERIOD: Duration = Duration::from_secs(60);
+/// Between tries to reach an API that does not answer.
+const API_RETRY: Duration = Duration::from_secs(1);
+/// What is still to be written when we stop gets this long.
+const LAST_WORDS: Duration = Duration::from_secs(2);
+
+pub(crate) async fn run(
+    settings: NodeSettings,
+    client: Client,
+    clock: Clock,
+    stop: CancellationToken,
+) -> Result<(), NodeError> {
+    let machines = settings.data_directory.join(MACHINES);
+    let used = |path: &Path| {
+        let path = path.to_owned();
+        move |source| NodeError::Directory { path, source }
+    };
+    host::socket::private_directory(&machines).map_err(used(&machines))?;
+    let image_folder = settings.data_directory.join("images");
+    let cache = images::Cache::open(&image_folder, images::Limits::default(), inspect())
+        .map_err(used(&image_folder))?;
+    let machine = host::facts::Machine::look().map_err(NodeError::Machine)?;
+    let here = machines_here(&machines).map_err(used(&machines))?;
+
+    let first = verdict().await;
+    tracing::info!(
+        usable = first.usable,
+        reason = first.reason,
+        message = first.message,
+        "hardware virtualization"
+    );
+    let (verdict_sender, verdict) = watch::channel(first);
+    let doubt = Arc::new(Notify::new());
+    let (recorder, write_events) = Recorder::new(client.clone(), settings.name.clone());
+    let mut writer = tokio::spawn(write_events);
+
+    let foreign = tokio::select! {
+        () = stop.cancelled() => return Ok(()),
+        foreign = is_foreign(&client, &settings.data_directory, !here.is_empty()) => {
+            foreign.map_err(used(&settings.data_directory))?
+        }
+    };
+    if foreign {
+        warn_of_strangers(&recorder, &settings.name, &here, &clock);
+    }
+    let context = Arc::new(Context {
+        settings,
+        machines,
+        client,
+        clock,
+        cache,
+        recorder,
+        objects: Objects::new(),
+        verdict: verdict.clone(),
+        doubt: Arc::clone(&doubt),
+        choosing_address: tokio::sync::Mutex::new(()),
+        foreign,
+    });
+    tokio::select! {
+        () = stop.cancelled() => {}
+        () = keep_verdict(verdict_sender, &doubt) => {}
+        () = keep_registered(&context, machine, verdict) => {}
+        () = keep_machines(&context, here.into_keys().collect()) => {}
+    }
+    // All tasks that record events are gone with what was selected above; their last words are
+    // written if the API still listens.
+    drop(context);
+    let _ = tokio::time::timeout(LAST_WORDS, &mut writer).await;
+    writer.abort();
+    Ok(())
+}
+
+/// The machines that have folders here, with their records.
+fn machines_here(machines: &Path) -> std::io::Result<BTreeMap<String, Record>> {
+    let mut found = BTreeMap::new();
+    for entry in std::fs::read_dir(machines)? {
+        let entry = entry?;
+        let (Some(uid), Some(record)) = (
+            entry.file_name().to_str().map(str::to_owned),
+            Record::read(&entry.path())?,
+        ) else {
+            continue;
+        };
+        found.insert(uid, record);
+    }
+    Ok(found)
+}
+
+async fn verdict() -> NodeVerdict {
+    let taken = tokio::task::spawn_blocking(|| hardware::take_verdict(Path::new(hardware::DEVICE)));
+    match taken.await {
+        Ok(verdict) => NodeVerdict {
+            usable: verdict.usable(),
+            reason: verdict.reason.name().to_owned(),
+            message: verdict.message,
+        },
+        Err(error) => NodeVerdict {
+            usable: false,
+            reason: "ProbeFailed".to_owned(),
+            message: format!("the probe of /dev/kvm did not end well: {error}"),
+        },
+    }
+}
+
+/// Whether the API is another one than that whose machines are here: then what it does not know is
+/// not gone, but somebody else's. An API is known by the UID of its namespace `default`, which
+/// nobody can delete. Waits for an API that does not answer.
+async fn is_foreign(
+    client: &Client,
+    data_directory: &Path,
+    has_machines: bool,
+) -> std::io::Result<bool> {
+    let namespaces: Api<Namespace> = Api::all(client.clone());
+    let uid = loop {
+        match namespaces.get("default").await {
+            Ok(namespace) => break namespace.uid().unwrap_or_default(),
+            Err(error) => tracing::warn!(%error, "the API does not answer; waiting for it"),
+        }
+        tokio::time::sleep(API_RETRY).await;
+    };
+    let path = data_directory.join("machines-of");
+    let known = match std::fs::read_to_string(&path) {
+        Ok(known) => Some(known),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
+        Err(error) => return Err(error),
+    };
+    if known.as_deref() == Some(uid.as_str()) {
+        return Ok(false);
+    }
+    if known.is_some() && has_machines {
+        return Ok(true);
+    }
+    std::fs::write(&path, uid)?;
+    Ok(false)
+}
+
+fn warn_of_strangers(
+    recorder: &Recorder,
+    node: &str,
+    here: &BTreeMap<String, Record>,
+    clock: &Clock,
+) {
+    let names: Vec<String> = here
+        .values()
+        .map(|record| format!("{}/{}", record.identity.namespace, record.identity.name))
+        .collect();
+    let message = format!(
+        "{} virtual machine(s) of another API server run here and are left alone: {}. Restore that \
+         server's database, or stop them by ending their launchers.",
+        names.len(),
+        names.join(", ")
+    );
+    tracing::error!(message);
+    let reference = ObjectReference {
+        api_version: Some("v1".to_owned()),
+        kind: Some("Node".to_owned()),
+        name: Some(node.to_owned()),
+        ..ObjectReference::default()
+    };
+    recorder.record(
+        reference,
+        Fact::warning("OrphanedMachines", message),
+        clock.now(),
+    );
+}
+
+/// Takes the verdict again whenever the devices change, or somebody doubts it.
+async fn keep_verdict(verdicts: watch::Sender<NodeVerdict>, doubt: &Notify) {
+    let mut changes = Changes::of_entries(Path::new("/dev"))
+        .inspect_err(|error| tracing::warn!(%error, "/dev is not watched, only looked at"))
+        .ok();
+    loop {
+        let changed = async {
+            match &mut changes {
+                Some(changes) => loop {
+                    match changes.next().await {
+                        Ok(Change::Entries(names))
+                            if !DEVICES.iter().any(|it| names.contains(OsStr::new(it))) => {}
+                        Ok(_) => return,
+                        Err(error) => {
+                            tracing::warn!(%error, "/dev");
+                            tokio::time::sleep(LOOK_PERIOD).await;
+                            return;
+                        }
+                    }
+                },
+                None => tokio::time::sleep(LOOK_PERIOD).await,
+            }
+        };
+        tokio::select! {
+            () = changed => {}
+            () = doubt.notified() => {}
+        }
+        tokio::time::sleep(SETTLED).await;
+        let new = verdict().await;
+        // Told even if it is the same: the other devices may have changed.
+        if *verdicts.borrow() != new {
+            tracing::info!(
+                usable = new.usable,
+                reason = new.reason,
+                message = new.message,
+                "hardware virtualization"
+            );
+        }
+        verdicts.send_replace(new);
+    }
+}
+
+/// Registers the node, and tells that it lives.
+async fn keep_registered(
+    context: &Context,
+    machine: host::facts::Machine,
+    mut verdict: watch::Receiver<NodeVerdict>,
+) {
+    loop {
+        let offer = Offer {
+            machine: machine.clone(),
+            verdict: verdict.borrow_and_update().clone(),
+            vhost_net: host::facts::device(Path::new("/dev/vhost-net")),
+            tun: host::facts::device(Path::new("/dev/net/tun")),
+            disk_bytes: host::facts::file_system_bytes(&context.machines)
+                .map_or(0, |(_, total)| total),
+        };
+        let now = context.clock.now();
+        let registered =
+            registration::register(&context.client, &context.settings.name, &offer, now).await;
+        let node = match registered {
+            Ok(node) => node,
+            Err(error) => {
+                tracing::warn!(%error, "the node is not registered; will try again");
+                tokio::time::sleep(API_RETRY).await;
+                continue;
+            }
+        };
+        tokio::select! {
+            () = renew_lease(context, &node) => {}
+            // The keeper of the verdict lives as long as we do.
+            _ = verdict.changed() => {}
+        }
+    }
+}
+
+/// Renews the node's lease until its next heartbeat.
+async fn renew_lease(context: &Context, node: &Node) {
+    let times = HEARTBEAT_PERIOD.as_secs() / LEASE_PERIOD.as_secs();
+    for _ in 0..times {
+        if let Err(error) = registration::renew(&context.client, node, context.clock.now()).await {
+            tracing::warn!(%error, "the node's lease is not renewed");
+        }
+        tokio::time::sleep(LEASE_PERIOD).await;
+    }
+}
+
+/// One task for each virtual machine that has a pod bound to us, or a folder here.
+struct Machines<'a> {
+    context: &'a Arc<Context>,
+    tasks: JoinSet<String>,
+    changed: BTreeMap<String, Arc<Notify>>,
+}
+
+impl Machines<'_> {
+    fn wake(&self, uid: &str) -> bool {
+        match self.changed.get(uid) {
+            Some(changed) => {
+                changed.notify_one();
+                true
+            }
+            None => false,
+        }
+    }
+
+    fn wake_or_start(&mut self, uid: String) {
+        if self.wake(&uid) {
+            return;
+        }
+        let changed = Arc::new(Notify::new());
+        self.changed.insert(uid.clone(), Arc::clone(&changed));
+        let machine = Machine::new(Arc::clone(self.context), uid.clone(), changed);
+        self.tasks.spawn(async move {
+            machine.run().await;
+            uid
+        });
+    }
+
+    /// A task ended: nothing is left of its machine, unless its VMI got another pod meanwhile.
+    fn ended(&mut self, uid: String) {
+        self.changed.remove(&uid);
+        if self.context.objects.machine(&uid, None).0.is_some() {
+            self.wake_or_start(uid);
+        }
+    }
+}
+
+async fn keep_machines(context: &Arc<Context>, here: Vec<String>) {
+    let mut machines = Machines {
+        context,
+        tasks: JoinSet::new(),
+        changed: BTreeMap::new(),
+    };
+    for uid in here {
+        machines.wake_or_start(uid);
+    }
+    let ours = format!("spec.nodeName={}", context.settings.name);
+    let mut pods = watch_all::<Pod>(&context.client, watcher::Config::default().fields(&ours));
+    let mut instances =
+        watch_all::<VirtualMachineInstance>(&context.client, watcher::Config::default());
+    loop {
+        tokio::select! {
+            Some(event) = pods.next() => {
+                for pod in context.objects.take_pod(event) {
+                    match machine_of(&pod) {
+                        Some(uid) => machines.wake_or_start(uid),
+                        None => refuse(context, &pod).await,
+                    }
+                }
+            }
+            Some(event) = instances.next() => {
+                for uid in context.objects.take_instance(event) {
+                    machines.wake(&uid);
+                }
+            }
+            Some(ended) = machines.tasks.join_next() => match ended {
+                Ok(uid) => machines.ended(uid),
+                Err(error) => {
+                    // Which one is not told; its machine is found again at the next start.
+                    tracing::error!(%error, "a machine's task failed");
+                }
+            },
+        }
+    }
+}
+
+type Events<K> = Pin<Box<dyn Stream<Item = Event<K>> + Send>>;
+
+/// Watches objects, over and over if the API goes away.
+fn watch_all<K>(client: &Client, config: watcher::Config) -> Events<K>
+where
+    K: kube::Resource<DynamicType = ()>
+        + Clone
+        + std::fmt::Debug
+        + serde::de::DeserializeOwned
+        + Send
+        + 'static,
+{
+    let api: Api<K> = Api::all(client.clone());
+    let kind = K::kind(&()).into_owned();
+    let events = watcher(api, config).default_backoff();
+    Box::pin(events.filter_map(move |event| {
+        let kind = kind.clone();
+        async move {
+            event
+                .inspect_err(|error| tracing::warn!(kind, %error, "watch interrupted"))
+                .ok()
+        }
+    }))
+}
+
+/// Somebody bound a pod to us that runs no virtual machine: say so on it.
+async fn refuse(context: &Context, pod: &Pod) {
+    let api: Api<Pod> =
+        Api::namespaced(context.client.clone(), &pod.namespace().unwrap_or_default());
+    let name = pod.name_any();
+    let done = if pod.metadata.deletion_timestamp.is_some() {
+        api.delete(&name, &DeleteParams::default().grace_period(0))
+            .await
+            .map(drop)
+    } else {
+        let message = "this node runs launcher pods of virtual machines only; containers need a \
+                       Kubernetes node";
+        let Some(status) = refused(pod, "UnsupportedPod", message, context.clock.now()) else {
+            return;
+        };
+        let patch = json!({ "metadata": { "uid": pod.metadata.uid }, "status": status });
+        api.patch_status(&name, &PatchParams::default(), &Patch::Merge(&patch))
+            .await
+            .map(drop)
+    };
+    if let Err(error) = done
+        && !matches!(&error, kube::Error::Api(status) if matches!(status.code, 404 | 409))
+    {
+        tracing::warn!(pod = name, %error, "a pod without a virtual machine is not refused");
+    }
+}

@@ -1,0 +1,350 @@
+//! Logs of launcher pods, read from the files in a machine's folder, and followed as they grow.
+
+use std::collections::VecDeque;
+use std::io;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::pin::Pin;
+
+use api::launcher::files;
+use api::names::containers;
+use futures::Stream;
+use host::changes::Changes;
+use tokio::fs::File;
+use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _};
+
+/// What is read at once.
+const PIECE: usize = 64 << 10;
+/// The most of a log that is looked at for its last lines; serial logs are bounded below it.
+const TAIL_BYTES: u64 = 16 << 20;
+
+/// Which part of a log is wanted, as in the API's `pods/log`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct LogOptions {
+    /// Go on as it grows, until the guest has ended.
+    pub follow: bool,
+    /// Only the last lines there are now.
+    pub tail_lines: Option<u64>,
+    /// End after this many bytes.
+    pub limit_bytes: Option<u64>,
+    /// Of the container's run before this one.
+    pub previous: bool,
+    /// With the time of each line.
+    pub timestamps: bool,
+    /// Only what was written in the last seconds.
+    pub since_seconds: Option<i64>,
+}
+
+/// A log cannot be shown.
+#[derive(Debug, thiserror::Error)]
+pub enum LogError {
+    /// There is no such pod on this node.
+    #[error("pod {0} has no logs on this node: it has not started here")]
+    NoPod(String),
+    /// The pod has no such container.
+    #[error("container {0} is not valid for a launcher pod: it has compute and guest-console-log")]
+    NoContainer(String),
+    /// An option that is not served.
+    #[error("{0}")]
+    Unsupported(&'static str),
+    /// A file cannot be read.
+    #[error("the log cannot be read: {0}")]
+    Io(#[from] io::Error),
+}
+
+/// A log as it comes.
+pub type LogStream = Pin<Box<dyn Stream<Item = io::Result<Vec<u8>>> + Send>>;
+
+/// Opens the log of `container` of the machine in `directory`.
+pub(crate) async fn open(
+    directory: &Path,
+    container: &str,
+    options: LogOptions,
+) -> Result<LogStream, LogError> {
+    if options.previous {
+        return Err(LogError::Unsupported(
+            "previous: a launcher is never restarted in its pod, so there is no earlier log",
+        ));
+    }
+    if options.timestamps || options.since_seconds.is_some() {
+        return Err(LogError::Unsupported(
+            "timestamps, sinceSeconds, sinceTime: lines are kept as they came, without times; use \
+             tailLines",
+        ));
+    }
+    let names: &[&str] = match container {
+        containers::COMPUTE => &[files::LOG, files::QEMU_LOG],
+        containers::GUEST_CONSOLE_LOG => &[files::SERIAL_LOG, files::SERIAL_TAIL_LOG],
+        other => return Err(LogError::NoContainer(other.to_owned())),
+    };
+    // Watched before the first look, so that nothing is missed in between.
+    let changes = if options.follow {
+        Some(Changes::of_contents(directory)?)
+    } else {
+        None
+    };
+    let parts = names
+        .iter()
+        .map(|name| Part::new(directory.join(name)))
+        .collect();
+    let log = Log {
+        directory: directory.to_owned(),
+        parts,
+        changes,
+        ready: VecDeque::new(),
+        left: options.limit_bytes.unwrap_or(u64::MAX),
+        ending: false,
+    };
+    let log = match options.tail_lines {
+        Some(lines) => log.skip_to_last(lines).await?,
+        None => log,
+    };
+    Ok(Box::pin(futures::stream::unfold(Some(log), |log| async {
+        let mut log = log?;
+        match log.next().await {
+            Ok(Some(piece)) => Some((Ok(piece), Some(log))),
+            Ok(None) => None,
+            Err(error) => Some((Err(error), None)),
+        }
+    })))
+}
+
+/// One file of a log, and how far it was read.
+struct Part {
+    path: PathBuf,
+    read: u64,
+    inode: Option<u64>,
+}
+
+impl Part {
+    fn new(path: PathBuf) -> Self {
+        Self {
+            path,
+            read: 0,
+            inode: None,
+        }
+    }
+
+    /// The next piece. A file that was replaced or cut is read from its start again.
+    async fn next(&mut self) -> io::Result<Option<Vec<u8>>> {
+        let mut file = match File::open(&self.path).await {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let found = file.metadata().await?;
+        if self.inode != Some(found.ino()) || found.len() < self.read {
+            self.inode = Some(found.ino());
+            self.read = 0;
+        }
+        if found.len() == self.read {
+            return Ok(None);
+        }
+        file.seek(io::SeekFrom::Start(self.read)).await?;
+        let mut piece = vec![0; PIECE];
+        let count = file.read(&mut piece).await?;
+        piece.truncate(count);
+        self.read += count as u64;
+        Ok((count > 0).then_some(piece))
+    }
+}
+
+struct Log {
+    directory: PathBuf,
+    parts: Vec<Part>,
+    changes: Option<Changes>,
+    ready: VecDeque<Vec<u8>>,
+    left: u64,
+    ending: bool,
+}
+
+impl Log {
+    async fn next(&mut self) -> io::Result<Option<Vec<u8>>> {
+        if self.left == 0 {
+            return Ok(None);
+        }
+        let Some(mut piece) = self.next_piece().await? else {
+            return Ok(None);
+        };
+        let room = usize::try_from(self.left)
+            .unwrap_or(usize::MAX)
+            .min(piece.len());
+        piece.truncate(room);
+        self.left -= room as u64;
+        Ok(Some(piece))
+    }
+
+    async fn next_piece(&mut self) -> io::Result<Option<Vec<u8>>> {
+        loop {
+            if let Some(piece) = self.ready.pop_front() {
+                return Ok(Some(piece));
+            }
+            for part in &mut self.parts {
+                if let Some(piece) = part.next().await? {
+                    return Ok(Some(piece));
+                }
+            }
+            let Some(changes) = &mut self.changes else {
+                return Ok(None);
+            };
+            // Once the guest has ended, one more look is all.
+            if self.ending {
+                return Ok(None);
+            }
+            if self.directory.join(files::EXIT).exists() || !self.directory.exists() {
+                self.ending = true;
+                continue;
+            }
+            changes.next().await?;
+        }
+    }
+
+    /// Reads all there is now, and keeps the last lines.
+    async fn skip_to_last(mut self, lines: u64) -> io::Result<Self> {
+        let mut kept: VecDeque<Vec<u8>> = VecDeque::new();
+        let mut bytes = 0;
+        for part in &mut self.parts {
+            while let Some(piece) = part.next().await? {
+                bytes += piece.len() as u64;
+                kept.push_back(piece);
+                while bytes > TAIL_BYTES && kept.len() > 1 {
+                    bytes -= kept.pop_front().map_or(0, |piece| piece.len() as u64);
+                }
+            }
+        }
+        let all: Vec<u8> = kept.into_iter().flatten().collect();
+        let start = start_of_last(&all, lines);
+        if start < all.len() {
+            self.ready.push_back(all[start..].to_vec());
+        }
+        Ok(self)
+    }
+}
+
+/// Where the last `lines` lines begin; an unfinished one counts.
+fn start_of_last(text: &[u8], lines: u64) -> usize {
+    if lines == 0 {
+        return text.len();
+    }
+    let body = text.strip_suffix(b"\n").unwrap_or(text);
+    let mut left = lines;
+    for (index, byte) in body.iter().enumerate().rev() {
+        if *byte == b'\n' {
+            left -= 1;
+            if left == 0 {
+                return index + 1;
+            }
+        }
+    }
+    0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures::StreamExt as _;
+
+    async fn text(stream: LogStream) -> String {
+        let pieces: Vec<_> = stream.map(|piece| piece.expect("readable")).collect().await;
+        String::from_utf8(pieces.concat()).expect("text")
+    }
+
+    fn console(options: LogOptions, directory: &Path) -> impl Future<Output = LogStream> + '_ {
+        async move {
+            open(directory, containers::GUEST_CONSOLE_LOG, options)
+                .await
+                .expect("opened")
+        }
+    }
+
+    #[test]
+    fn last_lines_are_counted_with_and_without_an_end() {
+        for (text, lines, expected) in [
+            ("a\nb\nc\n", 2, "b\nc\n"),
+            ("a\nb\nc", 2, "b\nc"),
+            ("a\nb\n", 9, "a\nb\n"),
+            ("a\n", 0, ""),
+            ("", 3, ""),
+        ] {
+            assert_eq!(&text[start_of_last(text.as_bytes(), lines)..], expected);
+        }
+    }
+
+    #[tokio::test]
+    async fn the_console_is_its_first_bytes_then_its_last_cut_as_asked() {
+        let directory = tempfile::tempdir().expect("a directory");
+        std::fs::write(directory.path().join(files::SERIAL_LOG), "one\ntwo\n").expect("written");
+        std::fs::write(directory.path().join(files::SERIAL_TAIL_LOG), "three\n").expect("written");
+        let all = console(LogOptions::default(), directory.path()).await;
+        assert_eq!(text(all).await, "one\ntwo\nthree\n");
+        let options = LogOptions {
+            tail_lines: Some(2),
+            ..LogOptions::default()
+        };
+        assert_eq!(
+            text(console(options, directory.path()).await).await,
+            "two\nthree\n"
+        );
+        let options = LogOptions {
+            limit_bytes: Some(5),
+            ..LogOptions::default()
+        };
+        assert_eq!(
+            text(console(options, directory.path()).await).await,
+            "one\ntw"[..5]
+        );
+    }
+
+    #[tokio::test]
+    async fn a_followed_log_goes_on_until_the_guest_has_ended() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join(files::SERIAL_LOG);
+        std::fs::write(&path, "one\n").expect("written");
+        let options = LogOptions {
+            follow: true,
+            ..LogOptions::default()
+        };
+        let mut log = console(options, directory.path()).await;
+        assert_eq!(
+            log.next().await.expect("a piece").expect("readable"),
+            b"one\n"
+        );
+        std::fs::write(&path, "one\ntwo\n").expect("written");
+        assert_eq!(
+            log.next().await.expect("a piece").expect("readable"),
+            b"two\n"
+        );
+        std::fs::write(directory.path().join(files::EXIT), "{}").expect("written");
+        assert!(log.next().await.is_none());
+    }
+
+    #[tokio::test]
+    async fn what_is_not_served_is_refused_by_name() {
+        let directory = tempfile::tempdir().expect("a directory");
+        for (container, options, word) in [
+            ("sidecar", LogOptions::default(), "sidecar"),
+            (
+                "compute",
+                LogOptions {
+                    previous: true,
+                    ..LogOptions::default()
+                },
+                "previous",
+            ),
+            (
+                "compute",
+                LogOptions {
+                    timestamps: true,
+                    ..LogOptions::default()
+                },
+                "timestamps",
+            ),
+        ] {
+            let error = open(directory.path(), container, options)
+                .await
+                .err()
+                .expect("refused");
+            assert!(error.to_string().contains(word), "{error}");
+        }
+    }
+}

@@ -1,0 +1,366 @@
+//! What is seen of one machine in; what to do next out. Pure.
+//!
+//! ```text
+//! no folder ──images pulled──► launcher started ──VMI Scheduled──► guest started ──► guest ended ──► launcher ended
+//!     ▲                                                                                                   │
+//!     └──────────────────────────── pod asked to go: folder removed, pod deleted ◄────────────────────────┘
+//! ```
+
+use api::accelerator;
+use api::defaults::GRACE_PERIOD_SECONDS;
+use api::launcher::{Exit, ExitKind, State, Status};
+use api::virtual_machine_instance::{Phase, VirtualMachineInstance};
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Pod;
+
+use super::images::PullFailure;
+use super::record::Record;
+
+/// What is seen of a machine's launcher.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum LauncherSeen {
+    /// No launcher lives.
+    Absent {
+        /// One did: it had made its socket.
+        was_started: bool,
+        /// How the guest ended, if it was written down.
+        exit: Option<Exit>,
+        /// QEMU lives without it.
+        orphan: bool,
+    },
+    /// It lives, and does not answer (yet).
+    Silent,
+    /// It answers.
+    Answers(Box<Status>),
+}
+
+/// How the pulling of a machine's images stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum ImagesSeen {
+    /// Nothing was done since this process started.
+    NotPulled,
+    /// It goes on.
+    Pulling,
+    /// It failed, and is tried again.
+    Failed {
+        /// Why.
+        failure: PullFailure,
+        /// How often in a row.
+        failures: u32,
+        /// When it is tried again.
+        retry_at: Timestamp,
+    },
+    /// All are here.
+    Pulled,
+}
+
+/// The last try to start the guest, if it was refused.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct StartFailure {
+    /// Why, as a sentence.
+    pub(crate) message: String,
+    /// When it is tried again.
+    pub(crate) retry_at: Timestamp,
+}
+
+/// Everything that is seen of one machine.
+#[derive(Debug, Clone)]
+pub(crate) struct Seen<'a> {
+    /// Our name.
+    pub(crate) node: &'a str,
+    /// Its pod, if that is bound to us.
+    pub(crate) pod: Option<&'a Pod>,
+    /// Its VMI.
+    pub(crate) instance: Option<&'a VirtualMachineInstance>,
+    /// What we remember of it, if it has a folder.
+    pub(crate) record: Option<&'a Record>,
+    /// Its launcher.
+    pub(crate) launcher: &'a LauncherSeen,
+    /// Its images.
+    pub(crate) images: &'a ImagesSeen,
+    /// Why it did not start.
+    pub(crate) start_failure: Option<&'a StartFailure>,
+    /// The grace period in seconds with which it was asked to stop.
+    pub(crate) stopping: Option<u64>,
+    /// Why it got the accelerator it has.
+    pub(crate) accelerator: Option<&'a accelerator::Decision>,
+}
+
+/// The next step.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Action {
+    /// Pull its images.
+    PullImages,
+    /// Make its folder and start its launcher.
+    StartLauncher,
+    /// Hand the VMI to its launcher.
+    StartGuest,
+    /// Ask the guest to stop.
+    Stop {
+        /// Seconds it gets.
+        grace_period_seconds: u64,
+    },
+    /// Let the launcher end.
+    EndLauncher,
+    /// Kill a QEMU whose launcher is gone: nobody can serve it any more.
+    KillOrphan,
+    /// Remove its folder.
+    RemoveDirectory,
+    /// Tell the API that the pod is gone.
+    DeletePod,
+    /// Nothing is left of it.
+    Forget,
+    /// Nothing until something changes, or this time comes.
+    Wait(Option<Timestamp>),
+}
+
+/// How a machine ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Outcome {
+    /// Well, or not.
+    pub(crate) succeeded: bool,
+    /// One word for the pod's container: `Completed`, `Error`, `StartFailed`, `LauncherLost`.
+    pub(crate) reason: &'static str,
+    /// A sentence.
+    pub(crate) message: String,
+    /// The guest or QEMU crashed.
+    pub(crate) crashed: bool,
+    /// The guest never ran.
+    pub(crate) never_ran: bool,
+    /// When, if that is known.
+    pub(crate) at: Option<Timestamp>,
+}
+
+/// Decides the next step.
+pub(crate) fn decide(seen: &Seen<'_>, now: Timestamp) -> Action {
+    let Some(pod) = seen.pod else {
+        return without_pod(seen);
+    };
+    let going = pod.metadata.deletion_timestamp.is_some();
+    match (seen.record, seen.launcher) {
+        (None, _) if going => Action::DeletePod,
+        (None, _) if is_over(pod) => Action::Wait(None),
+        (None, _) => prepare(seen, now),
+        (Some(_), LauncherSeen::Absent { orphan: true, .. }) => Action::KillOrphan,
+        (Some(_), LauncherSeen::Absent { .. }) if going => Action::RemoveDirectory,
+        (
+            Some(_),
+            LauncherSeen::Absent {
+                was_started: false, ..
+            },
+        ) if !is_over(pod) => Action::StartLauncher,
+        // Its end is told in the statuses; the folder stays for its logs.
+        (Some(_), LauncherSeen::Absent { .. } | LauncherSeen::Silent) => Action::Wait(None),
+        (Some(record), LauncherSeen::Answers(status)) => match status.state {
+            State::Idle if must_stop(seen, pod) => Action::EndLauncher,
+            State::Idle => start(seen, now),
+            State::Starting | State::Running | State::Paused if must_stop(seen, pod) => {
+                stop(seen, grace(seen, pod, record))
+            }
+            State::Starting | State::Running | State::Paused => Action::Wait(None),
+            State::Ended => Action::EndLauncher,
+        },
+    }
+}
+
+/// The pod is gone from the API, so nothing of it may be left here.
+fn without_pod(seen: &Seen<'_>) -> Action {
+    match (seen.record, seen.launcher) {
+        (None, _) => Action::Forget,
+        (Some(_), LauncherSeen::Absent { orphan: true, .. }) => Action::KillOrphan,
+        (Some(_), LauncherSeen::Absent { .. }) => Action::RemoveDirectory,
+        (Some(_), LauncherSeen::Silent) => Action::Wait(None),
+        (Some(record), LauncherSeen::Answers(status)) => match status.state {
+            State::Idle | State::Ended => Action::EndLauncher,
+            State::Starting | State::Running | State::Paused => {
+                stop(seen, record.identity.grace_period_seconds)
+            }
+        },
+    }
+}
+
+fn prepare(seen: &Seen<'_>, now: Timestamp) -> Action {
+    let Some(instance) = seen.instance else {
+        return Action::Wait(None);
+    };
+    if instance.metadata.deletion_timestamp.is_some() || phase(instance).is_final() {
+        // Its pod is about to be deleted.
+        return Action::Wait(None);
+    }
+    with_images(seen, now, Action::StartLauncher)
+}
+
+fn start(seen: &Seen<'_>, now: Timestamp) -> Action {
+    let Some(instance) = seen.instance else {
+        return Action::Wait(None);
+    };
+    if phase(instance) != Phase::Scheduled || !is_ours(seen, instance) {
+        return Action::Wait(None);
+    }
+    match seen.start_failure {
+        Some(failure) if now < failure.retry_at => Action::Wait(Some(failure.retry_at)),
+        _ => with_images(seen, now, Action::StartGuest),
+    }
+}
+
+fn with_images(seen: &Seen<'_>, now: Timestamp, then: Action) -> Action {
+    match seen.images {
+        ImagesSeen::NotPulled => Action::PullImages,
+        ImagesSeen::Pulling => Action::Wait(None),
+        ImagesSeen::Failed { retry_at, .. } if now < *retry_at => Action::Wait(Some(*retry_at)),
+        ImagesSeen::Failed { .. } => Action::PullImages,
+        ImagesSeen::Pulled => then,
+    }
+}
+
+fn stop(seen: &Seen<'_>, grace_period_seconds: u64) -> Action {
+    match seen.stopping {
+        // Asked already, and not in less of a hurry than now.
+        Some(asked) if asked <= grace_period_seconds => Action::Wait(None),
+        _ => Action::Stop {
+            grace_period_seconds,
+        },
+    }
+}
+
+fn must_stop(seen: &Seen<'_>, pod: &Pod) -> bool {
+    pod.metadata.deletion_timestamp.is_some()
+        || is_over(pod)
+        || seen.instance.is_none_or(|instance| {
+            instance.metadata.deletion_timestamp.is_some() || phase(instance).is_final()
+        })
+}
+
+/// Seconds the guest gets: what its VMI says, or less if whoever deleted the pod said so.
+fn grace(seen: &Seen<'_>, pod: &Pod, record: &Record) -> u64 {
+    let own = seen
+        .instance
+        .map_or(record.identity.grace_period_seconds, grace_of);
+    let pods = pod
+        .metadata
+        .deletion_timestamp
+        .as_ref()
+        .and(pod.metadata.deletion_grace_period_seconds);
+    pods.and_then(|seconds| u64::try_from(seconds).ok())
+        .map_or(own, |seconds| seconds.min(own))
+}
+
+/// Seconds a VMI's guest gets to shut down by itself.
+pub(crate) fn grace_of(instance: &VirtualMachineInstance) -> u64 {
+    let given = instance.spec.termination_grace_period_seconds;
+    given
+        .and_then(|seconds| u64::try_from(seconds).ok())
+        .unwrap_or(GRACE_PERIOD_SECONDS)
+}
+
+/// The VMI's phase; one not admitted counts as pending.
+pub(crate) fn phase(instance: &VirtualMachineInstance) -> Phase {
+    instance
+        .status
+        .as_ref()
+        .and_then(|status| status.phase)
+        .unwrap_or(Phase::Pending)
+}
+
+/// Whether the VMI was given to this node.
+pub(crate) fn is_ours(seen: &Seen<'_>, instance: &VirtualMachineInstance) -> bool {
+    let status = instance.status.as_ref();
+    status.and_then(|status| status.node_name.as_deref()) == Some(seen.node)
+}
+
+/// Whether a pod has ended for good.
+pub(crate) fn is_over(pod: &Pod) -> bool {
+    let phase = pod
+        .status
+        .as_ref()
+        .and_then(|status| status.phase.as_deref());
+    matches!(phase, Some("Succeeded" | "Failed"))
+}
+
+/// How the machine ended, if it has.
+pub(crate) fn outcome(seen: &Seen<'_>) -> Option<Outcome> {
+    seen.record?;
+    let exit = match seen.launcher {
+        LauncherSeen::Answers(status) if status.state == State::Ended => status.exit.as_ref(),
+        LauncherSeen::Absent {
+            orphan: false,
+            exit: Some(exit),
+            ..
+        } => Some(exit),
+        LauncherSeen::Absent {
+            orphan: false,
+            exit: None,
+            was_started: true,
+        } => None,
+        LauncherSeen::Absent { .. } | LauncherSeen::Silent | LauncherSeen::Answers(_) => {
+            return None;
+        }
+    };
+    Some(match exit {
+        Some(exit) => of_exit(exit, seen.instance),
+        None if was_asked_before_it_ran(seen) => Outcome {
+            succeeded: true,
+            reason: "Completed",
+            message: "it was asked to stop before the guest ran".to_owned(),
+            crashed: false,
+            never_ran: true,
+            at: None,
+        },
+        None => Outcome {
+            succeeded: false,
+            reason: "LauncherLost",
+            message: "the launcher ended without saying how; its log says more".to_owned(),
+            crashed: true,
+            never_ran: false,
+            at: None,
+        },
+    })
+}
+
+fn was_asked_before_it_ran(seen: &Seen<'_>) -> bool {
+    let pod_goes = seen
+        .pod
+        .is_some_and(|pod| pod.metadata.deletion_timestamp.is_some());
+    seen.instance.is_some_and(|instance| {
+        (pod_goes || instance.metadata.deletion_timestamp.is_some())
+            && phase(instance) != Phase::Running
+    })
+}
+
+fn of_exit(exit: &Exit, instance: Option<&VirtualMachineInstance>) -> Outcome {
+    let outcome = |succeeded, reason| Outcome {
+        succeeded,
+        reason,
+        message: exit.message.clone(),
+        crashed: false,
+        never_ran: false,
+        at: Some(exit.at),
+    };
+    match exit.kind {
+        ExitKind::GuestShutdown | ExitKind::Stopped => outcome(true, "Completed"),
+        // As KubeVirt has it: who had a chance to shut down and did not take it, failed.
+        ExitKind::Killed => {
+            let had_a_chance = instance.is_some_and(|it| grace_of(it) != 0 && has_acpi(it));
+            outcome(
+                !had_a_chance,
+                if had_a_chance { "Error" } else { "Completed" },
+            )
+        }
+        ExitKind::Crashed { .. } => Outcome {
+            crashed: true,
+            ..outcome(false, "Error")
+        },
+        ExitKind::StartFailed => Outcome {
+            never_ran: true,
+            ..outcome(false, "StartFailed")
+        },
+    }
+}
+
+fn has_acpi(instance: &VirtualMachineInstance) -> bool {
+    let features = instance.spec.domain.features.as_ref();
+    features
+        .and_then(|features| features.acpi.as_ref())
+        .and_then(|acpi| acpi.enabled)
+        .unwrap_or(true)
+}

@@ -1,0 +1,331 @@
+//! The status of a VMI, as far as its node knows it, and what is told of it in events. Pure.
+
+use std::collections::BTreeMap;
+
+use api::accelerator::Accelerator;
+use api::condition::{self, Condition};
+use api::launcher::{ResolvedVolume, State, Status};
+use api::names::conditions::SOFTWARE_EMULATION;
+use api::quantity::Quantity;
+use api::resources;
+use api::virtual_machine_instance::{
+    MachineStatus, MemoryStatus, Phase, PhaseTransition, VirtualMachineInstance,
+    VirtualMachineInstanceNetworkInterface, VirtualMachineInstanceSpec,
+    VirtualMachineInstanceStatus, VolumeStatus,
+};
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
+use super::decide::{LauncherSeen, Outcome, Seen, is_ours, outcome, phase};
+use crate::event::Fact;
+
+const SYNCHRONIZED: &str = "Synchronized";
+const PAUSED: &str = "Paused";
+const AGENT_CONNECTED: &str = "AgentConnected";
+/// KubeVirt's reason of a failed start.
+const NOT_SYNCHRONIZED: &str = "Synchronizing with the Domain failed.";
+
+/// How a VMI changes.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Change {
+    /// Its status from now on.
+    pub(crate) status: VirtualMachineInstanceStatus,
+    /// What happened, to be told once the change is written.
+    pub(crate) facts: Vec<Fact>,
+}
+
+/// The change that the VMI's status needs, if it needs one. `pulled` are its pulled disks.
+pub(crate) fn wanted(
+    seen: &Seen<'_>,
+    pulled: &BTreeMap<String, ResolvedVolume>,
+    now: Timestamp,
+) -> Option<Change> {
+    let instance = seen.instance?;
+    if !is_ours(seen, instance) || phase(instance).is_final() {
+        return None;
+    }
+    let before = instance.status.clone().unwrap_or_default();
+    let mut after = before.clone();
+    let mut facts = Vec::new();
+    match (outcome(seen), seen.launcher) {
+        (Some(outcome), _) => end(&mut after, &outcome, now, &mut facts),
+        (None, LauncherSeen::Answers(status))
+            if matches!(status.state, State::Running | State::Paused) =>
+        {
+            run(&mut after, instance, status, seen, pulled, now, &mut facts);
+        }
+        (None, LauncherSeen::Answers(status)) if status.state == State::Idle => {
+            if let Some(failure) = seen.start_failure {
+                let failed = Condition::new(SYNCHRONIZED, false, now)
+                    .because(NOT_SYNCHRONIZED, failure.message.clone());
+                condition::set(&mut after.conditions, failed);
+            }
+        }
+        (None, _) => {}
+    }
+    (after != before).then_some(Change {
+        status: after,
+        facts,
+    })
+}
+
+fn end(
+    status: &mut VirtualMachineInstanceStatus,
+    outcome: &Outcome,
+    now: Timestamp,
+    facts: &mut Vec<Fact>,
+) {
+    let ended = if outcome.succeeded {
+        Phase::Succeeded
+    } else {
+        Phase::Failed
+    };
+    if !outcome.succeeded {
+        status.reason = Some(outcome.reason.to_owned());
+    }
+    facts.push(match outcome {
+        Outcome {
+            never_ran: true,
+            succeeded: false,
+            ..
+        } => {
+            let failed = Condition::new(SYNCHRONIZED, false, now)
+                .because(NOT_SYNCHRONIZED, outcome.message.clone());
+            condition::set(&mut status.conditions, failed);
+            Fact::warning("SyncFailed", outcome.message.clone())
+        }
+        Outcome { crashed: true, .. } => {
+            Fact::warning("Stopped", "The VirtualMachineInstance crashed.")
+        }
+        _ => Fact::normal("Stopped", "The VirtualMachineInstance was shut down."),
+    });
+    for gone in [PAUSED, AGENT_CONNECTED] {
+        condition::remove(&mut status.conditions, gone);
+    }
+    enter(status, ended, outcome.at.unwrap_or(now));
+}
+
+fn run(
+    status: &mut VirtualMachineInstanceStatus,
+    instance: &VirtualMachineInstance,
+    launcher: &Status,
+    seen: &Seen<'_>,
+    pulled: &BTreeMap<String, ResolvedVolume>,
+    now: Timestamp,
+    facts: &mut Vec<Fact>,
+) {
+    let is_new = status.phase != Some(Phase::Running);
+    if is_new {
+        enter(status, Phase::Running, launcher.started_at.unwrap_or(now));
+        facts.push(Fact::normal("Started", "VirtualMachineInstance started."));
+    }
+    accelerate(status, launcher.accelerator, seen, now, facts);
+    condition::remove(&mut status.conditions, SYNCHRONIZED);
+    let paused =
+        Condition::new(PAUSED, true, now).because("PausedByUser", "VMI was paused by user");
+    keep_while(status, launcher.state == State::Paused, paused);
+    keep_while(
+        status,
+        launcher.agent_connected,
+        Condition::new(AGENT_CONNECTED, true, now),
+    );
+    status.interfaces = launcher
+        .interfaces
+        .iter()
+        .map(|interface| VirtualMachineInstanceNetworkInterface {
+            name: Some(interface.name.clone()),
+            ip_address: Some(interface.address.to_string()),
+            ip_addresses: vec![interface.address.to_string()],
+            mac: Some(interface.mac.clone()),
+            pod_interface_name: Some("eth0".to_owned()),
+            info_source: Some("domain".to_owned()),
+            queue_count: Some(1),
+            link_state: Some("up".to_owned()),
+            ..VirtualMachineInstanceNetworkInterface::default()
+        })
+        .collect();
+    status.machine = launcher
+        .machine_type
+        .clone()
+        .map(|machine| MachineStatus {
+            type_: Some(machine),
+        })
+        .or(status.machine.take());
+    status.current_cpu_topology = Some(resources::topology(&instance.spec));
+    status.memory = resources::guest_memory_bytes(&instance.spec).map(|bytes| {
+        let guest = Some(Quantity::from_bytes(bytes));
+        MemoryStatus {
+            guest_at_boot: guest.clone(),
+            guest_current: guest.clone(),
+            guest_requested: guest,
+            memory_overhead: status.memory.take().and_then(|known| known.memory_overhead),
+        }
+    });
+    status.volume_status = volumes(&instance.spec, pulled, &status.volume_status);
+}
+
+/// What runs the guest's instructions is what QEMU says. Why was decided at its start, and is kept
+/// over restarts of the node in the status itself.
+fn accelerate(
+    status: &mut VirtualMachineInstanceStatus,
+    actual: Option<Accelerator>,
+    seen: &Seen<'_>,
+    now: Timestamp,
+    facts: &mut Vec<Fact>,
+) {
+    let Some(actual) = actual else { return };
+    let known = status
+        .accelerator
+        .as_ref()
+        .is_some_and(|it| it.type_ == actual.to_string());
+    if known {
+        return;
+    }
+    let (explained, condition) = match seen.accelerator {
+        Some(decision) => (decision.status(actual), decision.condition(actual, now)),
+        None => {
+            let message = "found running on it, started by an earlier run of the node";
+            let explained = api::virtual_machine_instance::AcceleratorStatus {
+                type_: actual.to_string(),
+                reason: Some("Adopted".to_owned()),
+                message: Some(message.to_owned()),
+                policy: None,
+                decided_by: None,
+            };
+            let emulated = actual == Accelerator::Tcg;
+            let condition = Condition::new(SOFTWARE_EMULATION, emulated, now);
+            (explained, condition.because("Adopted", message))
+        }
+    };
+    let message = explained.message.clone().unwrap_or_default();
+    facts.push(Fact::normal(
+        "AcceleratorSelected",
+        format!("{actual}: {message}"),
+    ));
+    status.accelerator = Some(explained);
+    condition::set(&mut status.conditions, condition);
+}
+
+fn keep_while(status: &mut VirtualMachineInstanceStatus, holds: bool, wanted: Condition) {
+    if holds {
+        condition::set(&mut status.conditions, wanted);
+    } else {
+        condition::remove(&mut status.conditions, &wanted.type_);
+    }
+}
+
+/// Each volume with the name by which guests know such a disk: `vda` for the first on virtio, `sda`
+/// for the first on another bus.
+fn volumes(
+    spec: &VirtualMachineInstanceSpec,
+    pulled: &BTreeMap<String, ResolvedVolume>,
+    before: &[VolumeStatus],
+) -> Vec<VolumeStatus> {
+    let mut targets = BTreeMap::new();
+    let mut counts: BTreeMap<&str, u32> = BTreeMap::new();
+    for disk in &spec.domain.devices.disks {
+        let bus = disk
+            .disk
+            .as_ref()
+            .and_then(|target| target.bus.as_deref())
+            .or(disk.cdrom.as_ref().and_then(|target| target.bus.as_deref()));
+        let prefix = if matches!(bus, Some("virtio")) {
+            "vd"
+        } else {
+            "sd"
+        };
+        let count = counts.entry(prefix).or_default();
+        targets.insert(disk.name.as_str(), format!("{prefix}{}", letters(*count)));
+        *count += 1;
+    }
+    spec.volumes
+        .iter()
+        .map(|volume| {
+            let size = match pulled.get(&volume.name) {
+                Some(ResolvedVolume::ContainerDisk {
+                    virtual_size_bytes, ..
+                }) => i64::try_from(*virtual_size_bytes).ok(),
+                // Not known again after a restart of the node, so what was told stays.
+                _ => before
+                    .iter()
+                    .find(|it| it.name == volume.name)
+                    .and_then(|it| it.size),
+            };
+            VolumeStatus {
+                name: volume.name.clone(),
+                target: targets
+                    .get(volume.name.as_str())
+                    .cloned()
+                    .unwrap_or_default(),
+                size,
+                ..VolumeStatus::default()
+            }
+        })
+        .collect()
+}
+
+/// a to z, then aa, ab … as the kernel names disks.
+fn letters(index: u32) -> String {
+    let mut left = index + 1;
+    let mut name = Vec::new();
+    while left > 0 {
+        left -= 1;
+        // Less than 26, so it is a letter.
+        name.push(b'a' + (left % 26) as u8);
+        left /= 26;
+    }
+    name.iter()
+        .rev()
+        .map(|letter| char::from(*letter))
+        .collect()
+}
+
+/// Puts it into a phase, and remembers when.
+fn enter(status: &mut VirtualMachineInstanceStatus, phase: Phase, at: Timestamp) {
+    status.phase = Some(phase);
+    if !status
+        .phase_transition_timestamps
+        .iter()
+        .any(|known| known.phase == phase)
+    {
+        status.phase_transition_timestamps.push(PhaseTransition {
+            phase,
+            phase_transition_timestamp: Time(at),
+        });
+    }
+}
+
+/// The part of `after` that differs from `before`, as a merge patch: fields that are gone are null.
+pub(crate) fn difference(
+    before: &VirtualMachineInstanceStatus,
+    after: &VirtualMachineInstanceStatus,
+) -> Result<serde_json::Value, serde_json::Error> {
+    let (before, after) = (serde_json::to_value(before)?, serde_json::to_value(after)?);
+    let empty = serde_json::Map::new();
+    let fields = |value: &serde_json::Value| value.as_object().unwrap_or(&empty).clone();
+    let (before, after) = (fields(&before), fields(&after));
+    let mut patch = serde_json::Map::new();
+    for (name, value) in &after {
+        if before.get(name) != Some(value) {
+            // A patch merges objects, so what a field of ours no longer has must be named too.
+            patch.insert(name.clone(), replacing(before.get(name), value));
+        }
+    }
+    for name in before.keys().filter(|name| !after.contains_key(*name)) {
+        patch.insert(name.clone(), serde_json::Value::Null);
+    }
+    Ok(serde_json::Value::Object(patch))
+}
+
+fn replacing(before: Option<&serde_json::Value>, after: &serde_json::Value) -> serde_json::Value {
+    let (Some(serde_json::Value::Object(before)), serde_json::Value::Object(fields)) =
+        (before, after)
+    else {
+        return after.clone();
+    };
+    let mut patch = fields.clone();
+    for name in before.keys().filter(|name| !fields.contains_key(*name)) {
+        patch.insert(name.clone(), serde_json::Value::Null);
+    }
+    serde_json::Value::Object(patch)
+}

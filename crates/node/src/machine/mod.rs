@@ -1,0 +1,294 @@
+//! One machine: looked at, decided about, acted on, until nothing is left of it.
+
+mod decide;
+mod images;
+mod instance_status;
+mod link;
+mod perform;
+mod pod_status;
+mod record;
+#[cfg(test)]
+mod tests;
+mod volumes;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use api::accelerator::{self, NodeVerdict};
+use jiff::Timestamp;
+use tokio::sync::{Mutex, Notify, watch};
+use tokio::task::JoinHandle;
+
+pub(crate) use images::inspect;
+pub(crate) use pod_status::refused;
+pub(crate) use record::Record;
+
+use crate::event::Recorder;
+use crate::seen::Objects;
+use crate::{Clock, NodeSettings};
+use decide::{Action, ImagesSeen, LauncherSeen, Seen, StartFailure};
+use images::{PullFailure, Pulled};
+use link::Link;
+
+/// After a failure to act, or to reach the API, the next try waits this long, doubled up to the
+/// longest: short enough that nobody notices one, long enough not to flood a log.
+const FIRST_RETRY: Duration = Duration::from_millis(500);
+const LONGEST_RETRY: Duration = Duration::from_secs(30);
+/// A launcher that lives and does not answer is asked again this often.
+const SILENT_RETRY: Duration = Duration::from_secs(5);
+
+/// What all machines share.
+pub(crate) struct Context {
+    pub(crate) settings: NodeSettings,
+    pub(crate) machines: PathBuf,
+    pub(crate) client: kube::Client,
+    pub(crate) clock: Clock,
+    pub(crate) cache: ::images::Cache,
+    pub(crate) recorder: Recorder,
+    pub(crate) objects: Objects,
+    /// The verdict on hardware virtualization.
+    pub(crate) verdict: watch::Receiver<NodeVerdict>,
+    /// Told when a guest could not use KVM, so that the verdict is taken again.
+    pub(crate) doubt: Arc<Notify>,
+    /// Held while an address is chosen and written down.
+    pub(crate) choosing_address: Mutex<()>,
+    /// The API is another one than that whose machines are here: nothing may be taken for gone.
+    pub(crate) foreign: bool,
+}
+
+/// One machine's task.
+pub(crate) struct Machine {
+    context: Arc<Context>,
+    uid: String,
+    directory: PathBuf,
+    changed: Arc<Notify>,
+    link: Link,
+    images: ImagesSeen,
+    pulled: Pulled,
+    pulling: Option<JoinHandle<Result<Pulled, PullFailure>>>,
+    start_failure: Option<StartFailure>,
+    start_failures: u32,
+    stopping: Option<u64>,
+    accelerator: Option<accelerator::Decision>,
+    failures: u32,
+}
+
+impl Drop for Machine {
+    fn drop(&mut self) {
+        if let Some(pulling) = &self.pulling {
+            pulling.abort();
+        }
+    }
+}
+
+/// How a step went.
+enum Step {
+    /// Look again at once.
+    Again,
+    /// Look again when something changes, or at this time.
+    Wait(Option<Timestamp>),
+    /// Nothing is left.
+    Done,
+}
+
+/// A step failed, and is tried again.
+#[derive(Debug, thiserror::Error)]
+enum StepError {
+    #[error("the API: {0}")]
+    Api(#[from] kube::Error),
+    #[error("the machine's folder: {0}")]
+    Io(#[from] std::io::Error),
+    #[error(transparent)]
+    Start(#[from] link::StartError),
+    #[error("the launcher: {0}")]
+    Launcher(#[from] crate::launcher::LauncherError),
+    #[error("a status cannot be written as JSON: {0}")]
+    Json(#[from] serde_json::Error),
+    #[error("no address is free in {0}")]
+    NoAddress(crate::AddressRange),
+}
+
+impl Machine {
+    /// The machine of the VMI with this UID; `changed` is told when the API's view of it changes.
+    pub(crate) fn new(context: Arc<Context>, uid: String, changed: Arc<Notify>) -> Self {
+        let directory = context.machines.join(&uid);
+        let link = Link::new(directory.clone(), Arc::clone(&changed));
+        Self {
+            context,
+            uid,
+            directory,
+            changed,
+            link,
+            images: ImagesSeen::NotPulled,
+            pulled: Pulled::default(),
+            pulling: None,
+            start_failure: None,
+            start_failures: 0,
+            stopping: None,
+            accelerator: None,
+            failures: 0,
+        }
+    }
+
+    /// Runs until nothing is left of the machine.
+    pub(crate) async fn run(mut self) {
+        self.context.objects.complete().await;
+        loop {
+            let wake = match self.step().await {
+                Ok(Step::Done) => return,
+                Ok(step) => {
+                    self.failures = 0;
+                    match step {
+                        Step::Again => continue,
+                        Step::Wait(at) => at.map(|at| self.until(at)),
+                        Step::Done => return,
+                    }
+                }
+                // Somebody else changed the object; the watch tells how in a moment.
+                Err(StepError::Api(kube::Error::Api(status))) if status.code == 409 => None,
+                Err(error) => {
+                    self.failures = self.failures.saturating_add(1);
+                    tracing::warn!(machine = self.uid, %error, "will try again");
+                    Some(retry(self.failures))
+                }
+            };
+            // A conflict may also stem from a state that the watch told of before we looked.
+            let wake = wake.unwrap_or(LONGEST_RETRY);
+            self.wait(wake).await;
+        }
+    }
+
+    fn until(&self, at: Timestamp) -> Duration {
+        // In the past: at once.
+        Duration::try_from(at.duration_since(self.context.clock.now())).unwrap_or_default()
+    }
+
+    async fn wait(&mut self, wake: Duration) {
+        let pulled = async {
+            match &mut self.pulling {
+                Some(pulling) => pulling.await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = self.changed.notified() => {}
+            () = tokio::time::sleep(wake) => {}
+            result = pulled => {
+                self.pulling = None;
+                // A pull that panicked is a pull that failed.
+                let result = result.unwrap_or_else(|error| Err(PullFailure {
+                    reason: "ErrImagePull".to_owned(),
+                    message: error.to_string(),
+                    back_off_message: error.to_string(),
+                }));
+                self.take_pull(result);
+            }
+        }
+    }
+
+    fn take_pull(&mut self, result: Result<Pulled, PullFailure>) {
+        match result {
+            Ok(pulled) => {
+                self.pulled = pulled;
+                self.images = ImagesSeen::Pulled;
+            }
+            Err(failure) => {
+                let failures = match &self.images {
+                    ImagesSeen::Failed { failures, .. } => failures.saturating_add(1),
+                    _ => 1,
+                };
+                let back_off = images::back_off(failures);
+                let now = self.context.clock.now();
+                let retry_at = now.checked_add(back_off).unwrap_or(Timestamp::MAX);
+                self.images = ImagesSeen::Failed {
+                    failure,
+                    failures,
+                    retry_at,
+                };
+            }
+        }
+    }
+
+    /// Looks, tells, acts once.
+    async fn step(&mut self) -> Result<Step, StepError> {
+        let record = Record::read(&self.directory)?;
+        let (pod, instance) = self.context.objects.machine(&self.uid, record.as_ref());
+        let launcher = match &record {
+            Some(_) => self.link.look().await?,
+            None => LauncherSeen::Absent {
+                was_started: false,
+                exit: None,
+                orphan: false,
+            },
+        };
+        if let (None, Some(record)) = (&pod, &record) {
+            if self.context.foreign {
+                tracing::error!(
+                    machine = self.uid,
+                    name = record.identity.name,
+                    namespace = record.identity.namespace,
+                    "left running: the API does not know it, and is another one than it came from"
+                );
+                return Ok(Step::Wait(None));
+            }
+            if self.pod_exists(record).await? {
+                // The watch will tell.
+                return Ok(Step::Wait(None));
+            }
+        }
+        // While a pull that failed is repeated, its failure is what there is to tell.
+        let images = match (&self.pulling, &self.images) {
+            (Some(_), ImagesSeen::NotPulled) => ImagesSeen::Pulling,
+            (_, known) => known.clone(),
+        };
+        let (start_failure, accelerator) = (self.start_failure.clone(), self.accelerator.clone());
+        let seen = Seen {
+            node: &self.context.settings.name.clone(),
+            pod: pod.as_deref(),
+            instance: instance.as_deref(),
+            record: record.as_ref(),
+            launcher: &launcher,
+            images: &images,
+            start_failure: start_failure.as_ref(),
+            stopping: self.stopping,
+            accelerator: accelerator.as_ref(),
+        };
+        let now = self.context.clock.now();
+        // The VMI first: once its pod is over, others ask why.
+        if let Some(change) = instance_status::wanted(&seen, &self.pulled.disks, now)
+            && let Some(instance) = &instance
+        {
+            self.write_instance(instance, change).await?;
+            return Ok(Step::Again);
+        }
+        if let Some(status) = pod_status::wanted(&seen, now)
+            && let Some(pod) = &pod
+        {
+            self.write_pod(pod, &status).await?;
+            return Ok(Step::Again);
+        }
+        let action = decide::decide(&seen, now);
+        let action = match (&action, &self.pulling) {
+            (Action::PullImages, Some(_)) => Action::Wait(None),
+            _ => action,
+        };
+        let is_silent = matches!(launcher, LauncherSeen::Silent);
+        match self
+            .perform(action, pod.as_deref(), instance.as_deref(), record.as_ref())
+            .await?
+        {
+            Step::Wait(None) if is_silent => {
+                let retry = now.checked_add(SILENT_RETRY).unwrap_or(Timestamp::MAX);
+                Ok(Step::Wait(Some(retry)))
+            }
+            step => Ok(step),
+        }
+    }
+}
+
+/// How long to wait after so many failures in a row (1 or more).
+fn retry(failures: u32) -> Duration {
+    let doubled = FIRST_RETRY.saturating_mul(1 << failures.saturating_sub(1).min(10));
+    doubled.min(LONGEST_RETRY)
+}

@@ -1,0 +1,416 @@
+//! Acts: writes statuses, starts and stops. Doing anything twice is harmless.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
+use std::path::Path;
+use std::time::Duration;
+
+use api::accelerator::{self, Accelerator, ClusterPolicy, EmulationPolicy};
+use api::launcher::{ExitKind, Identity, Request, State};
+use api::names::annotations;
+use api::virtual_machine_instance::VirtualMachineInstance;
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{Pod, PodStatus, Secret};
+use kube::api::{Api, DeleteParams, Patch, PatchParams, Preconditions};
+use kube::{Resource as _, ResourceExt as _};
+use serde_json::json;
+
+use super::decide::{Action, ImagesSeen, StartFailure, grace_of};
+use super::instance_status::{Change, difference};
+use super::{Machine, Record, Step, StepError, images, link, retry, volumes};
+use crate::event::Fact;
+use crate::launcher::LauncherError;
+
+impl Machine {
+    /// Writes a VMI's status, and tells what happened.
+    pub(super) async fn write_instance(
+        &self,
+        instance: &VirtualMachineInstance,
+        change: Change,
+    ) -> Result<(), StepError> {
+        let before = instance.status.clone().unwrap_or_default();
+        // The version makes it fail if anybody else changed the conditions meanwhile.
+        let patch = json!({
+            "metadata": { "resourceVersion": instance.metadata.resource_version },
+            "status": difference(&before, &change.status)?,
+        });
+        let api: Api<VirtualMachineInstance> = Api::namespaced(
+            self.context.client.clone(),
+            &instance.namespace().unwrap_or_default(),
+        );
+        let written = api
+            .patch(
+                &instance.name_any(),
+                &PatchParams::default(),
+                &Patch::Merge(&patch),
+            )
+            .await?;
+        self.context.objects.wrote_instance(written);
+        for fact in change.facts {
+            self.tell(instance, fact);
+        }
+        self.doubt_hardware().await;
+        Ok(())
+    }
+
+    /// Writes a pod's status.
+    pub(super) async fn write_pod(&self, pod: &Pod, status: &PodStatus) -> Result<(), StepError> {
+        let patch = json!({
+            "metadata": { "uid": pod.metadata.uid, "resourceVersion": pod.metadata.resource_version },
+            "status": status,
+        });
+        let written = self
+            .pods(pod)
+            .patch_status(
+                &pod.name_any(),
+                &PatchParams::default(),
+                &Patch::Merge(&patch),
+            )
+            .await?;
+        self.context.objects.wrote_pod(written);
+        Ok(())
+    }
+
+    fn pods(&self, pod: &Pod) -> Api<Pod> {
+        Api::namespaced(
+            self.context.client.clone(),
+            &pod.namespace().unwrap_or_default(),
+        )
+    }
+
+    fn tell(&self, instance: &VirtualMachineInstance, fact: Fact) {
+        let now = self.context.clock.now();
+        self.context
+            .recorder
+            .record(instance.object_ref(&()), fact, now);
+    }
+
+    /// A guest that could not start with KVM is a reason to look at KVM again.
+    async fn doubt_hardware(&self) {
+        let chosen = self
+            .accelerator
+            .as_ref()
+            .map(|decision| decision.accelerator);
+        if chosen != Some(Accelerator::Kvm) {
+            return;
+        }
+        let exit = super::record::read_exit(&self.directory).ok().flatten();
+        if exit
+            .is_some_and(|it| matches!(it.kind, ExitKind::StartFailed | ExitKind::Crashed { .. }))
+        {
+            self.context.doubt.notify_one();
+        }
+    }
+
+    /// Asks the API itself whether the pod of a record is still there, before its guest is stopped
+    /// because the watch told of no such pod.
+    pub(super) async fn pod_exists(&self, record: &Record) -> Result<bool, StepError> {
+        let identity = &record.identity;
+        let api: Api<Pod> = Api::namespaced(self.context.client.clone(), &identity.namespace);
+        let found = api.get_opt(&identity.pod_name).await?;
+        Ok(found.is_some_and(|pod| pod.metadata.uid.as_deref() == Some(&identity.pod_uid)))
+    }
+
+    /// Does what was decided.
+    pub(super) async fn perform(
+        &mut self,
+        action: Action,
+        pod: Option<&Pod>,
+        instance: Option<&VirtualMachineInstance>,
+        record: Option<&Record>,
+    ) -> Result<Step, StepError> {
+        match action {
+            Action::Wait(at) => return Ok(Step::Wait(at)),
+            Action::Forget => return Ok(Step::Done),
+            Action::PullImages => {
+                let Some(instance) = instance else {
+                    return Ok(Step::Wait(None));
+                };
+                self.pull_images(instance);
+            }
+            Action::StartLauncher => {
+                let (Some(pod), Some(instance)) = (pod, instance) else {
+                    return Ok(Step::Wait(None));
+                };
+                self.make_folder(pod, instance).await?;
+                self.link
+                    .start(&self.context.settings.anyvirt_program)
+                    .await?;
+            }
+            Action::StartGuest => {
+                let (Some(instance), Some(record)) = (instance, record) else {
+                    return Ok(Step::Wait(None));
+                };
+                self.start_guest(instance, record).await?;
+            }
+            Action::Stop {
+                grace_period_seconds,
+            } => {
+                self.stop(instance, grace_period_seconds).await?;
+            }
+            Action::EndLauncher => {
+                match self.link.ask(&Request::End).await {
+                    // It may be gone before it has answered.
+                    Ok(_) | Err(LauncherError::Absent(_) | LauncherError::Broken(_)) => {}
+                    Err(error) => return Err(error.into()),
+                }
+                // Its end is told by its lock; look again soon, in case it was told already.
+                let soon = self
+                    .context
+                    .clock
+                    .now()
+                    .checked_add(Duration::from_millis(50));
+                return Ok(Step::Wait(soon.ok()));
+            }
+            Action::KillOrphan => link::kill_orphan(&self.directory).await?,
+            Action::RemoveDirectory => self.remove_folder(instance).await?,
+            Action::DeletePod => {
+                let Some(pod) = pod else {
+                    return Ok(Step::Again);
+                };
+                self.delete_pod(pod).await?;
+            }
+        }
+        Ok(Step::Again)
+    }
+
+    fn pull_images(&mut self, instance: &VirtualMachineInstance) {
+        let cache = self.context.cache.clone();
+        let spec = instance.spec.clone();
+        let insecure = self.context.settings.insecure_loopback_registries;
+        self.pulling = Some(tokio::spawn(async move {
+            images::pull(&cache, &spec, insecure).await
+        }));
+    }
+
+    /// Makes the machine's folder with its record, unless it has one.
+    async fn make_folder(
+        &self,
+        pod: &Pod,
+        instance: &VirtualMachineInstance,
+    ) -> Result<(), StepError> {
+        if Record::read(&self.directory)?.is_some() {
+            return Ok(());
+        }
+        let _choosing = self.context.choosing_address.lock().await;
+        let pod_uid = pod.uid().unwrap_or_default();
+        let range = self.context.settings.pod_addresses;
+        let pod_address = range
+            .choose(&pod_uid, &taken(&self.context.machines)?)
+            .ok_or(StepError::NoAddress(range))?;
+        let record = Record {
+            identity: Identity {
+                namespace: instance.namespace().unwrap_or_default(),
+                name: instance.name_any(),
+                uid: self.uid.clone(),
+                pod_name: pod.name_any(),
+                pod_uid,
+                qemu_program: self.context.settings.qemu_program.clone(),
+                grace_period_seconds: grace_of(instance),
+            },
+            pod_address,
+        };
+        host::socket::private_directory(&self.directory)?;
+        record.write(&self.directory)?;
+        Ok(())
+    }
+
+    async fn start_guest(
+        &mut self,
+        instance: &VirtualMachineInstance,
+        record: &Record,
+    ) -> Result<(), StepError> {
+        let asked = self.ask_to_start(instance, record).await?;
+        match asked {
+            Ok(()) => {
+                self.start_failure = None;
+                self.start_failures = 0;
+                self.tell(
+                    instance,
+                    Fact::normal("Created", "VirtualMachineInstance defined."),
+                );
+            }
+            Err(message) => {
+                self.start_failures = self.start_failures.saturating_add(1);
+                let wait = retry(self.start_failures);
+                let now = self.context.clock.now();
+                let retry_at = now.checked_add(wait).unwrap_or(Timestamp::MAX);
+                self.tell(instance, Fact::warning("SyncFailed", message.clone()));
+                self.start_failure = Some(StartFailure { message, retry_at });
+            }
+        }
+        Ok(())
+    }
+
+    /// Hands the VMI to its launcher. The inner error is what stands in the way of the start.
+    async fn ask_to_start(
+        &mut self,
+        instance: &VirtualMachineInstance,
+        record: &Record,
+    ) -> Result<Result<(), String>, StepError> {
+        let decision = {
+            let verdict = self.context.verdict.borrow();
+            let forced = accelerator::forced(instance.annotations()).map_err(|value| {
+                format!(
+                    "annotation {}: {value:?} is neither kvm nor tcg",
+                    annotations::ACCELERATOR
+                )
+            });
+            forced.and_then(|forced| {
+                accelerator::resolve(&policy(instance), forced, &verdict)
+                    .map_err(|refusal| refusal.to_string())
+            })
+        };
+        let decision = match decision {
+            Ok(decision) => decision,
+            Err(message) => return Ok(Err(message)),
+        };
+        let secrets = self.secrets(instance).await?;
+        let request = volumes::start_request(
+            instance,
+            decision.accelerator,
+            &self.pulled,
+            &secrets,
+            record.pod_address,
+        );
+        let request = match request {
+            Ok(request) => request,
+            Err(unresolved) => return Ok(Err(unresolved.to_string())),
+        };
+        self.accelerator = Some(decision);
+        match self.link.ask(&Request::Start(Box::new(request))).await {
+            Ok(_) => Ok(Ok(())),
+            Err(LauncherError::Refused { message, .. }) => Ok(Err(message)),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    async fn secrets(
+        &self,
+        instance: &VirtualMachineInstance,
+    ) -> Result<BTreeMap<String, Secret>, StepError> {
+        let api: Api<Secret> = Api::namespaced(
+            self.context.client.clone(),
+            &instance.namespace().unwrap_or_default(),
+        );
+        let mut found = BTreeMap::new();
+        for name in volumes::secrets(instance) {
+            if let Some(secret) = api.get_opt(&name).await? {
+                found.insert(name, secret);
+            }
+        }
+        Ok(found)
+    }
+
+    async fn stop(
+        &mut self,
+        instance: Option<&VirtualMachineInstance>,
+        grace_period_seconds: u64,
+    ) -> Result<(), StepError> {
+        let is_first = self.stopping.is_none();
+        let status = self
+            .link
+            .ask(&Request::Stop {
+                grace_period_seconds,
+            })
+            .await?;
+        self.stopping = Some(grace_period_seconds);
+        if let (Some(instance), true, State::Running) = (instance, is_first, status.state) {
+            self.tell(
+                instance,
+                Fact::normal("ShuttingDown", "Signaled Graceful Shutdown"),
+            );
+        }
+        Ok(())
+    }
+
+    async fn remove_folder(
+        &mut self,
+        instance: Option<&VirtualMachineInstance>,
+    ) -> Result<(), StepError> {
+        let directory = self.directory.clone();
+        let removed = tokio::task::spawn_blocking(move || std::fs::remove_dir_all(directory));
+        match removed.await.map_err(std::io::Error::other)? {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error.into()),
+            _ => {}
+        }
+        if let Some(instance) = instance {
+            self.tell(instance, Fact::normal("Deleted", "Signaled Deletion"));
+        }
+        // Should the same VMI get another pod, it starts afresh.
+        self.images = ImagesSeen::NotPulled;
+        self.stopping = None;
+        self.start_failure = None;
+        self.start_failures = 0;
+        self.accelerator = None;
+        Ok(())
+    }
+
+    async fn delete_pod(&self, pod: &Pod) -> Result<(), StepError> {
+        let uid = pod.uid().unwrap_or_default();
+        let parameters = DeleteParams {
+            preconditions: Some(Preconditions {
+                uid: Some(uid.clone()),
+                resource_version: None,
+            }),
+            ..DeleteParams::default().grace_period(0)
+        };
+        match self.pods(pod).delete(&pod.name_any(), &parameters).await {
+            Err(kube::Error::Api(status)) if status.code == 404 || status.code == 409 => {}
+            Err(error) => return Err(error.into()),
+            Ok(_) => {}
+        }
+        self.context.objects.deleted_pod(&uid);
+        Ok(())
+    }
+}
+
+/// The policy under which the VMI's pod was made, as recorded on it.
+fn policy(instance: &VirtualMachineInstance) -> ClusterPolicy {
+    let recorded = instance.annotations();
+    let policy = recorded
+        .get(annotations::EMULATION_POLICY)
+        .and_then(|name| EmulationPolicy::parse(name))
+        .unwrap_or_default();
+    let decided_by = recorded
+        .get(annotations::EMULATION_DECIDED_BY)
+        .cloned()
+        .unwrap_or_else(|| format!("default: no annotation {}", annotations::EMULATION_POLICY));
+    ClusterPolicy {
+        policy,
+        decided_by,
+        problems: Vec::new(),
+    }
+}
+
+/// The addresses of all machines here.
+fn taken(machines: &Path) -> std::io::Result<BTreeSet<Ipv4Addr>> {
+    let mut taken = BTreeSet::new();
+    for entry in std::fs::read_dir(machines)? {
+        if let Some(record) = Record::read(&entry?.path())? {
+            taken.insert(record.pod_address);
+        }
+    }
+    Ok(taken)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_policy_is_what_was_recorded_and_strict_without_a_record() {
+        let mut instance = VirtualMachineInstance::new("vm", Default::default());
+        assert_eq!(policy(&instance).policy, EmulationPolicy::None);
+        let record = [
+            (annotations::EMULATION_POLICY, "Software"),
+            (annotations::EMULATION_DECIDED_BY, "ConfigMap a/b"),
+        ];
+        instance
+            .annotations_mut()
+            .extend(record.map(|(name, value)| (name.to_owned(), value.to_owned())));
+        let found = policy(&instance);
+        assert_eq!(found.policy, EmulationPolicy::Software);
+        assert_eq!(found.decided_by, "ConfigMap a/b");
+    }
+}

@@ -15,7 +15,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A launcher did not do what was asked.
 #[derive(Debug, thiserror::Error)]
-pub enum LauncherError {
+pub(crate) enum LauncherError {
     /// Nobody listens: the launcher has not started yet, or is gone.
     #[error("the launcher is not there: {0}")]
     Absent(#[source] io::Error),
@@ -41,7 +41,7 @@ pub type Connection = BufReader<UnixStream>;
 ///
 /// # Errors
 /// [`LauncherError`].
-pub async fn ask(
+pub(crate) async fn ask(
     directory: &Path,
     request: &Request,
 ) -> Result<(Status, Connection), LauncherError> {
@@ -83,7 +83,7 @@ pub async fn ask(
 ///
 /// # Errors
 /// [`LauncherError::Broken`], also when the launcher closed it.
-pub async fn next_status(connection: &mut Connection) -> Result<Status, LauncherError> {
+pub(crate) async fn next_status(connection: &mut Connection) -> Result<Status, LauncherError> {
     read_reply(connection).await
 }
 

@@ -374,3 +374,6 @@ fn does_not_fit(apply: Apply<'_>, faults: &[String]) -> Status {
 
 #[cfg(test)]
 mod tests;
+
+#[cfg(test)]
+mod recorded;

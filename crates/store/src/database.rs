@@ -199,6 +199,16 @@ impl Database {
             .execute_batch("PRAGMA incremental_vacuum(256)")
     }
 
+    /// Puts the write-ahead log into the database and cuts it to nothing. Failing is harmless: the log stays then.
+    pub(crate) fn fold_log(&self) {
+        let folded = self
+            .connection
+            .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
+        if let Err(error) = folded {
+            tracing::warn!(%error, "the write-ahead log could not be folded into the database");
+        }
+    }
+
     fn limit(&self, space: Space) -> rusqlite::Result<()> {
         let Some(quota) = self.quota_pages else {
             return Ok(());

@@ -10,12 +10,24 @@ use crate::StoreError;
 const DATABASE: &str = "state.db";
 const LOCK: &str = "lock";
 const MARKER: &str = "in-use";
+const RESERVE: &str = "reserve";
+/// What deletes and compaction need to make room again: the write-ahead log holds up to 8 MiB before it is put into the
+/// database, plus one batch of up to 8 MiB.
+const RESERVE_BYTES: u64 = 16 << 20;
 
 /// An open directory. The lock goes with this value, or with the process, however it ends.
 #[derive(Debug)]
 pub(crate) struct Directory {
     path: PathBuf,
-    _lock: File,
+    lock: File,
+}
+
+impl Drop for Directory {
+    fn drop(&mut self) {
+        // Closing alone is not enough: a program that is just being started has a copy of the file until its exec. If
+        // this fails, closing does it a moment later.
+        drop(self.lock.unlock());
+    }
 }
 
 impl Directory {
@@ -56,7 +68,7 @@ impl Directory {
         named.map_err(|error| io(&lock_path, &error))?;
         Ok(Self {
             path: path.to_path_buf(),
-            _lock: lock,
+            lock,
         })
     }
 
@@ -97,6 +109,54 @@ impl Directory {
         });
         written.map_err(|error| io(&marker, &error))?;
         self.sync()
+    }
+
+    /// Sets space aside that only deletes may use once the disk is full; `false` if there is not enough. Without it the
+    /// store works all the same.
+    pub(crate) fn set_aside(&self) -> bool {
+        let path = self.path.join(RESERVE);
+        if std::fs::metadata(&path).is_ok_and(|file| file.len() == RESERVE_BYTES) {
+            return true;
+        }
+        if self.available() < RESERVE_BYTES {
+            return false;
+        }
+        let reserved = File::create(&path).and_then(|mut file| {
+            match rustix::fs::fallocate(
+                &file,
+                rustix::fs::FallocateFlags::empty(),
+                0,
+                RESERVE_BYTES,
+            ) {
+                Err(rustix::io::Errno::OPNOTSUPP) => {
+                    // Written, not only sized: a hole takes no space.
+                    std::io::copy(&mut std::io::repeat(0).take(RESERVE_BYTES), &mut file)?;
+                }
+                allocated => allocated?,
+            }
+            file.sync_all()
+        });
+        reserved.inspect_err(|_| self.release()).is_ok()
+    }
+
+    /// Gives that space to the file system, if the disk is full at all (and not only a quota reached).
+    pub(crate) fn release_if_full(&self) -> bool {
+        let full = self.available() < RESERVE_BYTES;
+        if full {
+            self.release();
+        }
+        full
+    }
+
+    fn release(&self) {
+        // If it is not there, there is nothing to release.
+        drop(std::fs::remove_file(self.path.join(RESERVE)));
+    }
+
+    /// Bytes that may still be written to this file system; 0 if that is unknown.
+    fn available(&self) -> u64 {
+        rustix::fs::statvfs(&self.path)
+            .map_or(0, |disk| disk.f_bavail.saturating_mul(disk.f_frsize))
     }
 
     fn sync(&self) -> Result<(), StoreError> {

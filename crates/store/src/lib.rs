@@ -126,6 +126,9 @@ impl Store {
         };
         let (database, state) = Database::open(&file, options.max_database_bytes, bounds)?;
         directory.mark()?;
+        if !directory.set_aside() {
+            tracing::warn!(path = %path.display(), "the disk is nearly full: no space is set aside for deletes");
+        }
         let last = state.revision();
         let queues = QueueBounds {
             events: options.watch_events,
@@ -144,7 +147,8 @@ impl Store {
             bounds,
             last,
             clean_through: 0,
-            _directory: directory,
+            directory,
+            full: None,
         };
         let thread = std::thread::Builder::new()
             .name("store-writer".to_owned())

@@ -81,7 +81,8 @@ impl Progress {
     }
 }
 
-/// FNV-1a: it is to find decay, not malice.
+/// FNV-1a's step over words of eight bytes: it is to find decay, not malice. Each step is a bijection, so a change within
+/// one word is always found.
 #[derive(Debug)]
 struct Checksum(u64);
 
@@ -90,10 +91,22 @@ impl Checksum {
         Self(0xcbf2_9ce4_8422_2325)
     }
 
+    fn step(&mut self, word: u64) {
+        self.0 = (self.0 ^ word)
+            .wrapping_mul(0x0100_0000_01b3)
+            .rotate_left(29);
+    }
+
     fn add(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            self.0 = (self.0 ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
+        let (words, rest) = bytes.as_chunks::<8>();
+        for word in words {
+            self.step(u64::from_le_bytes(*word));
         }
+        let last = rest
+            .iter()
+            .fold(0, |word, byte| (word << 8) | u64::from(*byte));
+        self.step(last);
+        self.step(bytes.len() as u64);
     }
 
     /// As SQLite stores it, signed.

@@ -63,7 +63,9 @@ pub(crate) struct Writer {
     /// Rows up to here are to be removed even if they are few, because someone asked for it.
     pub(crate) clean_through: u64,
     /// Held as long as this thread lives.
-    pub(crate) _directory: Directory,
+    pub(crate) directory: Directory,
+    /// Set while the disk is full and the space set aside for deletes is in use: only deletes are tried then.
+    pub(crate) full: Option<StoreError>,
 }
 
 impl Writer {
@@ -124,20 +126,25 @@ impl Writer {
         if let Some(failure) = self.published.failure.get() {
             return refuse(batch, failure);
         }
-        let Some(Unwritten { batch, cause }) = self.try_write(batch, Space::Quota) else {
-            return;
+        if self.full.is_some() && self.directory.set_aside() {
+            self.full = None;
+        }
+        let (batch, cause) = match self.full.clone() {
+            Some(full) => (batch, full),
+            None => match self.try_write(batch, Space::Quota) {
+                Some(Unwritten { batch, cause }) => (batch, cause),
+                None => return,
+            },
         };
         if !matches!(cause, StoreError::Full { .. }) {
             return refuse(batch, &cause);
         }
-        // A full store must still be able to shrink: its deletes may use the reserve.
-        let deletes = |write: &Write| {
-            write
-                .changes
-                .iter()
-                .all(|c| matches!(c, Change::Delete { .. }))
-        };
-        let (deletes, others): (Vec<_>, Vec<_>) = batch.into_iter().partition(deletes);
+        // A full store must still be able to shrink: its deletes may use what was set aside, of the disk and of the quota.
+        if self.full.is_none() && self.directory.release_if_full() {
+            self.database.fold_log();
+            self.full = Some(cause.clone());
+        }
+        let (deletes, others): (Vec<_>, Vec<_>) = batch.into_iter().partition(only_deletes);
         refuse(others, &cause);
         if let Some(Unwritten { batch, cause }) = self.try_write(deletes, Space::Reserve) {
             refuse(batch, &cause);
@@ -220,7 +227,13 @@ impl Writer {
         }
         let through = self.published.state.load().floor();
         match self.database.clean(through, SLICE) {
-            Ok(()) => true,
+            Ok(()) => {
+                if self.full.is_some() && self.uncleaned() == 0 {
+                    // Gives the space of removed rows back to the file system.
+                    self.database.fold_log();
+                }
+                true
+            }
             Err(error) => {
                 tracing::warn!(%error, "compaction is put off");
                 self.note(&error);
@@ -238,6 +251,11 @@ impl Writer {
             tracing::error!(%error, "the store accepts no further writes");
         }
     }
+}
+
+fn only_deletes(write: &Write) -> bool {
+    let mut changes = write.changes.iter();
+    changes.all(|change| matches!(change, Change::Delete { .. }))
 }
 
 fn value_bytes(write: &Write) -> usize {

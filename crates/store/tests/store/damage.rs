@@ -143,6 +143,82 @@ async fn after_a_failed_commit_reads_go_on_and_writes_wait_for_a_new_start() {
     assert_eq!(store.put("/a", value("2"), Expect::Any).await.unwrap(), 3);
 }
 
+/// A file system of its own that is full soon; `None` (said loudly) where this user may not mount one.
+struct SmallDisk(tempfile::TempDir);
+
+impl SmallDisk {
+    #[expect(clippy::disallowed_methods, reason = "std can't mount")]
+    fn mount(bytes: usize) -> Option<Self> {
+        let directory = tempfile::tempdir().unwrap();
+        let size = format!("size={bytes}");
+        let mounted = std::process::Command::new("mount")
+            .args(["-t", "tmpfs", "-o", &size, "tmpfs"])
+            .arg(directory.path())
+            .status();
+        if mounted.is_ok_and(|status| status.success()) {
+            return Some(Self(directory));
+        }
+        println!("SKIPPED F6 a full disk: this user may not mount a tmpfs");
+        None
+    }
+}
+
+impl Drop for SmallDisk {
+    #[expect(clippy::disallowed_methods, reason = "std can't unmount")]
+    fn drop(&mut self) {
+        // A mount that stays is seen by the next test run's user; nothing better can be done here.
+        drop(
+            std::process::Command::new("umount")
+                .arg(self.0.path())
+                .status(),
+        );
+    }
+}
+
+#[tokio::test]
+async fn on_a_full_disk_reads_and_deletes_go_on_and_nothing_answered_is_lost() {
+    let Some(disk) = SmallDisk::mount(64 << 20) else {
+        return;
+    };
+    let store = open(disk.0.path());
+    let large = bytes::Bytes::from(vec![b'x'; 100_000]);
+    let mut written = 0_u32;
+    let full = loop {
+        match store
+            .put(&format!("/{written:03}"), large.clone(), Expect::Any)
+            .await
+        {
+            Ok(_) => written += 1,
+            Err(refusal) => break refusal,
+        }
+    };
+    assert!(matches!(full, StoreError::Full { .. }), "{full}");
+    assert!(written > 100, "{written}");
+    assert!(store.failure().is_none());
+    let list = |store: &Store| store.list("/", Listing::default()).unwrap().entries.len() as u32;
+    assert_eq!(list(&store), written);
+    for key in 0..40 {
+        store
+            .delete(&format!("/{key:03}"), Expect::Any)
+            .await
+            .unwrap();
+    }
+    drop(store);
+    let store = open(disk.0.path());
+    assert_eq!(list(&store), written - 40);
+    store.compact(store.revision()).await.unwrap();
+    let recovered = tokio::time::timeout(std::time::Duration::from_secs(20), async {
+        while store
+            .put("/again", large.clone(), Expect::Any)
+            .await
+            .is_err()
+        {
+            tokio::task::yield_now().await;
+        }
+    });
+    recovered.await.expect("compaction makes room");
+}
+
 fn contents(path: &Path) -> Result<(u64, Vec<Entry>), StoreError> {
     let store = Store::open(path, Options::default())?;
     Ok((

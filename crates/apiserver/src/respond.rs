@@ -1,0 +1,169 @@
+//! Writing answers: objects, tables, partial metadata, warnings.
+
+use http::header::{CONTENT_TYPE, HeaderValue};
+use http::{Response, StatusCode};
+use jiff::Timestamp;
+use serde::Serialize as _;
+use serde_json::{Value, json};
+use store::Entry;
+
+use crate::body::Body;
+use crate::negotiate::{Format, Representation, Shape};
+use crate::registry::Kind;
+use crate::route::Query;
+use crate::status::{Cause, Status};
+use crate::stored;
+use crate::table;
+
+/// The `meta.k8s.io` version of tables and partial metadata.
+const META: &str = "meta.k8s.io/v1";
+
+/// Bytes of JSON.
+pub(crate) fn json_bytes(code: u16, bytes: impl Into<bytes::Bytes>) -> Response<Body> {
+    let mut response = Response::new(Body::full(bytes));
+    *response.status_mut() = StatusCode::from_u16(code).unwrap_or(StatusCode::OK);
+    response
+        .headers_mut()
+        .insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+}
+
+/// Plain text.
+pub(crate) fn text(code: u16, text: impl Into<bytes::Bytes>) -> Response<Body> {
+    let mut response = json_bytes(code, text);
+    let plain = HeaderValue::from_static("text/plain; charset=utf-8");
+    response.headers_mut().insert(CONTENT_TYPE, plain);
+    response
+}
+
+/// A value in the chosen format.
+pub(crate) fn value(representation: Representation, code: u16, value: &Value) -> Response<Body> {
+    match representation.format {
+        Format::Json => json_bytes(code, write_json(value, representation.pretty)),
+        Format::Yaml => match serde_saphyr::to_string(value) {
+            Ok(yaml) => {
+                let mut response = json_bytes(code, yaml);
+                let yaml = HeaderValue::from_static("application/yaml");
+                response.headers_mut().insert(CONTENT_TYPE, yaml);
+                response
+            }
+            Err(error) => Status::internal(error).into_response(),
+        },
+    }
+}
+
+/// JSON, indented by two spaces if wanted.
+pub(crate) fn write_json(value: &Value, pretty: bool) -> Vec<u8> {
+    let mut out = Vec::with_capacity(1024);
+    let result = if pretty {
+        let mut serializer = serde_json::Serializer::pretty(&mut out);
+        value.serialize(&mut serializer)
+    } else {
+        serde_json::to_writer(&mut out, value)
+    };
+    result.expect("a JSON value can be written into memory");
+    if pretty {
+        out.push(b'\n');
+    }
+    out
+}
+
+/// A stored object, without parsing it.
+pub(crate) fn entry(kind: &Kind, entry: &Entry) -> Response<Body> {
+    let header = stored::header(&kind.resource.names.kind, &kind.resource.api_version());
+    let mut out = Vec::with_capacity(entry.value.len() + 64);
+    stored::splice(&mut out, &entry.value, entry.modified, Some(&header));
+    json_bytes(200, out)
+}
+
+/// One object in the chosen shape.
+pub(crate) fn object(
+    representation: Representation,
+    kind: &Kind,
+    code: u16,
+    object: Value,
+    query: &Query,
+    now: Timestamp,
+) -> Result<Response<Body>, Status> {
+    let shaped = match representation.shape {
+        Shape::Object => object,
+        Shape::Partial => partial(object),
+        Shape::Table => {
+            let include = include_object(query)?;
+            kind.columns
+                .table([&object], table::metadata_of(&object), include, now, true)
+        }
+    };
+    Ok(value(representation, code, &shaped))
+}
+
+/// `PartialObjectMetadata` of an object.
+pub(crate) fn partial(mut object: Value) -> Value {
+    json!({
+        "kind": "PartialObjectMetadata",
+        "apiVersion": META,
+        "metadata": object.get_mut("metadata").map(Value::take).unwrap_or_default(),
+    })
+}
+
+/// What each row of a table carries of its object.
+pub(crate) use crate::table::IncludeObject as Include;
+
+/// Reads `includeObject`.
+///
+/// # Errors
+/// 422 for an unknown value.
+pub(crate) fn include_object(query: &Query) -> Result<Include, Status> {
+    let text = query.get("includeObject").unwrap_or("");
+    Include::parse(text).ok_or_else(|| {
+        let supported = ["Metadata", "None", "Object"];
+        let cause = Cause::not_supported("includeObject", &json!(text), &supported);
+        Status::invalid("meta.k8s.io", "TableOptions", "", vec![cause])
+    })
+}
+
+/// More runes of warnings than this are cut, as upstream does to stay below header limits.
+const WARNING_RUNES: usize = 4096;
+/// The length to which each warning is then cut.
+const WARNING_CUT: usize = 256;
+
+/// Adds a `Warning` header for each text, once.
+pub(crate) fn warn(response: &mut Response<Body>, warnings: &[String]) {
+    let total: usize = warnings.iter().map(|text| text.chars().count()).sum();
+    let mut seen = std::collections::BTreeSet::new();
+    for warning in warnings {
+        if !seen.insert(warning) {
+            continue;
+        }
+        let limit = if total > WARNING_RUNES {
+            WARNING_CUT
+        } else {
+            usize::MAX
+        };
+        let mut quoted = String::new();
+        for letter in warning.chars().take(limit) {
+            match letter {
+                '"' | '\\' => quoted.extend(['\\', letter]),
+                letter if letter.is_control() => quoted.push(' '),
+                letter => quoted.push(letter),
+            }
+        }
+        if let Ok(value) = HeaderValue::try_from(format!("299 - \"{quoted}\"").into_bytes()) {
+            response.headers_mut().append(http::header::WARNING, value);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn warnings_are_quoted_and_said_once() {
+        let mut response = json_bytes(200, "{}");
+        let text = "unknown field \"spec.zzz\"".to_owned();
+        warn(&mut response, &[text.clone(), text]);
+        let found: Vec<_> = response.headers().get_all("warning").iter().collect();
+        assert_eq!(found, [r#"299 - "unknown field \"spec.zzz\"""#]);
+    }
+}

@@ -1,0 +1,259 @@
+//! The server itself: what it holds, and the way of a request from authorization to answer.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+use http::request::Parts;
+use http::{HeaderValue, Response};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use jiff::Timestamp;
+use store::Store;
+use tokio::sync::{Mutex, Semaphore};
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+use crate::authenticate::Tokens;
+use crate::authorize;
+use crate::body::Body;
+use crate::extension::{Extensions, Upgrade};
+use crate::local::LocalService;
+use crate::registry::Registry;
+use crate::route::{Query, RequestInfo, is_long_running};
+use crate::settings::Settings;
+use crate::status::Status;
+use crate::user::User;
+
+/// The largest request body in bytes, as upstream.
+pub const BODY_LIMIT: usize = 3 * 1024 * 1024;
+/// Requests that may be worked on at once, long-running ones aside; upstream's 400 reading and 200
+/// changing ones together. More are told to come back.
+const IN_FLIGHT: usize = 600;
+/// The longest that a request may take which is not long-running.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// An error with which the server cannot start or go on.
+#[derive(Debug, thiserror::Error)]
+pub enum ServerError {
+    /// The stored definitions cannot be read.
+    #[error("the stored objects cannot be served: {0}")]
+    Stored(Status),
+    /// A socket failed.
+    #[error("cannot serve: {0}")]
+    Socket(#[from] std::io::Error),
+}
+
+/// A Kubernetes API server. Clones share one server; when the last is dropped (with all its
+/// [`LocalService`]s), its background tasks end.
+#[derive(Clone)]
+pub struct ApiServer {
+    pub(crate) inner: Arc<Inner>,
+    _tasks: Arc<DropGuard>,
+}
+
+impl std::fmt::Debug for ApiServer {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("ApiServer")
+            .field("settings", &self.inner.settings)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What all requests share.
+pub(crate) struct Inner {
+    pub(crate) settings: Settings,
+    pub(crate) store: Store,
+    pub(crate) extensions: Extensions,
+    pub(crate) tokens: Tokens,
+    pub(crate) registry: ArcSwap<Registry>,
+    /// Held while a definition is written, since each must see the names of all others.
+    pub(crate) definitions: Mutex<()>,
+    in_flight: Semaphore,
+    /// Cancelled when the server ends; watches end with it.
+    pub(crate) closing: CancellationToken,
+}
+
+impl Inner {
+    /// The time.
+    pub(crate) fn now(&self) -> Timestamp {
+        (self.settings.clock)()
+    }
+
+    /// Builds the table of kinds anew from the stored definitions.
+    ///
+    /// # Errors
+    /// 500 when a stored definition cannot be read; the old table stays.
+    pub(crate) fn reload(&self) -> Result<(), Status> {
+        let registry =
+            crate::crd::build(&self.store, &self.extensions, Some(&self.registry.load()))?;
+        self.registry.store(Arc::new(registry));
+        Ok(())
+    }
+}
+
+/// One request with everything that was found out about it.
+pub(crate) struct Call {
+    pub(crate) user: User,
+    pub(crate) info: RequestInfo,
+    pub(crate) query: Query,
+    pub(crate) headers: http::HeaderMap,
+    pub(crate) body: Bytes,
+    pub(crate) upgrade: Option<Upgrade>,
+    /// Cancelled when the listener (or the server) closes.
+    pub(crate) closing: CancellationToken,
+}
+
+impl ApiServer {
+    /// A server over this store. Its background tasks (namespaces, owner references, definitions,
+    /// history) start at once, so this must be called inside a tokio runtime.
+    ///
+    /// # Errors
+    /// When stored definitions cannot be read.
+    pub fn new(
+        settings: Settings,
+        store: Store,
+        extensions: Extensions,
+    ) -> Result<ApiServer, ServerError> {
+        let registry = crate::crd::build(&store, &extensions, None).map_err(ServerError::Stored)?;
+        let closing = CancellationToken::new();
+        let inner = Arc::new(Inner {
+            tokens: Tokens::new(&settings.tokens),
+            settings,
+            store,
+            extensions,
+            registry: ArcSwap::from_pointee(registry),
+            definitions: Mutex::new(()),
+            in_flight: Semaphore::new(IN_FLIGHT),
+            closing: closing.clone(),
+        });
+        crate::tasks::start(&inner);
+        Ok(ApiServer {
+            inner,
+            _tasks: Arc::new(closing.drop_guard()),
+        })
+    }
+
+    /// A service for clients in this process: no socket, no TLS; every request is this user's.
+    pub fn local(&self, user: User) -> LocalService {
+        LocalService::new(self.clone(), user)
+    }
+
+    /// Waits until the namespaces that always exist are there and the server is ready.
+    pub async fn ready(&self) {
+        crate::tasks::ready(&self.inner).await;
+    }
+
+    /// Answers one request of a known sender.
+    pub(crate) async fn answer<B>(
+        &self,
+        parts: Parts,
+        body: B,
+        user: Result<User, Status>,
+        upgrade: Option<Upgrade>,
+        closing: CancellationToken,
+    ) -> Response<Body>
+    where
+        B: http_body::Body<Data = Bytes> + Send,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        let audit = audit_id(&parts);
+        let mut response = match self.authorized(parts, body, user, upgrade, closing).await {
+            Ok(response) => response,
+            Err(status) => status.into_response(),
+        };
+        let headers = response.headers_mut();
+        headers.insert("audit-id", audit);
+        headers
+            .entry(http::header::CACHE_CONTROL)
+            .or_insert(HeaderValue::from_static("no-cache, private"));
+        response
+    }
+
+    async fn authorized<B>(
+        &self,
+        parts: Parts,
+        body: B,
+        user: Result<User, Status>,
+        upgrade: Option<Upgrade>,
+        closing: CancellationToken,
+    ) -> Result<Response<Body>, Status>
+    where
+        B: http_body::Body<Data = Bytes> + Send,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        let query = Query::parse(parts.uri.query().unwrap_or(""));
+        let info = RequestInfo::parse(&parts.method, parts.uri.path(), &query);
+        let trusted = &self.inner.settings.trusted_groups;
+        let user = authorize::impersonate(user?, trusted, &parts.headers)?;
+        authorize::decide(&user, trusted, &info)?;
+        if is_long_running(&info) {
+            let body = collect(body).await?;
+            let headers = parts.headers;
+            let call = Call {
+                user,
+                info,
+                query,
+                headers,
+                body,
+                upgrade,
+                closing,
+            };
+            return Ok(crate::dispatch::dispatch(&self.inner, call).await);
+        }
+        let _permit = self.inner.in_flight.try_acquire().map_err(|_| {
+            Status::new(
+                429,
+                "TooManyRequests",
+                "too many requests at once, please try again later",
+            )
+            .with_retry_after(1)
+        })?;
+        let answer = async {
+            let body = collect(body).await?;
+            let headers = parts.headers;
+            let call = Call {
+                user,
+                info,
+                query,
+                headers,
+                body,
+                upgrade,
+                closing,
+            };
+            Ok(crate::dispatch::dispatch(&self.inner, call).await)
+        };
+        tokio::time::timeout(REQUEST_TIMEOUT, answer)
+            .await
+            .unwrap_or_else(|_| {
+                let seconds = REQUEST_TIMEOUT.as_secs();
+                let why = format!("request did not complete within {seconds} seconds");
+                Err(Status::timeout(why))
+            })
+    }
+}
+
+async fn collect<B>(body: B) -> Result<Bytes, Status>
+where
+    B: http_body::Body<Data = Bytes> + Send,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    match Limited::new(body, BODY_LIMIT).collect().await {
+        Ok(collected) => Ok(collected.to_bytes()),
+        Err(error) if error.is::<LengthLimitError>() => Err(Status::too_large(BODY_LIMIT)),
+        Err(error) => Err(Status::bad_request(format!(
+            "the body could not be read: {error}"
+        ))),
+    }
+}
+
+/// The client's own id for the request, or a new one.
+fn audit_id(parts: &Parts) -> HeaderValue {
+    parts
+        .headers
+        .get("audit-id")
+        .filter(|value| value.len() <= 64)
+        .cloned()
+        .or_else(|| HeaderValue::from_str(&uuid::Uuid::new_v4().to_string()).ok())
+        .unwrap_or(HeaderValue::from_static("none"))
+}

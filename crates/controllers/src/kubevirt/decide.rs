@@ -48,29 +48,21 @@ pub(super) fn status(
     status
 }
 
-/// Whether all that is written was understood and agrees; which place decided, in any case.
+/// Whether all that is written about emulation was understood and agrees; which place decided, in
+/// any case.
 fn understood(configuration: &ClusterConfiguration, now: Timestamp) -> Condition {
     let emulation = &configuration.emulation;
     let decided = format!(
         "emulation policy {}, decided by {}",
         emulation.policy, emulation.decided_by
     );
-    let worst = configuration
-        .problems
-        .iter()
-        .min_by_key(|problem| severity(problem));
-    match worst {
-        None => Condition::new(EMULATION_CONFIGURATION, true, now).because("Understood", decided),
-        Some(worst) => {
-            let told: Vec<&str> = configuration
-                .problems
-                .iter()
-                .map(|problem| problem.message.as_str())
-                .collect();
-            let message = format!("{decided}; {}", told.join("; "));
-            Condition::new(EMULATION_CONFIGURATION, false, now).because(&worst.reason, message)
-        }
-    }
+    let problems = &emulation.problems;
+    let Some(worst) = problems.iter().min_by_key(|problem| severity(problem)) else {
+        return Condition::new(EMULATION_CONFIGURATION, true, now).because("Understood", decided);
+    };
+    let told: Vec<&str> = problems.iter().map(|it| it.message.as_str()).collect();
+    let message = format!("{decided}; {}", told.join("; "));
+    Condition::new(EMULATION_CONFIGURATION, false, now).because(&worst.reason, message)
 }
 
 /// Smaller is worse.

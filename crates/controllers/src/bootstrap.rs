@@ -86,13 +86,13 @@ pub async fn crds(client: &Client) -> Result<(), BootstrapError> {
     Ok(())
 }
 
-/// Creates the namespaces `kubevirt` and `openshift-cnv`, the empty ConfigMap
+/// Prepares a cluster: applies the definitions as [`crds`] does, then creates the namespaces `kubevirt` and `openshift-cnv`, the empty ConfigMap
 /// `openshift-cnv/kubevirt-config` and the KubeVirt object `kubevirt/kubevirt`, where they are missing.
-/// The definitions must be served already.
 ///
 /// # Errors
-/// The first object that could not be created.
+/// The first definition or object that could not be created.
 pub async fn ensure(client: &Client) -> Result<(), BootstrapError> {
+    crds(client).await?;
     for name in [names::NAMESPACE_KUBEVIRT, names::NAMESPACE_OPENSHIFT_CNV] {
         let namespace = Namespace {
             metadata: named(name, None),

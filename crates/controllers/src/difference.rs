@@ -8,9 +8,9 @@ use serde_json::{Map, Value};
 ///
 /// # Errors
 /// Only if one of them has no JSON form, which no API object lacks.
-pub(crate) fn merge_patch<T: Serialize>(
-    before: &T,
-    after: &T,
+pub(crate) fn merge_patch(
+    before: &impl Serialize,
+    after: &impl Serialize,
 ) -> serde_json::Result<Option<Value>> {
     Ok(between(
         &serde_json::to_value(before)?,

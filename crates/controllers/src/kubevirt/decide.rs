@@ -5,9 +5,15 @@ use crate::event::Fact;
 use api::accelerator::Problem;
 use api::condition::{self, Condition};
 use api::configuration::ClusterConfiguration;
+use api::hyper_converged::{HyperConverged, HyperConvergedStatus};
 use api::kubevirt::{EmulationStatus, KubeVirt, KubeVirtStatus};
+use api::names::annotations::HYPER_CONVERGED_PATCH;
 use api::names::{CONFIG_MAP, conditions::EMULATION_CONFIGURATION};
 use jiff::Timestamp;
+use kube::ResourceExt as _;
+
+/// On HyperConverged: its annotation changes what it otherwise manages.
+const TAINTED: &str = "TaintedConfiguration";
 
 /// The version reported of everything: all of it is one program.
 const VERSION: &str = concat!("v", env!("CARGO_PKG_VERSION"));
@@ -63,6 +69,21 @@ fn understood(configuration: &ClusterConfiguration, now: Timestamp) -> Condition
     let told: Vec<&str> = problems.iter().map(|it| it.message.as_str()).collect();
     let message = format!("{decided}; {}", told.join("; "));
     Condition::new(EMULATION_CONFIGURATION, false, now).because(&worst.reason, message)
+}
+
+/// The status of a HyperConverged object whose annotation changes KubeVirt's configuration, as its
+/// own operator would warn of it.
+pub(super) fn tainted(object: &HyperConverged, now: Timestamp) -> HyperConvergedStatus {
+    let mut status = object.status.clone().unwrap_or_default();
+    if object.annotations().contains_key(HYPER_CONVERGED_PATCH) {
+        let message = "Unsupported feature was activated via an HCO annotation";
+        let tainted =
+            Condition::new(TAINTED, true, now).because("UnsupportedFeatureAnnotation", message);
+        condition::set(&mut status.conditions, tainted);
+    } else {
+        condition::remove(&mut status.conditions, TAINTED);
+    }
+    status
 }
 
 /// Smaller is worse.

@@ -30,11 +30,15 @@ use api::kubevirt::KubeVirt;
 use api::names;
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::api::{Patch, PatchParams};
+use kube::core::NamespaceResourceScope;
 use kube::runtime::reflector::{ObjectRef, Store};
 use kube::runtime::watcher::Config;
 use kube::{Api, Client, ResourceExt as _};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use serde_json::json;
 use std::collections::BTreeMap;
+use std::fmt::Debug;
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
@@ -140,7 +144,14 @@ async fn look(places: Arc<Places>) -> kube::Result<Next> {
         tracing::info!(policy = %emulation.policy, decided_by = emulation.decided_by,
             problems = configuration.problems.len(), "configuration read");
     }
-    tell(&places, kubevirt.as_deref(), &maps, &configuration).await?;
+    tell(
+        &places,
+        kubevirt.as_deref(),
+        hyper.as_deref(),
+        &maps,
+        &configuration,
+    )
+    .await?;
     Ok(Next::OnChange)
 }
 
@@ -148,24 +159,20 @@ async fn look(places: Arc<Places>) -> kube::Result<Next> {
 async fn tell(
     places: &Places,
     kubevirt: Option<&KubeVirt>,
+    hyper: Option<&HyperConverged>,
     maps: &[Arc<ConfigMap>],
     configuration: &ClusterConfiguration,
 ) -> kube::Result<()> {
     let untold = decide::untold(kubevirt, configuration);
+    if let Some(hyper) = hyper {
+        let before = hyper.status.clone().unwrap_or_default();
+        let after = decide::tainted(hyper, places.settings.clock.now());
+        write_status(&places.client, hyper, &before, &after).await?;
+    }
     if let Some(kubevirt) = kubevirt {
         let before = kubevirt.status.clone().unwrap_or_default();
         let after = decide::status(kubevirt, configuration, places.settings.clock.now());
-        if let Some(patch) = merge_patch(&before, &after).map_err(kube::Error::SerdeError)? {
-            let guard =
-                json!({ "uid": kubevirt.uid(), "resourceVersion": kubevirt.resource_version() });
-            let patch = json!({ "metadata": guard, "status": patch });
-            let namespace = kubevirt.namespace().unwrap_or_default();
-            let kubevirts: Api<KubeVirt> = Api::namespaced(places.client.clone(), &namespace);
-            let name = kubevirt.name_any();
-            kubevirts
-                .patch_status(&name, &PatchParams::default(), &Patch::Merge(&patch))
-                .await?;
-        }
+        write_status(&places.client, kubevirt, &before, &after).await?;
         if let Some(fact) = decide::policy_changed(kubevirt, configuration) {
             places.recorder.record(kubevirt, fact);
         }
@@ -181,6 +188,31 @@ async fn tell(
         }
     }
     Ok(())
+}
+
+/// Writes what changed of an object's status.
+async fn write_status<K>(
+    client: &Client,
+    object: &K,
+    before: &impl Serialize,
+    after: &impl Serialize,
+) -> kube::Result<()>
+where
+    K: kube::Resource<DynamicType = (), Scope = NamespaceResourceScope>,
+    K: Clone + Debug + DeserializeOwned,
+{
+    let patch = merge_patch(before, after).map_err(kube::Error::SerdeError)?;
+    let Some(patch) = patch else { return Ok(()) };
+    let metadata = object.meta();
+    let guard = json!({ "uid": metadata.uid, "resourceVersion": metadata.resource_version });
+    let patch = json!({ "metadata": guard, "status": patch });
+    let namespace = object.namespace().unwrap_or_default();
+    let objects: Api<K> = Api::namespaced(client.clone(), &namespace);
+    let params = PatchParams::default();
+    objects
+        .patch_status(&object.name_any(), &params, &Patch::Merge(&patch))
+        .await
+        .map(drop)
 }
 
 /// The policy recorded by an earlier run.

@@ -1,9 +1,11 @@
-use super::decide::{concerns_config_map, fact, policy_changed, status, untold};
+use super::decide::{concerns_config_map, fact, policy_changed, status, tainted, untold};
 use super::{Publisher, recorded};
 use api::accelerator::{ClusterInputs, EmulationPolicy};
 use api::condition;
 use api::configuration::ClusterConfiguration;
+use api::hyper_converged::HyperConverged;
 use api::kubevirt::KubeVirt;
+use api::names::annotations::HYPER_CONVERGED_PATCH;
 use futures::{FutureExt as _, StreamExt as _};
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -160,4 +162,16 @@ async fn a_configuration_is_known_once_published_and_told_when_it_changes() {
     assert_eq!(changes.next().now_or_never(), None);
     assert!(publisher.publish(ClusterConfiguration::of_architecture("arm64")));
     assert_eq!(changes.next().await, Some(()));
+}
+
+#[test]
+fn an_annotation_of_hyper_converged_taints_it_as_long_as_it_is_there() {
+    let mut object = HyperConverged::new("h", Default::default());
+    let patch = (HYPER_CONVERGED_PATCH.to_owned(), "[]".to_owned());
+    object.metadata.annotations = Some([patch].into());
+    let told = tainted(&object, now());
+    assert!(condition::is_true(&told.conditions, "TaintedConfiguration"));
+    object.status = Some(told);
+    object.metadata.annotations = None;
+    assert_eq!(tainted(&object, now()).conditions, []);
 }

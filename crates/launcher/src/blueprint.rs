@@ -1,0 +1,641 @@
+//! What a [`StartRequest`] asks for, as a [`Machine`] and the list of files that QEMU inherits.
+//!
+//! Pure: nothing is opened here. Every file gets its number in QEMU here, and the machine speaks
+//! of files by these numbers only; [`crate::files`] then opens each [`Source`].
+
+use std::net::Ipv4Addr;
+use std::os::fd::RawFd;
+use std::path::PathBuf;
+
+use api::accelerator::Accelerator;
+use api::launcher::{DiskFormat, ForwardedPort, Protocol, ResolvedVolume, StartRequest};
+use api::virtual_machine_instance as devices;
+use api::virtual_machine_instance::DomainSpec;
+use jiff::Timestamp;
+use qemu::machine::{
+    self, Clock, Disk, DiskBus, DiskCache, DiskImage, DiskIo, Firmware, Kernel, MacAddress,
+    Machine, MachineType, NetworkCard, NetworkModel, Processor, ProcessorFeature, ProcessorModel,
+    SystemInformation, TabletBus, Word,
+};
+
+/// The first number after the standard streams.
+const FIRST_NUMBER: RawFd = 3;
+/// A program is handed at most 64 files (see `host`), three of which are its streams.
+const MOST_FILES: usize = 60;
+/// Forwarded when a guest lists no ports. KubeVirt forwards all 65,535; each costs a listening
+/// socket here, so these are the ones that people try first: ssh, web, remote desktop.
+const USUAL_PORTS: [u16; 6] = [22, 80, 443, 3389, 8080, 8443];
+const MEBIBYTE: u64 = 1 << 20;
+
+/// Why a request cannot become a machine.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("{field}: {problem}")]
+pub(crate) struct BlueprintError {
+    /// The field of the VMI, or of the request.
+    pub(crate) field: String,
+    /// What is wrong, and the way out.
+    pub(crate) problem: String,
+}
+
+/// A machine and its files.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Blueprint {
+    /// The machine; its descriptors are the numbers of `files`.
+    pub(crate) machine: Machine,
+    /// What QEMU inherits.
+    pub(crate) files: Vec<Piece>,
+    /// The guest's networks, in the order of its cards.
+    pub(crate) networks: Vec<Network>,
+}
+
+/// One inherited file.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct Piece {
+    /// Its number in QEMU.
+    pub(crate) number: RawFd,
+    /// Where it comes from.
+    pub(crate) source: Source,
+}
+
+/// Where a file comes from.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) enum Source {
+    /// A listening socket of the launcher.
+    Socket(Socket),
+    /// The lock that lives as long as QEMU.
+    LifeLock,
+    /// A new qcow2 file of this size in the folder of disks.
+    NewDisk {
+        /// The volume.
+        volume: String,
+        /// Bytes that the guest sees.
+        bytes: u64,
+    },
+    /// A new cloud-init image in the folder of disks.
+    CloudInit {
+        /// The volume.
+        volume: String,
+        /// `user-data`.
+        user_data: String,
+        /// `network-config`.
+        network_data: Option<String>,
+        /// The guest only reads it.
+        read_only: bool,
+    },
+    /// An image that is only read.
+    Base {
+        /// The file.
+        path: PathBuf,
+        /// Its format.
+        format: DiskFormat,
+        /// Past the page cache.
+        direct: bool,
+    },
+    /// A file of this machine.
+    HostDisk {
+        /// The file.
+        path: PathBuf,
+        /// Create it in this size if it is missing.
+        create_bytes: Option<u64>,
+        /// The guest only reads it.
+        read_only: bool,
+        /// Past the page cache.
+        direct: bool,
+    },
+    /// The lock that keeps others from writing to the host disk of that number.
+    LockOf(RawFd),
+    /// A kernel or initial RAM disk.
+    Boot(PathBuf),
+    /// The network of this index.
+    Network(usize),
+}
+
+/// The sockets of the launcher to QEMU.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub(crate) enum Socket {
+    /// QMP.
+    Monitor,
+    /// The serial port.
+    Serial,
+    /// The guest agent's channel.
+    Agent,
+}
+
+/// A guest's network.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct Network {
+    /// Our address.
+    pub(crate) address: Ipv4Addr,
+    /// What is forwarded from it, each once.
+    pub(crate) ports: Vec<ForwardedPort>,
+    /// The user named these ports; else those that are taken are left out.
+    pub(crate) named: bool,
+}
+
+/// Makes the blueprint. `now` is the time at which the guest's clock starts, `root` whether ports
+/// below 1024 can be listened on.
+///
+/// # Errors
+/// [`BlueprintError`] for what the object asks and QEMU does not have.
+pub(crate) fn blueprint(
+    request: &StartRequest,
+    now: Timestamp,
+    root: bool,
+) -> Result<Blueprint, BlueprintError> {
+    let spec = &request.instance.spec;
+    let domain = &spec.domain;
+    let mut files = Files::default();
+    let monitor = files.add(Source::Socket(Socket::Monitor));
+    files.add(Source::LifeLock);
+    let on = |field: Option<bool>| field.unwrap_or(true);
+    let devices = &domain.devices;
+    let serial =
+        on(devices.autoattach_serial_console).then(|| files.add(Source::Socket(Socket::Serial)));
+    let agent = Some(files.add(Source::Socket(Socket::Agent)));
+    let disks = disks(request, &mut files)?;
+    let (network_cards, networks) = networks(request, &mut files, root)?;
+    let kernel = kernel(request, &mut files);
+    let memory_bytes = memory(domain)?;
+    let machine = Machine {
+        name: format!(
+            "{}_{}",
+            request
+                .instance
+                .metadata
+                .namespace
+                .as_deref()
+                .unwrap_or_default(),
+            request
+                .instance
+                .metadata
+                .name
+                .as_deref()
+                .unwrap_or_default()
+        ),
+        accelerator: match request.accelerator {
+            Accelerator::Kvm => machine::Accelerator::Kvm,
+            Accelerator::Tcg => machine::Accelerator::Tcg {
+                translation_cache_mib: translation_cache_mib(memory_bytes),
+            },
+        },
+        machine_type: machine_type(domain)?,
+        processor: processor(domain)?,
+        memory_bytes,
+        firmware: Firmware::Bios,
+        kernel,
+        disks,
+        network_cards,
+        serial,
+        graphics: on(devices.autoattach_graphics_device),
+        tablet: tablet(devices)?,
+        random_numbers: devices.rng.is_some(),
+        balloon: on(devices.autoattach_mem_balloon),
+        agent,
+        clock: clock(domain, now)?,
+        system: system(request)?,
+        acpi: domain
+            .features
+            .as_ref()
+            .and_then(|features| features.acpi.as_ref())
+            .is_none_or(|acpi| on(acpi.enabled)),
+        monitor,
+    };
+    if files.pieces.len() > MOST_FILES {
+        return Err(wrong(
+            "spec.domain.devices",
+            format!(
+                "the machine needs {} files; at most {MOST_FILES} are possible: use fewer disks",
+                files.pieces.len()
+            ),
+        ));
+    }
+    Ok(Blueprint {
+        machine,
+        files: files.pieces,
+        networks,
+    })
+}
+
+fn wrong(field: impl Into<String>, problem: impl Into<String>) -> BlueprintError {
+    BlueprintError {
+        field: field.into(),
+        problem: problem.into(),
+    }
+}
+
+#[derive(Default)]
+struct Files {
+    pieces: Vec<Piece>,
+}
+
+impl Files {
+    fn add(&mut self, source: Source) -> RawFd {
+        // Never near the end of the type: MOST_FILES is checked before anything is opened.
+        let number = RawFd::try_from(self.pieces.len())
+            .map_or(RawFd::MAX, |index| FIRST_NUMBER.saturating_add(index));
+        self.pieces.push(Piece { number, source });
+        number
+    }
+}
+
+/// Translated code of a small guest takes 44 MiB, of a whole Debian more; beyond the bound it is
+/// thrown away and made again.
+fn translation_cache_mib(memory_bytes: u64) -> u32 {
+    match memory_bytes / MEBIBYTE {
+        0..512 => 64,
+        512..2048 => 128,
+        _ => 256,
+    }
+}
+
+fn machine_type(domain: &DomainSpec) -> Result<MachineType, BlueprintError> {
+    let name = domain
+        .machine
+        .as_ref()
+        .and_then(|machine| machine.type_.as_deref());
+    let name = name.filter(|name| !name.is_empty()).unwrap_or("q35");
+    MachineType::parse(name).map_err(|error| wrong("spec.domain.machine.type", error.to_string()))
+}
+
+fn memory(domain: &DomainSpec) -> Result<u64, BlueprintError> {
+    let guest = domain
+        .memory
+        .as_ref()
+        .and_then(|memory| memory.guest.as_ref());
+    let asked = domain.resources.as_ref().and_then(|resources| {
+        resources
+            .requests
+            .get("memory")
+            .or_else(|| resources.limits.get("memory"))
+    });
+    let field = if guest.is_some() {
+        "spec.domain.memory.guest"
+    } else {
+        "spec.domain.resources.requests.memory"
+    };
+    let quantity = guest.or(asked).ok_or_else(|| {
+        wrong(
+            "spec.domain.memory.guest",
+            "is missing: say how much memory the guest has, e.g. 1Gi",
+        )
+    })?;
+    match quantity.to_units() {
+        Some(bytes) if bytes >= MEBIBYTE => Ok(bytes.next_multiple_of(MEBIBYTE)),
+        _ => Err(wrong(
+            field,
+            format!("`{}` is no amount of memory of at least 1Mi", quantity.0),
+        )),
+    }
+}
+
+fn processor(domain: &DomainSpec) -> Result<Processor, BlueprintError> {
+    let cpu = domain.cpu.clone().unwrap_or_default();
+    let count = |count: Option<u32>| count.unwrap_or(1).max(1);
+    let model = match cpu.model.as_deref() {
+        None | Some("" | "host-model" | "host-passthrough") => ProcessorModel::Best,
+        Some(name) => ProcessorModel::Named(
+            Word::parse(name).map_err(|error| wrong("spec.domain.cpu.model", error.to_string()))?,
+        ),
+    };
+    let mut features = Vec::new();
+    for (index, feature) in cpu.features.iter().enumerate() {
+        let field = || format!("spec.domain.cpu.features[{index}]");
+        let on = match feature.policy.as_deref() {
+            None | Some("" | "force" | "require" | "optional") => true,
+            Some("disable" | "forbid") => false,
+            Some(other) => {
+                return Err(wrong(
+                    format!("{}.policy", field()),
+                    format!("`{other}` is none of force, require, optional, disable, forbid"),
+                ));
+            }
+        };
+        let name = Word::parse(&feature.name)
+            .map_err(|error| wrong(format!("{}.name", field()), error.to_string()))?;
+        features.push(ProcessorFeature { name, on });
+    }
+    Ok(Processor {
+        model,
+        features,
+        sockets: count(cpu.sockets),
+        cores: count(cpu.cores),
+        threads: count(cpu.threads),
+    })
+}
+
+fn tablet(devices: &devices::Devices) -> Result<Option<TabletBus>, BlueprintError> {
+    let Some(input) = devices.inputs.first() else {
+        let wanted = devices.autoattach_input_device == Some(true);
+        return Ok(wanted.then_some(TabletBus::Usb));
+    };
+    if devices.inputs.len() > 1 {
+        return Err(wrong(
+            "spec.domain.devices.inputs",
+            "one input device is served; remove the others",
+        ));
+    }
+    match (input.type_.as_deref(), input.bus.as_deref()) {
+        (None | Some("tablet"), None | Some("" | "usb")) => Ok(Some(TabletBus::Usb)),
+        (None | Some("tablet"), Some("virtio")) => Ok(Some(TabletBus::Virtio)),
+        _ => Err(wrong(
+            "spec.domain.devices.inputs[0]",
+            "only type tablet on bus usb or virtio is served",
+        )),
+    }
+}
+
+fn clock(domain: &DomainSpec, now: Timestamp) -> Result<Clock, BlueprintError> {
+    let Some(clock) = &domain.clock else {
+        return Ok(Clock::Utc);
+    };
+    if let Some(name) = &clock.timezone {
+        let zone = jiff::tz::TimeZone::get(name).map_err(|error| {
+            wrong(
+                "spec.domain.clock.timezone",
+                format!("`{name}` is not a time zone of this machine: {error}"),
+            )
+        })?;
+        let offset = zone.to_offset(now).seconds();
+        return Ok(Clock::At(now.as_second().saturating_add(offset.into())));
+    }
+    match clock.utc.as_ref().and_then(|utc| utc.offset_seconds) {
+        None | Some(0) => Ok(Clock::Utc),
+        Some(offset) => Ok(Clock::At(now.as_second().saturating_add(offset))),
+    }
+}
+
+fn system(request: &StartRequest) -> Result<SystemInformation, BlueprintError> {
+    let firmware = request.instance.spec.domain.firmware.as_ref();
+    let uuid = request.firmware_uuid.parse().map_err(|_| {
+        wrong(
+            "spec.domain.firmware.uuid",
+            format!("`{}` is no UUID", request.firmware_uuid),
+        )
+    })?;
+    Ok(SystemInformation {
+        manufacturer: "KubeVirt".to_owned(),
+        product: "None".to_owned(),
+        family: "KubeVirt".to_owned(),
+        uuid,
+        serial: firmware.and_then(|firmware| firmware.serial.clone()),
+    })
+}
+
+fn kernel(request: &StartRequest, files: &mut Files) -> Option<Kernel> {
+    let resolved = request.kernel.as_ref()?;
+    let boot = request
+        .instance
+        .spec
+        .domain
+        .firmware
+        .as_ref()
+        .and_then(|firmware| firmware.kernel_boot.as_ref());
+    // By number: QEMU's user need not be able to walk to where the file is.
+    let mut open = |path: &PathBuf| {
+        PathBuf::from(format!(
+            "/proc/self/fd/{}",
+            files.add(Source::Boot(path.clone()))
+        ))
+    };
+    Some(Kernel {
+        image: open(&resolved.kernel),
+        initrd: resolved.initrd.as_ref().map(&mut open),
+        arguments: boot
+            .and_then(|boot| boot.kernel_args.clone())
+            .unwrap_or_default(),
+    })
+}
+
+fn disks(request: &StartRequest, files: &mut Files) -> Result<Vec<Disk>, BlueprintError> {
+    let devices = &request.instance.spec.domain.devices.disks;
+    let any_order = devices.iter().any(|disk| disk.boot_order.is_some());
+    let mut next_order = 1;
+    let mut disks = Vec::new();
+    for (index, device) in devices.iter().enumerate() {
+        let field = format!("spec.domain.devices.disks[{index}]");
+        let volume = request.volumes.get(&device.name).ok_or_else(|| {
+            wrong(
+                format!("{field}.name"),
+                format!("there is no volume `{}`", device.name),
+            )
+        })?;
+        check_volume_name(&field, &device.name)?;
+        let mut disk = disk(&field, device)?;
+        let shared = matches!(volume, ResolvedVolume::HostDisk { shared: true, .. });
+        disk.shared = shared;
+        disk.image = disk_image(&device.name, volume, &disk, files);
+        disk.boot_order = device.boot_order;
+        // Without an order, disks are tried as they are listed; data for cloud-init never boots.
+        if !any_order && !matches!(volume, ResolvedVolume::CloudInitNoCloud { .. }) {
+            disk.boot_order = Some(next_order);
+            next_order += 1;
+        }
+        disks.push(disk);
+    }
+    Ok(disks)
+}
+
+/// It becomes a file's name.
+fn check_volume_name(field: &str, name: &str) -> Result<(), BlueprintError> {
+    let good = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    if name.is_empty() || name.len() > 63 || !name.bytes().all(good) {
+        return Err(wrong(
+            format!("{field}.name"),
+            "is not 1 to 63 of a-z, 0-9 and `-`",
+        ));
+    }
+    Ok(())
+}
+
+fn disk(field: &str, device: &devices::Disk) -> Result<Disk, BlueprintError> {
+    let (bus, read_only, cdrom) = match (&device.disk, &device.cdrom) {
+        (_, Some(cdrom)) => (cdrom.bus.as_deref().unwrap_or("sata"), true, true),
+        (Some(disk), None) => (
+            disk.bus.as_deref().unwrap_or("virtio"),
+            disk.readonly == Some(true),
+            false,
+        ),
+        (None, None) => ("virtio", false, false),
+    };
+    let bus = match bus {
+        "" | "virtio" => DiskBus::Virtio,
+        "sata" => DiskBus::Sata,
+        "scsi" => DiskBus::Scsi,
+        "usb" => DiskBus::Usb,
+        other => {
+            return Err(wrong(
+                format!("{field}.bus"),
+                format!("`{other}` is none of virtio, sata, scsi, usb"),
+            ));
+        }
+    };
+    let io = match device.io.as_deref() {
+        None | Some("" | "threads") => DiskIo::Threads,
+        Some("native") => DiskIo::Native,
+        Some(other) => {
+            return Err(wrong(
+                format!("{field}.io"),
+                format!("`{other}` is none of native, threads"),
+            ));
+        }
+    };
+    let cache = match device.cache.as_deref() {
+        // QEMU has native I/O only past the page cache.
+        None | Some("") if io == DiskIo::Native => DiskCache::None,
+        None | Some("" | "writeback") => DiskCache::Writeback,
+        Some("none") => DiskCache::None,
+        Some("writethrough") => DiskCache::Writethrough,
+        Some(other) => {
+            return Err(wrong(
+                format!("{field}.cache"),
+                format!("`{other}` is none of none, writethrough, writeback"),
+            ));
+        }
+    };
+    Ok(Disk {
+        // Replaced by the volume's.
+        image: DiskImage::File {
+            file: 0,
+            format: machine::DiskFormat::Raw,
+        },
+        bus,
+        cdrom,
+        read_only,
+        boot_order: None,
+        serial: device.serial.clone(),
+        cache,
+        io,
+        shared: false,
+    })
+}
+
+fn disk_image(name: &str, volume: &ResolvedVolume, disk: &Disk, files: &mut Files) -> DiskImage {
+    let direct = disk.cache == DiskCache::None;
+    let read_only = disk.read_only || disk.cdrom;
+    let raw = |file| DiskImage::File {
+        file,
+        format: machine::DiskFormat::Raw,
+    };
+    match volume {
+        ResolvedVolume::ContainerDisk {
+            path,
+            format,
+            virtual_size_bytes,
+            ..
+        } => {
+            let base = files.add(Source::Base {
+                path: path.clone(),
+                format: *format,
+                direct,
+            });
+            let base_format = match format {
+                DiskFormat::Raw => machine::DiskFormat::Raw,
+                DiskFormat::Qcow2 => machine::DiskFormat::Qcow2,
+            };
+            if read_only {
+                return DiskImage::File {
+                    file: base,
+                    format: base_format,
+                };
+            }
+            let new = Source::NewDisk {
+                volume: name.to_owned(),
+                bytes: *virtual_size_bytes,
+            };
+            DiskImage::Overlay {
+                overlay: files.add(new),
+                base,
+                base_format,
+            }
+        }
+        ResolvedVolume::CloudInitNoCloud {
+            user_data,
+            network_data,
+        } => raw(files.add(Source::CloudInit {
+            volume: name.to_owned(),
+            user_data: user_data.clone(),
+            network_data: network_data.clone(),
+            read_only,
+        })),
+        ResolvedVolume::EmptyDisk { capacity_bytes } => {
+            let new = Source::NewDisk {
+                volume: name.to_owned(),
+                bytes: *capacity_bytes,
+            };
+            DiskImage::File {
+                file: files.add(new),
+                format: machine::DiskFormat::Qcow2,
+            }
+        }
+        ResolvedVolume::HostDisk {
+            path,
+            create_bytes,
+            shared,
+        } => {
+            let file = files.add(Source::HostDisk {
+                path: path.clone(),
+                create_bytes: *create_bytes,
+                read_only,
+                direct,
+            });
+            if !shared && !read_only {
+                files.add(Source::LockOf(file));
+            }
+            raw(file)
+        }
+    }
+}
+
+fn networks(
+    request: &StartRequest,
+    files: &mut Files,
+    root: bool,
+) -> Result<(Vec<NetworkCard>, Vec<Network>), BlueprintError> {
+    let mut cards = Vec::new();
+    let mut networks = Vec::new();
+    for (index, interface) in request.interfaces.iter().enumerate() {
+        let field = |name: &str| format!("spec.domain.devices.interfaces[{index}].{name}");
+        let model = NetworkModel::parse(&interface.model).ok_or_else(|| {
+            wrong(
+                field("model"),
+                format!(
+                    "`{}` is none of virtio, e1000, e1000e, rtl8139",
+                    interface.model
+                ),
+            )
+        })?;
+        let mac = MacAddress::parse(&interface.mac)
+            .map_err(|error| wrong(field("macAddress"), error.to_string()))?;
+        let std::net::IpAddr::V4(address) = interface.address else {
+            return Err(wrong(
+                field("address"),
+                format!("{} is not IPv4, the only one served", interface.address),
+            ));
+        };
+        let mut ports = interface.ports.clone();
+        let named = !ports.is_empty();
+        if !named {
+            let open = USUAL_PORTS.into_iter().filter(|port| root || *port >= 1024);
+            ports = open
+                .map(|port| ForwardedPort {
+                    protocol: Protocol::Tcp,
+                    port,
+                })
+                .collect();
+        }
+        ports.sort_unstable();
+        ports.dedup();
+        cards.push(NetworkCard {
+            model,
+            mac,
+            stream: files.add(Source::Network(index)),
+            boot_order: None,
+        });
+        networks.push(Network {
+            address,
+            ports,
+            named,
+        });
+    }
+    Ok((cards, networks))
+}

@@ -1,0 +1,574 @@
+//! The one task that owns the guest: it hears of everything, lets [`Life`] decide, and acts.
+//!
+//! It never waits for QEMU: what asks the monitor runs in a task of its own, so that a QEMU that
+//! hangs can still be killed.
+
+use std::io::Write as _;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use api::launcher::{
+    Exit, ExitKind, InterfaceStatus, Milestone, QemuProcess, StartRequest, State, Status, files,
+};
+use host::identity::Signal;
+use host::process::Ending;
+use jiff::Timestamp;
+use qemu::qmp::{Command, Event};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep_until};
+
+use crate::life::{Action, Decision, Ended, Input, Life, Refusal};
+use crate::monitor::Monitor;
+use crate::serial::Serial;
+use crate::start::{Guest, Home, Progress, StartError, start};
+
+/// How often the status tells how many bytes the guest has written, and the directory is looked at.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// What QEMU said before its end is read at once, unless the machine is very busy.
+const LAST_EVENTS_WITHIN: Duration = Duration::from_secs(2);
+/// QEMU tells that it has stopped or continued before it answers that it did.
+const STATE_FOLLOWS_WITHIN: Duration = Duration::from_secs(5);
+
+/// What a client asks of the owner.
+#[derive(Debug)]
+pub(crate) enum Order {
+    /// Start this.
+    Start(Box<StartRequest>),
+    /// Anything that needs no more than its name.
+    Do(Input),
+}
+
+/// An order and where its answer goes.
+pub(crate) type Ordered = (Order, oneshot::Sender<Result<(), Refusal>>);
+
+/// What clients may use of a running guest.
+#[derive(Clone, Debug)]
+pub(crate) struct Attachable {
+    /// Its monitor.
+    pub(crate) monitor: Monitor,
+    /// Its serial line.
+    pub(crate) serial: Option<Serial>,
+    /// Whether it has a graphics card.
+    pub(crate) graphics: bool,
+}
+
+/// What everybody may look at and ask.
+#[derive(Clone, Debug)]
+pub(crate) struct Desk {
+    /// How it stands.
+    pub(crate) status: watch::Receiver<Status>,
+    /// The guest, while one runs.
+    pub(crate) guest: watch::Receiver<Option<Attachable>>,
+    /// Where to order.
+    pub(crate) orders: mpsc::Sender<Ordered>,
+}
+
+/// The owner's own things.
+#[derive(Debug)]
+pub(crate) struct Owner {
+    home: Home,
+    life: Life,
+    born: Instant,
+    status: watch::Sender<Status>,
+    attachable: watch::Sender<Option<Attachable>>,
+    orders: mpsc::Receiver<Ordered>,
+    progress: (Progress, mpsc::Receiver<(&'static str, Timestamp)>),
+    starting: Option<Starting>,
+    guest: Option<Running>,
+}
+
+#[derive(Debug)]
+struct Starting {
+    request: Arc<StartRequest>,
+    abort: Option<oneshot::Sender<()>>,
+    task: JoinHandle<Result<Guest, StartError>>,
+}
+
+#[derive(Debug)]
+struct Running {
+    guest: Guest,
+    events: bool,
+    agent: bool,
+    first_byte: bool,
+}
+
+/// What the loop hears.
+enum Heard {
+    Order(Ordered),
+    NoOrders,
+    Milestone(&'static str, Timestamp),
+    Started(Result<Guest, StartError>),
+    Said(Event),
+    Ended(Ended),
+    Agent(bool),
+    FirstByte,
+    Tick,
+    Look,
+    Leave,
+}
+
+impl Owner {
+    /// The owner of an idle launcher, or of one whose guest has ended before.
+    pub(crate) fn new(home: Home, exit: Option<Exit>) -> (Self, Desk) {
+        let life = if exit.is_some() {
+            Life::ended()
+        } else {
+            Life::idle()
+        };
+        let status = Status {
+            state: life.state,
+            exit,
+            ..Status::default()
+        };
+        let (status, seen) = watch::channel(status);
+        let (attachable, guest) = watch::channel(None);
+        // As many as there may be clients; see the server.
+        let (orders, ordered) = mpsc::channel(crate::server::MOST_CLIENTS);
+        let (tell, told) = mpsc::channel(16); // a start has five milestones
+        let owner = Self {
+            home,
+            life,
+            born: Instant::now(),
+            status,
+            attachable,
+            orders: ordered,
+            progress: (Progress(tell), told),
+            starting: None,
+            guest: None,
+        };
+        (
+            owner,
+            Desk {
+                status: seen,
+                guest,
+                orders,
+            },
+        )
+    }
+
+    /// Runs until the launcher shall leave. `leave` is told something when it is asked to.
+    pub(crate) async fn run(mut self, mut leave: mpsc::Receiver<()>) {
+        let mut look = tokio::time::interval(LOOK_EVERY);
+        look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
+        loop {
+            let due = self.life.next_tick().map(|due| self.born + due);
+            let heard = tokio::select! {
+                biased;
+                happened = happening(&mut self.guest) => happened,
+                started = started(&mut self.starting) => Heard::Started(started),
+                Some((name, at)) = self.progress.1.recv() => Heard::Milestone(name, at),
+                () = at(due) => Heard::Tick,
+                Some(()) = leave.recv() => Heard::Leave,
+                order = self.orders.recv() => order.map_or(Heard::NoOrders, Heard::Order),
+                _ = look.tick() => Heard::Look,
+            };
+            if self.take(heard).await {
+                return;
+            }
+        }
+    }
+
+    /// True: leave.
+    async fn take(&mut self, heard: Heard) -> bool {
+        match heard {
+            Heard::Order((order, answer)) => return self.order(order, answer).await,
+            // The server is gone, which happens only when the launcher ends.
+            Heard::NoOrders => return true,
+            Heard::Milestone(name, at) => self.milestone(name, at),
+            Heard::Started(Ok(guest)) => {
+                self.adopt(guest);
+                return self.input(Input::Started).await;
+            }
+            Heard::Started(Err(error)) => {
+                self.starting = None;
+                return self.input(Input::StartFailed(error.to_string())).await;
+            }
+            Heard::Said(event) => return self.said(event).await,
+            Heard::Ended(ended) => return self.ended(ended).await,
+            Heard::Agent(connected) => {
+                self.status
+                    .send_modify(|status| status.agent_connected = connected);
+            }
+            Heard::FirstByte => self.milestone("first-byte", Timestamp::now()),
+            Heard::Tick => return self.input(Input::Tick).await,
+            Heard::Look => {
+                self.count_serial();
+                if !self.home.directory.is_dir() {
+                    return self.input(Input::DirectoryGone).await;
+                }
+            }
+            Heard::Leave => {
+                let grace = Duration::from_secs(self.home.identity.grace_period_seconds);
+                return self.input(Input::Leave { grace }).await;
+            }
+        }
+        false
+    }
+
+    async fn order(&mut self, order: Order, answer: oneshot::Sender<Result<(), Refusal>>) -> bool {
+        let (input, request) = match order {
+            Order::Do(input) => (input, None),
+            Order::Start(request) => {
+                if let Err(refusal) = self.check_identity(&request) {
+                    // The client may have gone; then nobody needs the answer.
+                    let _ = answer.send(Err(refusal));
+                    return false;
+                }
+                (Input::Start, Some(Arc::new(*request)))
+            }
+        };
+        let Decision {
+            answer: result,
+            actions,
+        } = self.life.decide(self.born.elapsed(), input);
+        let state = match actions.first() {
+            Some(Action::Pause) => Some(State::Paused),
+            Some(Action::Continue) if actions.len() == 1 => Some(State::Running),
+            _ => None,
+        };
+        match (result, state) {
+            // Answered when QEMU did it.
+            (Ok(()), Some(state)) => self.pause(&actions, state, answer),
+            (result, _) => {
+                self.publish_state();
+                let leave = self.perform(actions, request).await;
+                let _ = answer.send(result);
+                return leave;
+            }
+        }
+        false
+    }
+
+    fn check_identity(&self, request: &StartRequest) -> Result<(), Refusal> {
+        let uid = request.instance.metadata.uid.as_deref().unwrap_or_default();
+        let own = &self.home.identity;
+        if uid == own.uid {
+            return Ok(());
+        }
+        Err(Refusal {
+            reason: "OtherInstance",
+            message: format!(
+                "this launcher is for VirtualMachineInstance {}/{} with uid {}, not for uid {uid}",
+                own.namespace, own.name, own.uid
+            ),
+        })
+    }
+
+    async fn input(&mut self, input: Input) -> bool {
+        let Decision { actions, .. } = self.life.decide(self.born.elapsed(), input);
+        self.publish_state();
+        self.perform(actions, None).await
+    }
+
+    /// All but the end, which is published together with its exit.
+    fn publish_state(&self) {
+        let state = self.life.state;
+        if state != State::Ended {
+            self.status.send_if_modified(|status| {
+                let changed = status.state != state;
+                status.state = state;
+                changed
+            });
+        }
+    }
+
+    async fn perform(&mut self, actions: Vec<Action>, request: Option<Arc<StartRequest>>) -> bool {
+        let mut commands = Vec::new();
+        let mut leave = false;
+        for action in actions {
+            match action {
+                Action::Launch => {
+                    if let Some(request) = &request {
+                        self.launch(Arc::clone(request));
+                    }
+                }
+                Action::AbortLaunch => {
+                    if let Some(abort) = self
+                        .starting
+                        .as_mut()
+                        .and_then(|starting| starting.abort.take())
+                    {
+                        // A start that is just done hears nothing, and is then stopped.
+                        let _ = abort.send(());
+                    }
+                }
+                Action::PowerDown => commands.push(Command::SystemPowerdown),
+                Action::Pause => commands.push(Command::Stop),
+                Action::Continue => commands.push(Command::Cont),
+                Action::Kill => self.kill(),
+                Action::Finish(kind, message) => self.finish(kind, message),
+                Action::Leave => leave = true,
+            }
+        }
+        self.tell_qemu(commands);
+        leave
+    }
+
+    fn launch(&mut self, request: Arc<StartRequest>) {
+        let (abort, aborted) = oneshot::channel();
+        let progress = self.progress.0.clone();
+        let task = tokio::spawn(start(
+            self.home.clone(),
+            Arc::clone(&request),
+            progress,
+            aborted,
+        ));
+        self.starting = Some(Starting {
+            request,
+            abort: Some(abort),
+            task,
+        });
+    }
+
+    fn kill(&self) {
+        if let Some(running) = &self.guest
+            && let Err(error) = running.guest.qemu.identity().signal(Signal::Kill)
+        {
+            tracing::error!("cannot kill QEMU: {error}");
+        }
+    }
+
+    /// Sends commands in order, without waiting for their answers here.
+    fn tell_qemu(&self, commands: Vec<Command>) {
+        let Some(running) = self.guest.as_ref().filter(|_| !commands.is_empty()) else {
+            return;
+        };
+        let monitor = running.guest.monitor.clone();
+        tokio::spawn(async move {
+            for command in commands {
+                if let Err(error) = monitor.ask(command).await {
+                    tracing::warn!("{error}");
+                }
+            }
+        });
+    }
+
+    fn pause(
+        &self,
+        actions: &[Action],
+        state: State,
+        answer: oneshot::Sender<Result<(), Refusal>>,
+    ) {
+        let Some(running) = &self.guest else {
+            return; // decided only while a guest runs; else the client sees the closed channel
+        };
+        let monitor = running.guest.monitor.clone();
+        let mut status = self.status.subscribe();
+        let command = if actions.contains(&Action::Pause) {
+            Command::Stop
+        } else {
+            Command::Cont
+        };
+        tokio::spawn(async move {
+            let result = match monitor.ask(command).await {
+                Ok(_) => {
+                    let follows = status
+                        .wait_for(|status| status.state == state || status.state == State::Ended);
+                    // Late is not wrong: QEMU has done it.
+                    let _ = tokio::time::timeout(STATE_FOLLOWS_WITHIN, follows).await;
+                    Ok(())
+                }
+                Err(error) => Err(Refusal {
+                    reason: "QemuFailed",
+                    message: error.to_string(),
+                }),
+            };
+            let _ = answer.send(result);
+        });
+    }
+
+    fn adopt(&mut self, guest: Guest) {
+        let request = self.starting.take().map(|starting| starting.request);
+        let identity = guest.qemu.identity();
+        let qemu = QemuProcess {
+            pid: identity.pid,
+            start_time: identity.start_time,
+            version: guest.version.to_string(),
+        };
+        let interfaces = request.iter().flat_map(|request| &request.interfaces);
+        let interfaces = interfaces
+            .map(|interface| InterfaceStatus {
+                name: interface.name.clone(),
+                mac: interface.mac.clone(),
+                address: interface.address,
+            })
+            .collect();
+        self.status.send_modify(|status| {
+            status.accelerator = Some(guest.accelerator);
+            status.qemu = Some(qemu);
+            status.started_at = Some(Timestamp::now());
+            status.machine_type = Some(guest.machine_type.clone());
+            status.interfaces = interfaces;
+        });
+        self.attachable.send_replace(Some(Attachable {
+            monitor: guest.monitor.clone(),
+            serial: guest.serial.clone(),
+            graphics: guest.graphics,
+        }));
+        self.guest = Some(Running {
+            guest,
+            events: true,
+            agent: true,
+            first_byte: true,
+        });
+    }
+
+    async fn said(&mut self, event: Event) -> bool {
+        if let Event::BlockIoError(error) = &event {
+            tracing::warn!(
+                "{} of {}: {}{}",
+                if error.write { "a write" } else { "a read" },
+                error.device,
+                error.reason,
+                if error.stopped {
+                    "; the guest is paused"
+                } else {
+                    ""
+                }
+            );
+        }
+        self.input(Input::Said(event)).await
+    }
+
+    async fn ended(&mut self, ended: Ended) -> bool {
+        let Some(mut running) = self.guest.take() else {
+            return false;
+        };
+        // What it said before its end decides how it ended.
+        let rest = async {
+            while let Some(event) = running.guest.events.recv().await {
+                self.life.decide(self.born.elapsed(), Input::Said(event));
+            }
+        };
+        if tokio::time::timeout(LAST_EVENTS_WITHIN, rest)
+            .await
+            .is_err()
+        {
+            tracing::warn!("QEMU has ended, but its monitor is still open");
+        }
+        if let Some(serial) = &running.guest.serial {
+            let bytes = serial.bytes();
+            self.status
+                .send_modify(|status| status.serial_bytes = bytes);
+        }
+        self.attachable.send_replace(None);
+        let words = running.guest.output.last_words().await;
+        let Decision { mut actions, .. } = self
+            .life
+            .decide(self.born.elapsed(), Input::QemuEnded(ended));
+        for action in &mut actions {
+            if let Action::Finish(ExitKind::Crashed { .. }, message) = action
+                && !words.is_empty()
+            {
+                message.push_str(&format!("; QEMU said: {words}"));
+            }
+        }
+        self.perform(actions, None).await
+    }
+
+    fn finish(&self, kind: ExitKind, message: String) {
+        tracing::info!("the guest has ended: {kind:?}: {message}");
+        let exit = Exit {
+            kind,
+            message,
+            at: Timestamp::now(),
+        };
+        if let Err(error) = write_durably(&self.home.directory, &exit) {
+            tracing::error!("cannot write {}: {error}", files::EXIT);
+        }
+        self.status.send_modify(|status| {
+            status.state = State::Ended;
+            status.exit = Some(exit);
+            status.agent_connected = false;
+        });
+    }
+
+    fn milestone(&self, name: &str, at: Timestamp) {
+        let milestone = Milestone {
+            name: name.to_owned(),
+            at,
+        };
+        self.status
+            .send_modify(|status| status.milestones.push(milestone));
+    }
+
+    fn count_serial(&self) {
+        let serial = self
+            .guest
+            .as_ref()
+            .and_then(|running| running.guest.serial.as_ref());
+        let Some(bytes) = serial.map(Serial::bytes) else {
+            return;
+        };
+        self.status.send_if_modified(|status| {
+            let changed = status.serial_bytes != bytes;
+            status.serial_bytes = bytes;
+            changed
+        });
+    }
+}
+
+/// Waits until `due`; for ever without one.
+async fn at(due: Option<Instant>) {
+    match due {
+        Some(due) => sleep_until(due).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Waits for the start to be done; for ever when none is under way.
+async fn started(starting: &mut Option<Starting>) -> Result<Guest, StartError> {
+    match starting {
+        Some(starting) => (&mut starting.task)
+            .await
+            .unwrap_or_else(|error| Err(StartError::from_panic(&error))),
+        None => std::future::pending().await,
+    }
+}
+
+/// Waits for anything that the guest does; for ever without one.
+async fn happening(running: &mut Option<Running>) -> Heard {
+    let Some(running) = running else {
+        return std::future::pending().await;
+    };
+    loop {
+        let guest = &mut running.guest;
+        tokio::select! {
+            biased;
+            event = guest.events.recv(), if running.events => match event {
+                Some(event) => return Heard::Said(event),
+                None => running.events = false,
+            },
+            changed = guest.agent.changed(), if running.agent => match changed {
+                Ok(()) => return Heard::Agent(*guest.agent.borrow_and_update()),
+                Err(_) => running.agent = false,
+            },
+            first = &mut guest.first_byte, if running.first_byte => {
+                running.first_byte = false;
+                if first.is_ok() {
+                    return Heard::FirstByte;
+                }
+            },
+            ended = guest.qemu.wait() => return Heard::Ended(match ended {
+                Ok(Ending::Exited(code)) => Ended::Exited(code),
+                Ok(Ending::Signalled(signal)) => Ended::Signalled(signal),
+                Err(error) => {
+                    tracing::error!("cannot wait for QEMU: {error}");
+                    Ended::Exited(-1)
+                }
+            }),
+        }
+    }
+}
+
+/// Written aside, flushed to the disk, put in place: after a power cut there is all of it or none.
+fn write_durably(directory: &Path, exit: &Exit) -> std::io::Result<()> {
+    let aside = directory.join("exit.json.new");
+    let mut file = std::fs::File::create(&aside)?;
+    file.write_all(&serde_json::to_vec(exit)?)?;
+    file.sync_all()?;
+    std::fs::rename(&aside, directory.join(files::EXIT))?;
+    std::fs::File::open(directory)?.sync_all()
+}

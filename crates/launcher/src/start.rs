@@ -1,0 +1,437 @@
+//! From a request to a guest that runs: locks, disks, sockets, network, QEMU, monitor, `cont`.
+
+use std::net::{SocketAddrV4, TcpListener};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use api::accelerator::Accelerator;
+use api::launcher::{Identity, Protocol, StartRequest, files as names};
+use host::identity::Signal;
+use host::lock::LifeLock;
+use host::network::PASST;
+use host::process::{Child, Program, find_program};
+use jiff::Timestamp;
+use qemu::command_line::command_line;
+use qemu::qmp::{Command, Event};
+use qemu::version::Version;
+use tokio::net::UnixStream;
+use tokio::sync::{mpsc, oneshot, watch};
+
+use crate::blueprint::{self, Blueprint, Piece, Socket, Source};
+use crate::files::{self, Opened, Places};
+use crate::monitor::{Connected, Monitor};
+use crate::output::Output;
+use crate::serial::Serial;
+use crate::{agent, jail};
+
+/// QEMU greets 20 ms after its start; on a machine whose processors are all busy with emulation,
+/// within seconds.
+const GREETS_WITHIN: Duration = Duration::from_secs(60);
+/// passt answers within some milliseconds; see [`GREETS_WITHIN`].
+const NETWORK_WITHIN: Duration = Duration::from_secs(30);
+
+/// Where QEMU is looked for.
+const PROGRAMS: [&str; 3] = [
+    "/usr/bin/qemu-system-x86_64",
+    "/usr/local/bin/qemu-system-x86_64",
+    "/usr/libexec/qemu-kvm",
+];
+
+/// The launcher's place and name.
+#[derive(Clone, Debug)]
+pub(crate) struct Home {
+    /// Its directory.
+    pub(crate) directory: PathBuf,
+    /// Whose it is.
+    pub(crate) identity: Identity,
+}
+
+/// A guest that runs.
+#[derive(Debug)]
+pub(crate) struct Guest {
+    /// QEMU.
+    pub(crate) qemu: Child,
+    /// What QEMU writes to its standard error.
+    pub(crate) output: Output,
+    /// Its monitor.
+    pub(crate) monitor: Monitor,
+    /// What the monitor says.
+    pub(crate) events: mpsc::Receiver<Event>,
+    /// Its version.
+    pub(crate) version: Version,
+    /// Its machine type, resolved.
+    pub(crate) machine_type: String,
+    /// What it runs on.
+    pub(crate) accelerator: Accelerator,
+    /// Its serial line.
+    pub(crate) serial: Option<Serial>,
+    /// Told of the serial line's first byte.
+    pub(crate) first_byte: oneshot::Receiver<()>,
+    /// Whether its agent answers.
+    pub(crate) agent: watch::Receiver<bool>,
+    /// Whether it has a graphics card.
+    pub(crate) graphics: bool,
+}
+
+/// Why a guest does not run: a sentence for people with all causes.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct StartError(String);
+
+impl StartError {
+    /// The task that starts has failed in itself.
+    pub(crate) fn from_panic(error: &tokio::task::JoinError) -> Self {
+        Self(format!("the start failed inside: {error}"))
+    }
+}
+
+fn failed(error: impl std::fmt::Display) -> StartError {
+    StartError(error.to_string())
+}
+
+/// Tells what was reached.
+#[derive(Clone, Debug)]
+pub(crate) struct Progress(pub(crate) mpsc::Sender<(&'static str, Timestamp)>);
+
+impl Progress {
+    fn reached(&self, name: &'static str) {
+        // For the record only: a full channel must not delay the start.
+        let _ = self.0.try_send((name, Timestamp::now()));
+    }
+}
+
+/// Starts the guest. When `abort` is told something, whatever was started is ended.
+///
+/// # Errors
+/// [`StartError`]; nothing runs then.
+pub(crate) async fn start(
+    home: Home,
+    request: Arc<StartRequest>,
+    progress: Progress,
+    mut abort: oneshot::Receiver<()>,
+) -> Result<Guest, StartError> {
+    let prepared = tokio::select! {
+        prepared = prepare(&home, &request, &progress) => prepared?,
+        _ = &mut abort => return Err(failed("the start was given up")),
+    };
+    let Prepared {
+        program,
+        output,
+        sockets,
+        accelerator,
+        graphics,
+    } = prepared;
+    let mut qemu = program.spawn().map_err(failed)?;
+    progress.reached("spawned");
+    for missing in &qemu.jail_report().missing {
+        tracing::warn!("QEMU's jail is incomplete: {missing}");
+    }
+    let greeted = tokio::select! {
+        greeted = greet(sockets.monitor, accelerator, &progress) => greeted,
+        ended = qemu.wait() => Err(match ended {
+            Ok(ending) => StartError(format!("QEMU ended at once with {ending}")),
+            Err(error) => failed(error),
+        }),
+        _ = &mut abort => Err(failed("the start was given up")),
+    };
+    match greeted {
+        Ok((connected, machine_type)) => {
+            let (first, first_byte) = oneshot::channel();
+            let serial = match sockets.serial {
+                Some(line) => Serial::start(line, &home.directory, first)
+                    .map(Some)
+                    .map_err(failed),
+                None => Ok(None),
+            };
+            let started = match serial {
+                Ok(serial) => connected
+                    .monitor
+                    .ask(Command::Cont)
+                    .await
+                    .map(|_| serial)
+                    .map_err(failed),
+                Err(error) => Err(error),
+            };
+            let serial = match started {
+                Ok(serial) => serial,
+                Err(error) => return Err(end(qemu, output, error).await),
+            };
+            progress.reached("running");
+            let (tell, agent) = watch::channel(false);
+            if let Some(channel) = sockets.agent {
+                tokio::spawn(agent::run(channel, tell));
+            }
+            Ok(Guest {
+                qemu,
+                output,
+                monitor: connected.monitor,
+                events: connected.events,
+                version: connected.version,
+                machine_type,
+                accelerator,
+                serial,
+                first_byte,
+                agent,
+                graphics,
+            })
+        }
+        Err(error) => Err(end(qemu, output, error).await),
+    }
+}
+
+/// Kills QEMU if it still runs, and adds its last words to the error.
+async fn end(mut qemu: Child, output: Output, error: StartError) -> StartError {
+    if let Err(error) = qemu.identity().signal(Signal::Kill) {
+        tracing::warn!("cannot kill QEMU: {error}");
+    }
+    if let Err(error) = qemu.wait().await {
+        tracing::warn!("cannot wait for QEMU: {error}");
+    }
+    match output.last_words().await {
+        words if words.is_empty() => error,
+        words => StartError(format!("{error}; QEMU said: {words}")),
+    }
+}
+
+/// Everything up to the program that is ready to be spawned.
+struct Prepared {
+    program: Program,
+    output: Output,
+    sockets: Sockets,
+    accelerator: Accelerator,
+    graphics: bool,
+}
+
+/// Our ends of QEMU's sockets.
+struct Sockets {
+    monitor: UnixStream,
+    serial: Option<UnixStream>,
+    agent: Option<UnixStream>,
+}
+
+async fn prepare(
+    home: &Home,
+    request: &Arc<StartRequest>,
+    progress: &Progress,
+) -> Result<Prepared, StartError> {
+    let root = rustix::process::geteuid().is_root();
+    let now = Timestamp::now();
+    let blueprint = blueprint::blueprint(request, now, root).map_err(failed)?;
+    let program = home
+        .identity
+        .qemu_program
+        .clone()
+        .or_else(|| find_program(&PROGRAMS.map(Path::new)));
+    let program = program.ok_or_else(|| {
+        StartError(format!(
+            "QEMU is missing: install the Debian package `qemu-system-x86` (looked for {})",
+            PROGRAMS.join(", ")
+        ))
+    })?;
+    let arguments = command_line(&blueprint.machine).map_err(failed)?;
+
+    let holder = holder(home);
+    let life =
+        LifeLock::acquire(&home.directory.join(names::LIFE_LOCK), &holder).map_err(failed)?;
+    let opened = open_files(home, request, &blueprint, holder, now).await?;
+    progress.reached("disks");
+    let (mut inherited, sockets) = open_sockets(home, &blueprint.files).await?;
+    inherited.extend(opened.files);
+    let (qemu_user, network_user) = jail::users(&home.identity.uid);
+    inherited.extend(start_networks(home, &blueprint, root.then_some(network_user)).await?);
+    progress.reached("network");
+    let number = blueprint
+        .files
+        .iter()
+        .find(|piece| piece.source == Source::LifeLock);
+    let number = number
+        .ok_or_else(|| failed("the machine has no life-lock"))?
+        .number;
+    inherited.push(Opened {
+        number,
+        file: life.into_descriptor(),
+    });
+
+    let (output, stderr) =
+        Output::to_file(&home.directory.join(names::QEMU_LOG)).map_err(failed)?;
+    let jail = jail::jail(
+        &program,
+        request.accelerator,
+        root.then_some(qemu_user),
+        opened.readable,
+    );
+    let mut program = Program::new(program)
+        .arguments(arguments)
+        .new_session()
+        .stderr(stderr)
+        .jail(jail);
+    for Opened { number, file } in inherited {
+        program = program.inherit(file, number);
+    }
+    Ok(Prepared {
+        program,
+        output,
+        sockets,
+        accelerator: request.accelerator,
+        graphics: blueprint.machine.graphics,
+    })
+}
+
+fn holder(home: &Home) -> String {
+    let Identity {
+        namespace,
+        name,
+        uid,
+        ..
+    } = &home.identity;
+    format!("VirtualMachineInstance {namespace}/{name} ({uid})")
+}
+
+async fn open_files(
+    home: &Home,
+    request: &Arc<StartRequest>,
+    blueprint: &Blueprint,
+    holder: String,
+    now: Timestamp,
+) -> Result<files::OpenedFiles, StartError> {
+    let disks = home.directory.join(names::DISKS);
+    // The directory is <data>/machines/<uid>, so all machines of this installation share this.
+    let locks = home.directory.join("../../locks");
+    host::socket::private_directory(&disks).map_err(failed)?;
+    let (pieces, request) = (blueprint.files.clone(), Arc::clone(request));
+    // A disk may be on a file system that takes its time.
+    tokio::task::spawn_blocking(move || {
+        let places = Places {
+            disks: &disks,
+            locks: &locks,
+            holder: &holder,
+        };
+        files::open(&pieces, &request, places, now)
+    })
+    .await
+    .map_err(failed)?
+    .map_err(failed)
+}
+
+async fn open_sockets(home: &Home, pieces: &[Piece]) -> Result<(Vec<Opened>, Sockets), StartError> {
+    let mut inherited = Vec::new();
+    let (mut monitor, mut serial, mut agent) = (None, None, None);
+    for piece in pieces {
+        let Source::Socket(socket) = piece.source else {
+            continue;
+        };
+        let (name, ours) = match socket {
+            Socket::Monitor => ("qmp.sock", &mut monitor),
+            Socket::Serial => ("serial.sock", &mut serial),
+            Socket::Agent => ("agent.sock", &mut agent),
+        };
+        let path = home.directory.join(name);
+        let listener = host::socket::bind(&path).map_err(failed)?;
+        // Connected before QEMU exists: it finds us waiting, so nothing it says is lost.
+        *ours = Some(host::socket::connect(&path).await.map_err(failed)?);
+        inherited.push(Opened {
+            number: piece.number,
+            file: listener.into(),
+        });
+    }
+    let monitor = monitor.ok_or_else(|| failed("the machine has no monitor"))?;
+    Ok((
+        inherited,
+        Sockets {
+            monitor,
+            serial,
+            agent,
+        },
+    ))
+}
+
+async fn start_networks(
+    home: &Home,
+    blueprint: &Blueprint,
+    user: Option<u32>,
+) -> Result<Vec<Opened>, StartError> {
+    let mut inherited = Vec::new();
+    for piece in &blueprint.files {
+        let Source::Network(index) = piece.source else {
+            continue;
+        };
+        let Some(network) = blueprint.networks.get(index) else {
+            continue;
+        };
+        let forwards = network.ports.iter().map(|port| match port.protocol {
+            Protocol::Tcp => (host::network::Protocol::Tcp, port.port),
+            Protocol::Udp => (host::network::Protocol::Udp, port.port),
+        });
+        // Ports that nobody named are left out where something else has them.
+        let free = |port: u16| TcpListener::bind(SocketAddrV4::new(network.address, port)).is_ok();
+        let forwards = forwards
+            .filter(|(_, port)| network.named || free(*port))
+            .collect();
+        let (output, log) =
+            Output::to_file(&home.directory.join(format!("passt{index}.log"))).map_err(failed)?;
+        let network = host::network::Network {
+            program: PathBuf::from(PASST),
+            address: network.address,
+            forwards,
+            user: user.map(jail::user),
+            log,
+        };
+        let mut passt = network.start().map_err(failed)?;
+        let ready = passt.ready(NETWORK_WITHIN).await;
+        let (mut process, socket) = passt.into_parts();
+        // It ends with its socket; somebody must wait for it.
+        let reaper = tokio::spawn(async move { process.wait().await });
+        if let Err(error) = ready {
+            drop(socket);
+            let _ = tokio::time::timeout(NETWORK_WITHIN, reaper).await;
+            return Err(match output.last_words().await {
+                words if words.is_empty() => failed(error),
+                words => StartError(format!("{error}; passt said: {words}")),
+            });
+        }
+        inherited.push(Opened {
+            number: piece.number,
+            file: socket,
+        });
+    }
+    Ok(inherited)
+}
+
+/// Waits for QEMU's greeting and checks that it is what was asked for.
+async fn greet(
+    monitor: UnixStream,
+    accelerator: Accelerator,
+    progress: &Progress,
+) -> Result<(Connected, String), StartError> {
+    let greeted = async {
+        let connected = Monitor::connect(monitor).await.map_err(failed)?;
+        progress.reached("qmp");
+        if !connected.version.served() {
+            return Err(StartError(format!(
+                "QEMU is version {}, and the oldest that works is {}: upgrade it",
+                connected.version,
+                Version::OLDEST
+            )));
+        }
+        let fact = if connected.monitor.kvm_enabled().await.map_err(failed)? {
+            Accelerator::Kvm
+        } else {
+            Accelerator::Tcg
+        };
+        if fact != accelerator {
+            return Err(StartError(format!(
+                "QEMU runs on {fact}, though {accelerator} was asked for"
+            )));
+        }
+        let machine_type = connected.monitor.machine_type().await.map_err(failed)?;
+        Ok((connected, machine_type))
+    };
+    match tokio::time::timeout(GREETS_WITHIN, greeted).await {
+        Ok(greeted) => greeted,
+        Err(_) => Err(StartError(format!(
+            "QEMU's monitor did not answer within {} s",
+            GREETS_WITHIN.as_secs()
+        ))),
+    }
+}

@@ -20,7 +20,7 @@ use crate::resource_type::{
 };
 use crate::schema::Schema;
 use crate::status::{Cause, Status};
-use crate::table::Columns;
+use crate::table::{Columns, validate_columns};
 
 /// The plural name of definitions.
 pub(crate) const DEFINITIONS: &str = "customresourcedefinitions";
@@ -413,6 +413,10 @@ fn versions(spec: &Value, causes: &mut Vec<Cause>) {
         } else {
             causes.push(Cause::required(schema_path, "schemas are required"));
         }
+        causes.extend(validate_columns(
+            &version["additionalPrinterColumns"],
+            &format!("{path}.additionalPrinterColumns"),
+        ));
     }
     if storage != 1 && !list.is_empty() {
         let why = "must have exactly one version marked as storage version";

@@ -8,38 +8,28 @@ use crate::status::Cause;
 /// The OpenAPI types that a column may have.
 const TYPES: [&str; 5] = ["boolean", "date", "integer", "number", "string"];
 
-/// What is wrong with `additionalPrinterColumns` (a list, or nothing), whose path is `path`.
+/// What is wrong with `additionalPrinterColumns` (a list, or nothing), whose path is `path`. Fields that are missing
+/// are left to the schema of definitions, which requires them.
 pub fn validate_columns(columns: &Value, path: &str) -> Vec<Cause> {
     let mut causes = Vec::new();
     for (index, column) in columns.as_array().into_iter().flatten().enumerate() {
         let field = |name: &str| format!("{path}[{index}].{name}");
-        let text = |name: &str| column.get(name).and_then(Value::as_str).unwrap_or_default();
-        if text("name").is_empty() {
+        let text = |name: &str| column.get(name).and_then(Value::as_str);
+        if text("name") == Some("") {
             causes.push(Cause::required(field("name"), ""));
         }
-        match text("type") {
-            "" => causes.push(Cause::required(
-                field("type"),
-                &format!("must be one of {}", TYPES.join(",")),
-            )),
-            kind if !TYPES.contains(&kind) => causes.push(Cause::invalid(
-                field("type"),
-                &Value::from(kind),
-                &format!("must be one of {}", TYPES.join(",")),
-            )),
-            _ => {}
+        if let Some(kind) = text("type").filter(|kind| !TYPES.contains(kind)) {
+            let detail = format!("must be one of {}", TYPES.join(","));
+            causes.push(Cause::invalid(field("type"), &Value::from(kind), &detail));
         }
-        match text("jsonPath") {
-            "" => causes.push(Cause::required(field("jsonPath"), "")),
-            json_path => {
-                if let Err(why) = JsonPath::parse(json_path) {
-                    causes.push(Cause::invalid(
-                        field("jsonPath"),
-                        &Value::from(json_path),
-                        &why,
-                    ));
-                }
-            }
+        if let Some(json_path) = text("jsonPath")
+            && let Err(why) = JsonPath::parse(json_path)
+        {
+            causes.push(Cause::invalid(
+                field("jsonPath"),
+                &Value::from(json_path),
+                &why,
+            ));
         }
     }
     causes
@@ -57,7 +47,7 @@ mod tests {
             json!([{"name": "A", "type": "date", "jsonPath": ".metadata.creationTimestamp"}]);
         assert_eq!(validate_columns(&good, "c"), vec![]);
         assert_eq!(validate_columns(&Value::Null, "c"), vec![]);
-        let bad = json!([{}, {"name": "A", "type": "text", "jsonPath": ".a["}]);
+        let bad = json!([{"name": ""}, {"name": "A", "type": "text", "jsonPath": ".a["}]);
         let texts: Vec<String> = validate_columns(&bad, "c")
             .iter()
             .map(|cause| cause.to_string())
@@ -66,8 +56,6 @@ mod tests {
             texts,
             [
                 "c[0].name: Required value",
-                "c[0].type: Required value: must be one of boolean,date,integer,number,string",
-                "c[0].jsonPath: Required value",
                 "c[1].type: Invalid value: \"text\": must be one of boolean,date,integer,number,string",
                 "c[1].jsonPath: Invalid value: \".a[\": JSON path \".a[\": expected a number, a name in quotes, * or ?( after [",
             ]

@@ -134,6 +134,10 @@ fn merge_field(
         original.remove(key);
         return Ok(());
     }
+    // Nothing to delete: the field does not appear by being deleted.
+    if !original.contains_key(key) && order::directive(&value) == Some("delete") {
+        return Ok(());
+    }
     let field = schema.and_then(|schema| schema.property(key));
     let replace = field.is_some_and(|field| field.patch_strategy().replace);
     let merged = match (original.remove(key), value) {
@@ -307,13 +311,8 @@ fn directives(
                 let wanted = item.get(key).ok_or_else(|| no_merge_key(key))?;
                 present.retain(|present| present.get(key) != Some(wanted));
             }
-            Some(Value::String(directive)) if directive == "replace" => {
-                replace = true;
-                // `- $patch: replace` alone is only the directive; with fields it is also the first new item.
-                if item.as_object().is_some_and(|item| !item.is_empty()) {
-                    plain.push(item);
-                }
-            }
+            // Only a directive, as upstream has it: other fields of its item count for nothing.
+            Some(Value::String(directive)) if directive == "replace" => replace = true,
             Some(Value::String(directive)) if directive == "merge" => {
                 return Err(Fault::unprocessable(
                     "merging lists cannot yet be specified in the patch".to_owned(),
@@ -369,3 +368,6 @@ fn clean_map(map: Object) -> Object {
 
 #[cfg(test)]
 mod tests;
+
+#[cfg(test)]
+mod recorded;

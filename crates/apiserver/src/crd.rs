@@ -641,7 +641,7 @@ mod tests {
         establish(&mut first, &Taken::new(&[], "ex.io", "foos.ex.io"), "t1");
         let mut second = definition();
         second["metadata"]["name"] = json!("bars.ex.io");
-        second["spec"]["names"] = json!({"plural": "bars", "kind": "Foo"});
+        second["spec"]["names"] = json!({"plural": "bars", "singular": "bar", "kind": "Foo"});
         defaults(&mut second);
         let others = [(first, 1)];
         establish(

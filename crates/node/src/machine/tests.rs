@@ -1,1 +1,746 @@
+//! Tables of what is seen of a machine, and what follows.
 
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+
+use api::accelerator::{Accelerator, Decision, EmulationPolicy};
+use api::condition;
+use api::launcher::{Exit, ExitKind, Identity, InterfaceStatus, ResolvedVolume, State, Status};
+use api::virtual_machine_instance::{Phase, VirtualMachineInstance};
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{Pod, PodStatus};
+use serde_json::{Value, json};
+
+use super::decide::{Action, ImagesSeen, LauncherSeen, Seen, StartFailure, decide, outcome};
+use super::images::PullFailure;
+use super::instance_status::{difference, wanted as wanted_instance};
+use super::pod_status::wanted as wanted_pod;
+use super::record::Record;
+
+fn at(second: i64) -> Timestamp {
+    Timestamp::from_second(second).expect("a time")
+}
+
+fn merge(base: Value, more: Value) -> Value {
+    match (base, more) {
+        (Value::Object(mut base), Value::Object(more)) => {
+            for (name, value) in more {
+                let old = base.remove(&name).unwrap_or(Value::Null);
+                base.insert(name, merge(old, value));
+            }
+            Value::Object(base)
+        }
+        (_, more) => more,
+    }
+}
+
+fn pod(more: Value) -> Pod {
+    let base = json!({
+        "metadata": { "name": "virt-launcher-vm-x", "namespace": "ns", "uid": "p" },
+        "spec": {
+            "nodeName": "node",
+            "containers": [{ "name": "compute", "image": "i", "resources": {
+                "requests": { "memory": "1Gi" }, "limits": {} } }],
+            "initContainers": [{ "name": "guest-console-log", "image": "i" }],
+        },
+        "status": { "phase": "Pending", "conditions": [{ "type": "PodScheduled", "status": "True" }] },
+    });
+    serde_json::from_value(merge(base, more)).expect("a pod")
+}
+
+fn instance(phase: &str, more: Value) -> VirtualMachineInstance {
+    let base = json!({
+        "apiVersion": "kubevirt.io/v1", "kind": "VirtualMachineInstance",
+        "metadata": { "name": "vm", "namespace": "ns", "uid": "u", "resourceVersion": "5" },
+        "spec": { "terminationGracePeriodSeconds": 20, "domain": {
+            "memory": { "guest": "1Gi" },
+            "devices": { "disks": [
+                { "name": "root", "disk": { "bus": "virtio" } },
+                { "name": "init", "disk": { "bus": "virtio" } },
+                { "name": "cd", "cdrom": { "bus": "sata" } },
+            ] } },
+            "volumes": [
+                { "name": "root", "containerDisk": { "image": "i" } },
+                { "name": "init", "cloudInitNoCloud": { "userData": "x" } },
+                { "name": "cd", "emptyDisk": { "capacity": "1Gi" } },
+            ] },
+        "status": { "phase": phase, "nodeName": "node" },
+    });
+    serde_json::from_value(merge(base, more)).expect("a VMI")
+}
+
+fn going() -> Value {
+    json!({ "metadata": { "deletionTimestamp": "2026-01-01T00:00:00Z" } })
+}
+
+fn record() -> Record {
+    Record {
+        identity: Identity {
+            namespace: "ns".to_owned(),
+            name: "vm".to_owned(),
+            uid: "u".to_owned(),
+            pod_name: "virt-launcher-vm-x".to_owned(),
+            pod_uid: "p".to_owned(),
+            qemu_program: None,
+            grace_period_seconds: 7,
+        },
+        pod_address: Ipv4Addr::new(127, 64, 0, 5),
+    }
+}
+
+fn answers(state: State) -> LauncherSeen {
+    LauncherSeen::Answers(Box::new(Status {
+        state,
+        ..Status::default()
+    }))
+}
+
+fn ended(kind: ExitKind) -> LauncherSeen {
+    LauncherSeen::Answers(Box::new(Status {
+        state: State::Ended,
+        exit: Some(exit(kind)),
+        ..Status::default()
+    }))
+}
+
+fn exit(kind: ExitKind) -> Exit {
+    Exit {
+        kind,
+        message: "so it ended".to_owned(),
+        at: at(90),
+    }
+}
+
+fn absent(was_started: bool, orphan: bool) -> LauncherSeen {
+    LauncherSeen::Absent {
+        was_started,
+        exit: None,
+        orphan,
+    }
+}
+
+fn failed(failures: u32, retry_at: i64) -> ImagesSeen {
+    let failure = PullFailure {
+        reason: "ErrImagePull".to_owned(),
+        message: "no such image".to_owned(),
+        back_off_message: "Back-off pulling".to_owned(),
+    };
+    ImagesSeen::Failed {
+        failure,
+        failures,
+        retry_at: at(retry_at),
+    }
+}
+
+/// Everything that can be seen, to be changed by each case.
+struct Case {
+    pod: Option<Pod>,
+    instance: Option<VirtualMachineInstance>,
+    record: Option<Record>,
+    launcher: LauncherSeen,
+    images: ImagesSeen,
+    start_failure: Option<StartFailure>,
+    stopping: Option<u64>,
+    accelerator: Option<Decision>,
+}
+
+impl Case {
+    /// A pod just bound.
+    fn bound() -> Self {
+        Self {
+            pod: Some(pod(json!({}))),
+            instance: Some(instance("Scheduling", json!({}))),
+            record: None,
+            launcher: absent(false, false),
+            images: ImagesSeen::NotPulled,
+            start_failure: None,
+            stopping: None,
+            accelerator: None,
+        }
+    }
+
+    /// A guest that runs.
+    fn running() -> Self {
+        Self {
+            pod: Some(pod(json!({ "status": { "phase": "Running" } }))),
+            instance: Some(instance("Running", json!({}))),
+            record: Some(record()),
+            launcher: answers(State::Running),
+            images: ImagesSeen::Pulled,
+            ..Self::bound()
+        }
+    }
+
+    fn with(mut self, change: impl FnOnce(&mut Self)) -> Self {
+        change(&mut self);
+        self
+    }
+
+    fn seen(&self) -> Seen<'_> {
+        Seen {
+            node: "node",
+            pod: self.pod.as_ref(),
+            instance: self.instance.as_ref(),
+            record: self.record.as_ref(),
+            launcher: &self.launcher,
+            images: &self.images,
+            start_failure: self.start_failure.as_ref(),
+            stopping: self.stopping,
+            accelerator: self.accelerator.as_ref(),
+        }
+    }
+
+    fn decide(&self) -> Action {
+        decide(&self.seen(), at(100))
+    }
+
+    fn pod_status(&self) -> Option<PodStatus> {
+        wanted_pod(&self.seen(), at(100))
+    }
+}
+
+fn stop(grace_period_seconds: u64) -> Action {
+    Action::Stop {
+        grace_period_seconds,
+    }
+}
+
+#[test]
+fn a_bound_pod_gets_its_images_then_a_launcher() {
+    let wait = || Action::Wait(None);
+    for (name, case, expected) in [
+        ("just bound", Case::bound(), Action::PullImages),
+        (
+            "pulling",
+            Case::bound().with(|it| it.images = ImagesSeen::Pulling),
+            wait(),
+        ),
+        (
+            "failed, too early",
+            Case::bound().with(|it| it.images = failed(1, 110)),
+            Action::Wait(Some(at(110))),
+        ),
+        (
+            "failed, time",
+            Case::bound().with(|it| it.images = failed(1, 100)),
+            Action::PullImages,
+        ),
+        (
+            "images here",
+            Case::bound().with(|it| it.images = ImagesSeen::Pulled),
+            Action::StartLauncher,
+        ),
+        (
+            "VMI not seen yet",
+            Case::bound().with(|it| it.instance = None),
+            wait(),
+        ),
+        (
+            "VMI asked to go",
+            Case::bound().with(|it| it.instance = Some(instance("Scheduling", going()))),
+            wait(),
+        ),
+        (
+            "pod asked to go before anything started",
+            Case::bound().with(|it| it.pod = Some(pod(going()))),
+            Action::DeletePod,
+        ),
+        (
+            "crashed between folder and launcher",
+            Case::bound().with(|it| it.record = Some(record())),
+            Action::StartLauncher,
+        ),
+    ] {
+        assert_eq!(case.decide(), expected, "{name}");
+    }
+}
+
+#[test]
+fn a_guest_is_started_once_its_instance_is_scheduled_here() {
+    let idle = || Case::running().with(|it| it.launcher = answers(State::Idle));
+    let with_phase = |phase: &str| {
+        let instance = instance(phase, json!({}));
+        idle().with(|it| it.instance = Some(instance))
+    };
+    let failure = |retry_at| StartFailure {
+        message: "no".to_owned(),
+        retry_at: at(retry_at),
+    };
+    for (name, case, expected) in [
+        ("scheduling", with_phase("Scheduling"), Action::Wait(None)),
+        ("scheduled", with_phase("Scheduled"), Action::StartGuest),
+        (
+            "scheduled, after a restart of the node",
+            with_phase("Scheduled").with(|it| it.images = ImagesSeen::NotPulled),
+            Action::PullImages,
+        ),
+        (
+            "scheduled elsewhere",
+            idle().with(|it| {
+                let elsewhere = json!({ "status": { "nodeName": "other" } });
+                it.instance = Some(instance("Scheduled", elsewhere));
+            }),
+            Action::Wait(None),
+        ),
+        (
+            "refused, too early",
+            with_phase("Scheduled").with(|it| it.start_failure = Some(failure(130))),
+            Action::Wait(Some(at(130))),
+        ),
+        (
+            "refused, time",
+            with_phase("Scheduled").with(|it| it.start_failure = Some(failure(99))),
+            Action::StartGuest,
+        ),
+        (
+            "asked to go before it ran",
+            idle().with(|it| it.instance = Some(instance("Scheduled", going()))),
+            Action::EndLauncher,
+        ),
+    ] {
+        assert_eq!(case.decide(), expected, "{name}");
+    }
+}
+
+#[test]
+fn a_running_guest_is_stopped_only_when_asked_and_with_the_grace_it_was_given() {
+    let instance_goes =
+        || Case::running().with(|it| it.instance = Some(instance("Running", going())));
+    let pod_goes = |grace: i64| {
+        let asked = json!({ "metadata": {
+            "deletionTimestamp": "2026-01-01T00:00:00Z", "deletionGracePeriodSeconds": grace,
+        } });
+        let pod = pod(merge(json!({ "status": { "phase": "Running" } }), asked));
+        Case::running().with(|it| it.pod = Some(pod))
+    };
+    for (name, case, expected) in [
+        ("runs", Case::running(), Action::Wait(None)),
+        (
+            "paused",
+            Case::running().with(|it| it.launcher = answers(State::Paused)),
+            Action::Wait(None),
+        ),
+        (
+            "silent",
+            Case::running().with(|it| it.launcher = LauncherSeen::Silent),
+            Action::Wait(None),
+        ),
+        ("VMI goes", instance_goes(), stop(20)),
+        (
+            "VMI goes, asked",
+            instance_goes().with(|it| it.stopping = Some(20)),
+            Action::Wait(None),
+        ),
+        (
+            "VMI goes, now faster",
+            instance_goes().with(|it| it.stopping = Some(30)),
+            stop(20),
+        ),
+        (
+            "VMI goes while it starts",
+            instance_goes().with(|it| it.launcher = answers(State::Starting)),
+            stop(20),
+        ),
+        (
+            "VMI removed by force",
+            Case::running().with(|it| it.instance = None),
+            stop(7),
+        ),
+        ("pod goes slowly", pod_goes(50), stop(20)),
+        ("pod goes fast", pod_goes(3), stop(3)),
+        (
+            "pod removed by force",
+            Case::running().with(|it| it.pod = None),
+            stop(7),
+        ),
+        (
+            "pod removed by force, idle",
+            Case::running().with(|it| {
+                it.pod = None;
+                it.launcher = answers(State::Idle);
+            }),
+            Action::EndLauncher,
+        ),
+    ] {
+        assert_eq!(case.decide(), expected, "{name}");
+    }
+}
+
+#[test]
+fn what_is_left_of_an_ended_machine_is_removed_only_with_its_pod() {
+    let lost = |orphan| Case::running().with(|it| it.launcher = absent(true, orphan));
+    let with_pod = |case: Case, pod: Option<Pod>| case.with(|it| it.pod = pod);
+    for (name, case, expected) in [
+        (
+            "guest ended",
+            Case::running().with(|it| it.launcher = ended(ExitKind::GuestShutdown)),
+            Action::EndLauncher,
+        ),
+        (
+            "launcher ended, pod stays for its logs",
+            lost(false),
+            Action::Wait(None),
+        ),
+        ("QEMU outlives its launcher", lost(true), Action::KillOrphan),
+        (
+            "QEMU outlives launcher and pod",
+            with_pod(lost(true), None),
+            Action::KillOrphan,
+        ),
+        (
+            "pod goes",
+            with_pod(lost(false), Some(pod(going()))),
+            Action::RemoveDirectory,
+        ),
+        (
+            "pod is gone",
+            with_pod(lost(false), None),
+            Action::RemoveDirectory,
+        ),
+        (
+            "all is gone",
+            with_pod(lost(false), None).with(|it| it.record = None),
+            Action::Forget,
+        ),
+        (
+            "folder is gone, pod goes",
+            with_pod(lost(false), Some(pod(going()))).with(|it| it.record = None),
+            Action::DeletePod,
+        ),
+    ] {
+        assert_eq!(case.decide(), expected, "{name}");
+    }
+}
+
+#[test]
+fn the_outcome_follows_kubevirt() {
+    let crashed = ExitKind::Crashed {
+        signal: Some(11),
+        code: None,
+    };
+    let no_grace = || {
+        let none = json!({ "spec": { "terminationGracePeriodSeconds": 0 } });
+        instance("Running", none)
+    };
+    let succeeded = |case: &Case| outcome(&case.seen()).map(|it| it.succeeded);
+    let with = |launcher| Case::running().with(|it| it.launcher = launcher);
+    assert_eq!(succeeded(&Case::running()), None);
+    assert_eq!(succeeded(&with(ended(ExitKind::GuestShutdown))), Some(true));
+    assert_eq!(succeeded(&with(ended(ExitKind::Stopped))), Some(true));
+    assert_eq!(succeeded(&with(ended(ExitKind::Killed))), Some(false));
+    let hurried = with(ended(ExitKind::Killed)).with(|it| it.instance = Some(no_grace()));
+    assert_eq!(succeeded(&hurried), Some(true));
+    assert_eq!(succeeded(&with(ended(crashed))), Some(false));
+    assert_eq!(succeeded(&with(ended(ExitKind::StartFailed))), Some(false));
+    // The launcher is gone, and what it wrote down counts.
+    let written = LauncherSeen::Absent {
+        was_started: true,
+        exit: Some(exit(ExitKind::Stopped)),
+        orphan: false,
+    };
+    assert_eq!(succeeded(&with(written)), Some(true));
+    assert_eq!(succeeded(&with(absent(true, false))), Some(false));
+    assert_eq!(
+        succeeded(&with(absent(true, true))),
+        None,
+        "QEMU still runs"
+    );
+    assert_eq!(succeeded(&with(LauncherSeen::Silent)), None);
+}
+
+fn waiting_reason(status: &PodStatus) -> Option<String> {
+    let containers = status.container_statuses.as_deref().unwrap_or_default();
+    containers[0]
+        .state
+        .as_ref()?
+        .waiting
+        .as_ref()?
+        .reason
+        .clone()
+}
+
+fn pod_condition(status: &PodStatus, type_: &str) -> Option<String> {
+    let conditions = status.conditions.as_deref().unwrap_or_default();
+    conditions
+        .iter()
+        .find(|it| it.type_ == type_)
+        .map(|it| it.status.clone())
+}
+
+#[test]
+fn a_waiting_pod_says_what_it_waits_for_in_kubelets_words() {
+    for (images, expected) in [
+        (ImagesSeen::NotPulled, "ContainerCreating"),
+        (ImagesSeen::Pulling, "ContainerCreating"),
+        (failed(1, 110), "ErrImagePull"),
+        (failed(2, 120), "ImagePullBackOff"),
+    ] {
+        let case = Case::bound().with(|it| it.images = images);
+        let status = case.pod_status().expect("a status");
+        assert_eq!(waiting_reason(&status).as_deref(), Some(expected));
+        assert_eq!(status.phase.as_deref(), Some("Pending"));
+        assert_eq!(pod_condition(&status, "Ready").as_deref(), Some("False"));
+        assert_eq!(
+            pod_condition(&status, "PodScheduled").as_deref(),
+            Some("True")
+        );
+        assert_eq!(status.qos_class.as_deref(), Some("Burstable"));
+        // Told once.
+        let told = case.with(|it| {
+            it.pod.as_mut().expect("a pod").status = Some(status);
+        });
+        assert_eq!(told.pod_status(), None);
+    }
+}
+
+#[test]
+fn a_pod_whose_launcher_answers_is_ready_at_its_address() {
+    let case = Case::running().with(|it| it.launcher = answers(State::Idle));
+    let status = case.pod_status().expect("a status");
+    assert_eq!(status.phase.as_deref(), Some("Running"));
+    assert_eq!(status.pod_ip.as_deref(), Some("127.64.0.5"));
+    assert_eq!(pod_condition(&status, "Ready").as_deref(), Some("True"));
+    assert!(status.container_statuses.as_ref().expect("containers")[0].ready);
+    assert!(status.init_container_statuses.as_ref().expect("containers")[0].ready);
+    let told = case.with(|it| it.pod.as_mut().expect("a pod").status = Some(status));
+    assert_eq!(told.pod_status(), None, "told once");
+    let silent = told.with(|it| it.launcher = LauncherSeen::Silent);
+    assert_eq!(
+        silent.pod_status(),
+        None,
+        "a silent launcher is no reason to take it back"
+    );
+}
+
+#[test]
+fn a_readiness_gate_keeps_a_pod_from_being_ready() {
+    let gate = json!({ "spec": { "readinessGates": [{ "conditionType": "kubevirt.io/x" }] } });
+    let case = Case::running().with(|it| it.pod = Some(pod(gate)));
+    let status = case.pod_status().expect("a status");
+    assert_eq!(pod_condition(&status, "Ready").as_deref(), Some("False"));
+    assert_eq!(
+        pod_condition(&status, "ContainersReady").as_deref(),
+        Some("True")
+    );
+}
+
+#[test]
+fn an_ended_pod_says_how_and_stays_so() {
+    let crashed = ExitKind::Crashed {
+        signal: Some(11),
+        code: None,
+    };
+    for (kind, phase, code) in [(ExitKind::Stopped, "Succeeded", 0), (crashed, "Failed", 1)] {
+        let case = Case::running().with(|it| it.launcher = ended(kind));
+        let status = case.pod_status().expect("a status");
+        assert_eq!(status.phase.as_deref(), Some(phase));
+        let containers = status.container_statuses.as_deref().expect("containers");
+        let terminated = containers[0]
+            .state
+            .as_ref()
+            .and_then(|it| it.terminated.as_ref());
+        assert_eq!(terminated.map(|it| it.exit_code), Some(code));
+        let later = case.with(|it| {
+            it.pod.as_mut().expect("a pod").status = Some(status);
+            it.launcher = absent(true, false);
+        });
+        assert_eq!(later.pod_status(), None);
+    }
+}
+
+fn run_status(accelerator: Accelerator, state: State) -> LauncherSeen {
+    LauncherSeen::Answers(Box::new(Status {
+        state,
+        accelerator: Some(accelerator),
+        started_at: Some(at(80)),
+        machine_type: Some("pc-q35-7.2".to_owned()),
+        agent_connected: true,
+        interfaces: vec![InterfaceStatus {
+            name: "default".to_owned(),
+            mac: "02:00:00:00:00:01".to_owned(),
+            address: Ipv4Addr::new(127, 64, 0, 5).into(),
+        }],
+        ..Status::default()
+    }))
+}
+
+fn decision() -> Decision {
+    Decision {
+        accelerator: Accelerator::Tcg,
+        policy: EmulationPolicy::Software,
+        permitted_by: "ConfigMap a/b".to_owned(),
+        reason: "HardwareVirtualizationUnusable",
+        message: "because".to_owned(),
+    }
+}
+
+#[test]
+fn a_guest_that_runs_is_told_with_its_accelerator_interfaces_and_volumes() {
+    let disk = ResolvedVolume::ContainerDisk {
+        path: "/x".into(),
+        format: api::launcher::DiskFormat::Raw,
+        virtual_size_bytes: 4096,
+        digest: "sha256:0".to_owned(),
+    };
+    let pulled = BTreeMap::from([("root".to_owned(), disk)]);
+    let case = Case::running().with(|it| {
+        it.instance = Some(instance("Scheduled", json!({})));
+        it.launcher = run_status(Accelerator::Tcg, State::Running);
+        it.accelerator = Some(decision());
+    });
+    let change = wanted_instance(&case.seen(), &pulled, at(100)).expect("a change");
+    let status = &change.status;
+    assert_eq!(status.phase, Some(Phase::Running));
+    assert_eq!(
+        status.phase_transition_timestamps[0]
+            .phase_transition_timestamp
+            .0,
+        at(80)
+    );
+    let accelerator = status.accelerator.as_ref().expect("an accelerator");
+    assert_eq!(
+        (accelerator.type_.as_str(), accelerator.policy.as_deref()),
+        ("TCG", Some("Software"))
+    );
+    assert!(condition::is_true(&status.conditions, "SoftwareEmulation"));
+    assert!(condition::is_true(&status.conditions, "AgentConnected"));
+    assert_eq!(
+        status.interfaces[0].ip_address.as_deref(),
+        Some("127.64.0.5")
+    );
+    let targets: Vec<_> = status
+        .volume_status
+        .iter()
+        .map(|it| it.target.as_str())
+        .collect();
+    assert_eq!(targets, ["vda", "vdb", "sda"]);
+    assert_eq!(status.volume_status[0].size, Some(4096));
+    let reasons: Vec<_> = change.facts.iter().map(|it| it.reason).collect();
+    assert_eq!(reasons, ["Started", "AcceleratorSelected"]);
+
+    // After a restart of the node neither why it was chosen nor its disks are known: nothing changes.
+    let later = case.with(|it| {
+        it.instance.as_mut().expect("a VMI").status = Some(change.status.clone());
+        it.accelerator = None;
+    });
+    assert_eq!(
+        wanted_instance(&later.seen(), &BTreeMap::new(), at(200)),
+        None
+    );
+}
+
+#[test]
+fn pausing_is_a_condition_that_goes_with_it() {
+    let paused =
+        Case::running().with(|it| it.launcher = run_status(Accelerator::Kvm, State::Paused));
+    let change = wanted_instance(&paused.seen(), &BTreeMap::new(), at(100)).expect("a change");
+    assert_eq!(change.status.phase, Some(Phase::Running));
+    let found = condition::find(&change.status.conditions, "Paused").expect("paused");
+    assert_eq!(found.reason.as_deref(), Some("PausedByUser"));
+    let again = paused.with(|it| {
+        it.instance.as_mut().expect("a VMI").status = Some(change.status);
+        it.launcher = run_status(Accelerator::Kvm, State::Running);
+    });
+    let change = wanted_instance(&again.seen(), &BTreeMap::new(), at(100)).expect("a change");
+    assert!(condition::find(&change.status.conditions, "Paused").is_none());
+}
+
+#[test]
+fn an_ended_guest_is_told_once_with_kubevirts_events() {
+    let crashed = ExitKind::Crashed {
+        signal: None,
+        code: Some(1),
+    };
+    for (kind, phase, reason, message) in [
+        (
+            ExitKind::Stopped,
+            Phase::Succeeded,
+            "Stopped",
+            "The VirtualMachineInstance was shut down.",
+        ),
+        (
+            crashed,
+            Phase::Failed,
+            "Stopped",
+            "The VirtualMachineInstance crashed.",
+        ),
+        (
+            ExitKind::StartFailed,
+            Phase::Failed,
+            "SyncFailed",
+            "so it ended",
+        ),
+    ] {
+        let case = Case::running().with(|it| it.launcher = ended(kind));
+        let change = wanted_instance(&case.seen(), &BTreeMap::new(), at(100)).expect("a change");
+        assert_eq!(change.status.phase, Some(phase));
+        let facts: Vec<_> = change
+            .facts
+            .iter()
+            .map(|it| (it.reason, it.message.as_str()))
+            .collect();
+        assert_eq!(facts, [(reason, message)]);
+        let later = case.with(|it| {
+            it.instance.as_mut().expect("a VMI").status = Some(change.status);
+        });
+        assert_eq!(
+            wanted_instance(&later.seen(), &BTreeMap::new(), at(100)),
+            None
+        );
+    }
+}
+
+#[test]
+fn a_refused_start_is_a_condition_until_it_runs() {
+    let failure = StartFailure {
+        message: "no KVM here".to_owned(),
+        retry_at: at(110),
+    };
+    let case = Case::running().with(|it| {
+        it.instance = Some(instance("Scheduled", json!({})));
+        it.launcher = answers(State::Idle);
+        it.start_failure = Some(failure);
+    });
+    let change = wanted_instance(&case.seen(), &BTreeMap::new(), at(100)).expect("a change");
+    assert_eq!(change.status.phase, Some(Phase::Scheduled));
+    let found = condition::find(&change.status.conditions, "Synchronized").expect("it failed");
+    assert_eq!(found.message.as_deref(), Some("no KVM here"));
+    let runs = case.with(|it| {
+        it.instance.as_mut().expect("a VMI").status = Some(change.status);
+        it.launcher = run_status(Accelerator::Tcg, State::Running);
+    });
+    let change = wanted_instance(&runs.seen(), &BTreeMap::new(), at(100)).expect("a change");
+    assert!(condition::find(&change.status.conditions, "Synchronized").is_none());
+}
+
+#[test]
+fn the_vmi_of_another_node_is_not_touched() {
+    let elsewhere = json!({ "status": { "nodeName": "other" } });
+    let case = Case::running().with(|it| it.instance = Some(instance("Running", elsewhere)));
+    assert_eq!(
+        wanted_instance(&case.seen(), &BTreeMap::new(), at(100)),
+        None
+    );
+}
+
+#[test]
+fn a_patch_names_only_what_changed_and_what_is_gone() {
+    let before = instance(
+        "Running",
+        json!({ "status": {
+        "reason": "old", "machine": { "type": "a" }, "accelerator": { "type": "TCG", "policy": "x" },
+    } }),
+    );
+    let after = instance(
+        "Running",
+        json!({ "status": {
+        "machine": { "type": "a" }, "accelerator": { "type": "KVM" },
+    } }),
+    );
+    let status = |it: VirtualMachineInstance| it.status.expect("a status");
+    let patch = difference(&status(before), &status(after)).expect("JSON");
+    assert_eq!(
+        patch,
+        json!({ "reason": null, "accelerator": { "type": "KVM", "policy": null } })
+    );
+}

@@ -1,1 +1,410 @@
 //! The verbs a person types: virtctl's names and flags, and our own.
+//!
+//! The binary flattens [`Globals`] and [`Verb`] into its command line, and calls [`run`]. Called as
+//! `virtctl`, `kubectl-virt` or `oc-virt` ([`is_virtctl`]) it calls [`virtctl`] instead.
+//!
+//! Data goes to standard output, progress and hints to standard error; [`Exit`] has the exit codes.
+
+mod connect;
+mod console;
+pub mod doctor;
+mod emulation;
+mod failure;
+mod logs;
+mod output;
+mod power;
+mod status;
+mod terminal;
+mod version;
+
+use std::path::{Path, PathBuf};
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use connect::Connection;
+pub use failure::Exit;
+use failure::Failure;
+
+/// Flags of every verb: kubectl's and virtctl's names.
+#[derive(Args, Clone, Debug, Default)]
+pub struct Globals {
+    /// Kubeconfig file [default: $KUBECONFIG, the data directory's, ~/.kube/config]
+    #[arg(long, global = true, value_name = "FILE")]
+    pub kubeconfig: Option<PathBuf>,
+    /// Context of the kubeconfig
+    #[arg(long, global = true, value_name = "NAME")]
+    pub context: Option<String>,
+    /// Namespace [default: the context's, else `default`]
+    #[arg(short, long, global = true, value_name = "NAME")]
+    pub namespace: Option<String>,
+    /// Address of the API server, instead of the kubeconfig's
+    #[arg(short, long, global = true, value_name = "URL")]
+    pub server: Option<String>,
+    /// Bearer token, instead of the kubeconfig's credentials
+    #[arg(long, global = true, value_name = "TOKEN", hide_env_values = true)]
+    pub token: Option<String>,
+    /// Say more, on standard error
+    #[arg(
+        short = 'v',
+        long = "v",
+        global = true,
+        value_name = "LEVEL",
+        default_value_t = 0
+    )]
+    pub verbosity: u8,
+}
+
+/// What the binary knows and this library does not.
+#[derive(Clone, Copy)]
+pub struct Environment<'a> {
+    /// Version of the binary.
+    pub version: &'a str,
+    /// Where `anyvirt up` keeps its data when nothing else is said.
+    pub data_directory: &'a Path,
+    /// Looks at this machine, for `doctor`. May take seconds; called on a thread that may block.
+    pub facts: fn() -> doctor::Facts,
+    /// The whole command line of the binary, for `completion`.
+    pub command: fn() -> clap::Command,
+}
+
+impl std::fmt::Debug for Environment<'_> {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("Environment")
+            .field("version", &self.version)
+            .field("data_directory", &self.data_directory)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What a person can ask for.
+#[derive(Clone, Debug, Subcommand)]
+pub enum Verb {
+    /// Show how the system stands: server, accelerator, virtual machines, problems
+    Status {
+        /// How to show it
+        #[arg(short, long, value_enum, default_value_t)]
+        output: Format,
+    },
+    /// Look at this machine: can it run virtual machines, how fast, and what is in the way?
+    Doctor {
+        /// How to show it
+        #[arg(short, long, value_enum, default_value_t)]
+        output: Format,
+    },
+    /// Show or change whether virtual machines may be emulated in software
+    #[command(subcommand)]
+    Emulation(EmulationVerb),
+    /// Start a virtual machine
+    #[command(after_help = "Examples:\n  anyvirt start web\n  anyvirt start web --paused")]
+    Start {
+        /// Name of the virtual machine
+        name: String,
+        /// Start it with its processors stopped
+        #[arg(long)]
+        paused: bool,
+        /// Check only
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// Stop a virtual machine
+    #[command(
+        after_help = "Examples:\n  anyvirt stop web\n  anyvirt stop web --force --grace-period=0"
+    )]
+    Stop {
+        /// Name of the virtual machine
+        name: String,
+        /// How long the guest gets
+        #[command(flatten)]
+        force: Force,
+    },
+    /// Restart a virtual machine
+    Restart {
+        /// Name of the virtual machine
+        name: String,
+        /// How long the guest gets
+        #[command(flatten)]
+        force: Force,
+    },
+    /// Stop the processors of a running virtual machine
+    Pause {
+        /// Which one
+        #[command(flatten)]
+        target: Target,
+        /// Check only
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// Let the processors of a paused virtual machine run again
+    Unpause {
+        /// Which one
+        #[command(flatten)]
+        target: Target,
+        /// Check only
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// Connect to the serial console of a virtual machine; Ctrl+] leaves
+    Console {
+        /// Name of the virtual machine
+        name: String,
+        /// Minutes to wait for it to run
+        #[arg(long, value_name = "MINUTES", default_value_t = 5)]
+        timeout: u32,
+    },
+    /// Show what a virtual machine wrote to its serial console
+    Logs {
+        /// Name of the virtual machine
+        name: String,
+        /// Go on showing what comes
+        #[arg(short, long)]
+        follow: bool,
+        /// Show only the last lines
+        #[arg(long, value_name = "LINES")]
+        tail: Option<i64>,
+    },
+    /// Connect to the screen of a virtual machine (not served by this version)
+    #[command(hide = true)]
+    Vnc {
+        /// Name of the virtual machine, and virtctl's flags
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
+    /// Show the versions of this program and of the server
+    Version {
+        /// Only this program's
+        #[arg(short, long)]
+        client: bool,
+        /// How to show it
+        #[arg(short, long, value_enum, default_value_t)]
+        output: Format,
+    },
+    /// Write a completion script for a shell to standard output
+    #[command(after_help = "Example:\n  anyvirt completion bash > /etc/bash_completion.d/anyvirt")]
+    Completion {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+}
+
+/// What can be asked about emulation.
+#[derive(Clone, Debug, Subcommand)]
+pub enum EmulationVerb {
+    /// Show the policy, who decided it, and what each virtual machine runs on
+    Status {
+        /// How to show it
+        #[arg(short, long, value_enum, default_value_t)]
+        output: Format,
+    },
+    /// Permit software emulation where hardware virtualization does not work
+    On(Change),
+    /// Hardware virtualization only
+    Off(Change),
+}
+
+/// How to go about a change.
+#[derive(Args, Clone, Copy, Debug)]
+pub struct Change {
+    /// Do not ask
+    #[arg(short, long)]
+    pub yes: bool,
+    /// Only show what would change
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+/// virtctl's flags for not waiting.
+#[derive(Args, Clone, Copy, Debug)]
+pub struct Force {
+    /// Do not let the guest shut down by itself; needs --grace-period
+    #[arg(long)]
+    pub force: bool,
+    /// Seconds the guest gets; needs --force
+    #[arg(long, value_name = "SECONDS", default_value_t = -1, allow_negative_numbers = true)]
+    pub grace_period: i64,
+    /// Check only
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+/// virtctl's way of naming a virtual machine or its instance.
+#[derive(Args, Clone, Debug)]
+pub struct Target {
+    /// `vm NAME`, `vmi NAME`, or just NAME
+    #[arg(value_name = "[vm|vmi] NAME", num_args = 1..=2, required = true)]
+    pub words: Vec<String>,
+}
+
+/// How data is shown.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, ValueEnum)]
+pub enum Format {
+    /// For people.
+    #[default]
+    Table,
+    /// For programs.
+    Json,
+    /// For programs and people.
+    Yaml,
+}
+
+/// Does the verb, tells the person, and answers with the exit code.
+pub async fn run(verb: Verb, globals: &Globals, environment: Environment<'_>) -> Exit {
+    match perform(verb, globals, environment).await {
+        Ok(exit) => exit,
+        Err(failure) => {
+            output::failure(&failure);
+            failure.exit
+        }
+    }
+}
+
+/// Is this the name of virtctl, or of it as a plugin of kubectl or oc?
+pub fn is_virtctl(program: &str) -> bool {
+    let name = Path::new(program)
+        .file_name()
+        .and_then(|name| name.to_str());
+    matches!(name, Some("virtctl" | "kubectl-virt" | "oc-virt"))
+}
+
+/// The command line of virtctl.
+#[derive(Debug, Parser)]
+#[command(
+    name = "virtctl",
+    about = "Controls virtual machines",
+    disable_version_flag = true
+)]
+struct Virtctl {
+    #[command(flatten)]
+    globals: Globals,
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+/// The command line as virtctl has it; `arguments` begins with the program. Every failure is exit
+/// code 1, as virtctl's is.
+pub async fn virtctl(arguments: Vec<String>, environment: Environment<'_>) -> Exit {
+    let virtctl = match Virtctl::try_parse_from(arguments) {
+        Ok(virtctl) => virtctl,
+        Err(error) => {
+            output::usage(&error);
+            return if error.use_stderr() {
+                Exit::Failure
+            } else {
+                Exit::Ok
+            };
+        }
+    };
+    let environment = Environment {
+        command: <Virtctl as clap::CommandFactory>::command,
+        ..environment
+    };
+    match run(virtctl.verb, &virtctl.globals, environment).await {
+        Exit::Ok => Exit::Ok,
+        _ => Exit::Failure,
+    }
+}
+
+async fn perform(
+    verb: Verb,
+    globals: &Globals,
+    environment: Environment<'_>,
+) -> Result<Exit, Failure> {
+    let connect = || Connection::open(globals, environment.data_directory);
+    match verb {
+        Verb::Status { output } => status::run(&connect().await?, output).await,
+        Verb::Doctor { output } => {
+            let facts = environment.facts;
+            let facts = tokio::task::spawn_blocking(facts).await.map_err(|error| {
+                Failure::new(format!("looking at this machine failed: {error}"))
+            })?;
+            // A server that does not run is something the doctor tells, not a reason to stop.
+            doctor::run(&facts, connect().await.ok().as_ref(), output).await
+        }
+        Verb::Emulation(EmulationVerb::Status { output }) => {
+            emulation::show(&connect().await?, output).await
+        }
+        Verb::Emulation(EmulationVerb::On(change)) => {
+            emulation::set(&connect().await?, true, change).await
+        }
+        Verb::Emulation(EmulationVerb::Off(change)) => {
+            emulation::set(&connect().await?, false, change).await
+        }
+        Verb::Start {
+            name,
+            paused,
+            dry_run,
+        } => power::start(&connect().await?, &name, paused, dry_run).await,
+        Verb::Stop { name, force } => power::stop(&connect().await?, &name, force).await,
+        Verb::Restart { name, force } => power::restart(&connect().await?, &name, force).await,
+        Verb::Pause { target, dry_run } => {
+            power::pause(&connect().await?, &target.words, true, dry_run).await
+        }
+        Verb::Unpause { target, dry_run } => {
+            power::pause(&connect().await?, &target.words, false, dry_run).await
+        }
+        Verb::Console { name, timeout } => console::run(&connect().await?, &name, timeout).await,
+        Verb::Logs { name, follow, tail } => {
+            logs::run(&connect().await?, &name, follow, tail).await
+        }
+        Verb::Vnc { .. } => Err(
+            Failure::new("vnc is not served by this version of anyvirt").fix(
+                "anyvirt console NAME",
+                "the serial console of the same machine",
+            ),
+        ),
+        Verb::Version { client, output } => {
+            let connection = if client { None } else { Some(connect().await?) };
+            version::run(environment.version, connection.as_ref(), output).await
+        }
+        Verb::Completion { shell } => {
+            let mut command = (environment.command)();
+            let name = command.get_name().to_owned();
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut command, name, &mut script);
+            output::bytes(&script)?;
+            Ok(Exit::Ok)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Virtctl::command().debug_assert();
+    }
+
+    #[test]
+    fn virtctls_flags_are_understood() {
+        for line in [
+            "virtctl start web --paused --dry-run",
+            "virtctl -n demo stop web --force --grace-period=0",
+            "virtctl restart web --namespace demo",
+            "virtctl pause vm web",
+            "virtctl unpause vmi web",
+            "virtctl console web --timeout 1 -v 3",
+            "virtctl version -c",
+            "virtctl --kubeconfig a --context b --server https://c --token d logs web -f",
+        ] {
+            let words = line.split(' ').map(str::to_owned);
+            assert!(Virtctl::try_parse_from(words).is_ok(), "{line}");
+        }
+    }
+
+    #[test]
+    fn virtctl_is_known_by_its_names() {
+        for (name, expected) in [
+            ("/usr/local/bin/virtctl", true),
+            ("kubectl-virt", true),
+            ("oc-virt", true),
+            ("anyvirt", false),
+            ("", false),
+        ] {
+            assert_eq!(is_virtctl(name), expected, "{name}");
+        }
+    }
+}

@@ -244,13 +244,12 @@ mod tests {
 
     #[test]
     fn an_instance_that_has_ended_is_not_waited_for() {
-        let of = |phase| {
-            let mut instance = VirtualMachineInstance::default();
-            instance.status = Some(VirtualMachineInstanceStatus {
+        let of = |phase| VirtualMachineInstance {
+            status: Some(VirtualMachineInstanceStatus {
                 phase,
                 ..VirtualMachineInstanceStatus::default()
-            });
-            instance
+            }),
+            ..VirtualMachineInstance::default()
         };
         assert!(!readiness(None, "a").unwrap());
         assert!(!readiness(Some(&of(Some(Phase::Scheduling))), "a").unwrap());

@@ -206,9 +206,12 @@ mod tests {
         }
     }
 
+    /// Paths and bodies of PUT requests.
+    type Puts = Arc<Mutex<Vec<(String, String)>>>;
+
     /// A server that answers every PUT with `status` and every list with one machine called web1;
     /// what was put is kept.
-    fn server(status: u16) -> (Connection, Arc<Mutex<Vec<(String, String)>>>) {
+    fn server(status: u16) -> (Connection, Puts) {
         let asked = Arc::new(Mutex::new(Vec::new()));
         let kept = Arc::clone(&asked);
         let service = tower::service_fn(move |request: http::Request<Body>| {

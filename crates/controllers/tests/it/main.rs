@@ -1,0 +1,9 @@
+//! The controllers against a real API server in this process, with a real store in a temporary folder.
+//! Only the node is played: by a task that answers pods and instances as the node agent does.
+
+mod cluster;
+mod emulation;
+mod machine;
+mod node;
+mod strategies;
+mod verbs;

@@ -112,37 +112,71 @@ pub(crate) async fn open(
 /// One file of a log, and how far it was read.
 struct Part {
     path: PathBuf,
+    open: Option<Open>,
+    /// Where to go on in a file that replaced the one that was open.
+    resume_at: u64,
+}
+
+struct Open {
+    file: File,
+    inode: u64,
     read: u64,
-    inode: Option<u64>,
 }
 
 impl Part {
     fn new(path: PathBuf) -> Self {
+        // A launcher that bounds a file replaces it by its younger half: what was open is still
+        // read to its end, and the rest of the new one follows after that half.
+        let is_tail = path
+            .file_name()
+            .is_some_and(|name| name == files::SERIAL_TAIL_LOG);
+        let resume_at = if is_tail {
+            files::SERIAL_TAIL_BYTES / 2
+        } else {
+            0
+        };
         Self {
             path,
-            read: 0,
-            inode: None,
+            open: None,
+            resume_at,
         }
     }
 
-    /// The next piece. A file that was replaced or cut is read from its start again.
+    /// The next piece.
     async fn next(&mut self) -> io::Result<Option<Vec<u8>>> {
-        let mut file = match File::open(&self.path).await {
+        if let Some(open) = &mut self.open
+            && let Some(piece) = open.next().await?
+        {
+            return Ok(Some(piece));
+        }
+        let file = match File::open(&self.path).await {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(error),
         };
-        let found = file.metadata().await?;
-        if self.inode != Some(found.ino()) || found.len() < self.read {
-            self.inode = Some(found.ino());
+        let inode = file.metadata().await?.ino();
+        let read = match &self.open {
+            Some(open) if open.inode == inode => return Ok(None),
+            Some(_) => self.resume_at,
+            None => 0,
+        };
+        self.open.insert(Open { file, inode, read }).next().await
+    }
+}
+
+impl Open {
+    async fn next(&mut self) -> io::Result<Option<Vec<u8>>> {
+        let length = self.file.metadata().await?.len();
+        if length < self.read {
+            // It was cut: what it has now is new.
             self.read = 0;
         }
-        if found.len() == self.read {
+        if length == self.read {
             return Ok(None);
         }
-        file.seek(io::SeekFrom::Start(self.read)).await?;
+        self.file.seek(io::SeekFrom::Start(self.read)).await?;
         let mut piece = vec![0; PIECE];
-        let count = file.read(&mut piece).await?;
+        let count = self.file.read(&mut piece).await?;
         piece.truncate(count);
         self.read += count as u64;
         Ok((count > 0).then_some(piece))
@@ -249,12 +283,10 @@ mod tests {
         String::from_utf8(pieces.concat()).expect("text")
     }
 
-    fn console(options: LogOptions, directory: &Path) -> impl Future<Output = LogStream> + '_ {
-        async move {
-            open(directory, containers::GUEST_CONSOLE_LOG, options)
-                .await
-                .expect("opened")
-        }
+    async fn console(options: LogOptions, directory: &Path) -> LogStream {
+        open(directory, containers::GUEST_CONSOLE_LOG, options)
+            .await
+            .expect("opened")
     }
 
     #[test]
@@ -316,6 +348,34 @@ mod tests {
         );
         std::fs::write(directory.path().join(files::EXIT), "{}").expect("written");
         assert!(log.next().await.is_none());
+    }
+
+    #[tokio::test]
+    async fn a_file_replaced_by_its_younger_half_is_followed_without_gap_or_repetition() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join(files::SERIAL_TAIL_LOG);
+        let half = files::SERIAL_TAIL_BYTES / 2;
+        std::fs::write(&path, "older\n").expect("written");
+        let mut part = Part::new(path.clone());
+        assert_eq!(
+            part.next().await.expect("readable").as_deref(),
+            Some(&b"older\n"[..])
+        );
+        std::fs::write(&path, "older\nlast words\n").expect("written");
+        let mut young = vec![b'x'; usize::try_from(half).expect("it fits")];
+        young.extend(b"new\n");
+        let aside = directory.path().join("aside");
+        std::fs::write(&aside, young).expect("written");
+        std::fs::rename(&aside, &path).expect("replaced");
+        assert_eq!(
+            part.next().await.expect("readable").as_deref(),
+            Some(&b"last words\n"[..])
+        );
+        assert_eq!(
+            part.next().await.expect("readable").as_deref(),
+            Some(&b"new\n"[..])
+        );
+        assert_eq!(part.next().await.expect("readable"), None);
     }
 
     #[tokio::test]

@@ -21,7 +21,7 @@ use super::record::Record;
 pub(crate) enum LauncherSeen {
     /// No launcher lives.
     Absent {
-        /// One did: it had made its socket.
+        /// One did begin here.
         was_started: bool,
         /// How the guest ended, if it was written down.
         exit: Option<Exit>,

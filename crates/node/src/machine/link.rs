@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use api::launcher::{Request, Status, files};
 use host::changes::Changes;
-use host::lock::{LifeLock, LockError};
+use host::lock::LifeLock;
 use host::process::{Ending, Program, SpawnError, Stream};
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
@@ -16,8 +16,6 @@ use super::decide::LauncherSeen;
 use super::record::{LAUNCHER_LOCK, read_exit};
 use crate::launcher::{self, LauncherError};
 
-/// The launcher finds the lock that says that it lives at this number, and need not touch it.
-const LOCK_NUMBER: i32 = 3;
 /// A launcher makes its socket within milliseconds; a host so busy that it takes longer than this
 /// has other troubles.
 const START_DEADLINE: Duration = Duration::from_secs(20);
@@ -27,8 +25,6 @@ const START_DEADLINE: Duration = Duration::from_secs(20);
 pub(crate) enum StartError {
     #[error(transparent)]
     Spawn(#[from] SpawnError),
-    #[error(transparent)]
-    Lock(#[from] LockError),
     #[error("the launcher ended at once ({ending}): {log}")]
     Ended { ending: Ending, log: String },
     #[error("the launcher made no socket within {} s", START_DEADLINE.as_secs())]
@@ -97,7 +93,6 @@ impl Link {
 
     /// Starts the launcher, and returns when it answers.
     pub(crate) async fn start(&mut self, program: &Path) -> Result<(), StartError> {
-        let lock = LifeLock::acquire(&self.directory.join(LAUNCHER_LOCK), "a launcher")?;
         let log = std::fs::OpenOptions::new()
             .create(true)
             .append(true)
@@ -107,7 +102,6 @@ impl Link {
             .argument("--directory")
             .argument(&self.directory)
             .environment("PATH", "/usr/bin:/bin")
-            .inherit(lock.into_descriptor(), LOCK_NUMBER)
             .new_session()
             .stdout(Stream::File(log.try_clone()?.into()))
             .stderr(Stream::File(log.into()));
@@ -160,7 +154,8 @@ impl Link {
 
     async fn absent(&self) -> io::Result<LauncherSeen> {
         let orphan = is_held(self.directory.join(files::LIFE_LOCK)).await?;
-        let was_started = self.directory.join(files::SOCKET).exists();
+        // Its socket is gone when it ended well; the file of its lock stays.
+        let was_started = self.directory.join(LAUNCHER_LOCK).exists();
         let exit = read_exit(&self.directory).unwrap_or_else(|error| {
             tracing::warn!(%error, "how the guest ended cannot be read");
             None

@@ -9,7 +9,7 @@ use std::path::Path;
 use api::launcher::{Exit, Identity, files};
 use serde::{Deserialize, Serialize};
 
-/// Held (`flock`) exactly as long as the launcher lives.
+/// Taken (`flock`) by the launcher when it begins, and held exactly as long as it lives.
 pub(crate) const LAUNCHER_LOCK: &str = "launcher.lock";
 /// A record or an exit is some hundred bytes.
 const LARGEST: u64 = 1 << 20;

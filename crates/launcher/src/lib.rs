@@ -32,6 +32,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
 use crate::owner::Owner;
+use crate::server::Room;
 use crate::start::Home;
 
 /// The lock of the launcher itself: two of them in one directory would both own the guest.
@@ -97,7 +98,8 @@ pub async fn run(directory: &Path) -> Result<(), LauncherError> {
         identity,
     };
     let (owner, desk) = Owner::new(home, exit);
-    let server = tokio::spawn(server::serve(listener, desk));
+    let room = Room::new();
+    let server = tokio::spawn(server::serve(listener, desk, room.clone()));
     let (leave, asked) = mpsc::channel(1); // asking again is the same
     let signals = tokio::spawn(async move {
         while terminate.recv().await.is_some() {
@@ -110,6 +112,7 @@ pub async fn run(directory: &Path) -> Result<(), LauncherError> {
     owner.run(asked).await;
     server.abort();
     signals.abort();
+    room.left().await;
     // Nobody must find a socket without a listener, unless the directory itself is gone.
     match std::fs::remove_file(&socket) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {

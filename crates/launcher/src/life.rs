@@ -294,7 +294,8 @@ impl Life {
     }
 
     fn pause(&mut self, pause: bool) -> Decision {
-        if self.stopping.is_some() || self.killed.is_some() || self.going.is_some() {
+        let ending = self.stopping.is_some() || self.killed.is_some() || self.going.is_some();
+        if self.has_guest() && ending {
             return refused("Stopping", "the guest is being stopped".to_owned());
         }
         match (self.state, pause) {

@@ -22,9 +22,33 @@ const REQUEST_WITHIN: Duration = Duration::from_secs(30);
 /// A client that does not take its answer by then is hung.
 const ANSWER_WITHIN: Duration = Duration::from_secs(30);
 
+/// The last answers of a launcher that ends are sent at once, if their clients take them.
+const LAST_ANSWERS_WITHIN: Duration = Duration::from_secs(2);
+
+/// Room for the clients there may be at a time.
+#[derive(Clone, Debug)]
+pub(crate) struct Room(Arc<Semaphore>);
+
+impl Room {
+    /// An empty one.
+    pub(crate) fn new() -> Self {
+        Self(Arc::new(Semaphore::new(MOST_CLIENTS)))
+    }
+
+    /// Waits until the clients have their last answers.
+    pub(crate) async fn left(self) {
+        let all = u32::try_from(MOST_CLIENTS).unwrap_or(u32::MAX);
+        if tokio::time::timeout(LAST_ANSWERS_WITHIN, self.0.acquire_many(all))
+            .await
+            .is_err()
+        {
+            tracing::warn!("the launcher ends while clients are still connected");
+        }
+    }
+}
+
 /// Answers for ever.
-pub(crate) async fn serve(listener: UnixListener, desk: Desk) {
-    let room = Arc::new(Semaphore::new(MOST_CLIENTS));
+pub(crate) async fn serve(listener: UnixListener, desk: Desk, room: Room) {
     let screen = Arc::new(Mutex::new(None));
     loop {
         let stream = match listener.accept().await {
@@ -52,7 +76,7 @@ pub(crate) async fn serve(listener: UnixListener, desk: Desk) {
             desk: desk.clone(),
             screen: Arc::clone(&screen),
         };
-        match Arc::clone(&room).try_acquire_owned() {
+        match Arc::clone(&room.0).try_acquire_owned() {
             Ok(permit) => {
                 tokio::spawn(async move {
                     connection.serve().await;

@@ -1,0 +1,176 @@
+//! What guests get to read and write.
+
+use api::launcher::{ExitKind, Request, ResolvedVolume};
+use serde_json::json;
+
+use crate::boot_sector::Manner;
+use crate::home::{Home, Launcher, request};
+
+fn host_disk(path: &std::path::Path, shared: bool) -> ResolvedVolume {
+    ResolvedVolume::HostDisk {
+        path: path.to_owned(),
+        create_bytes: None,
+        shared,
+    }
+}
+
+#[tokio::test]
+async fn all_kinds_of_volumes_are_opened_by_qemu() {
+    let home = Home::new("volumes");
+    let launcher = home.launcher().await;
+    let mut all = home.request(Manner::Brief);
+    let made = home.path("made.img");
+    let volumes = [
+        (
+            "cloudinit",
+            ResolvedVolume::CloudInitNoCloud {
+                user_data: "#cloud-config\n".to_owned(),
+                network_data: Some("version: 2\n".to_owned()),
+            },
+        ),
+        (
+            "empty",
+            ResolvedVolume::EmptyDisk {
+                capacity_bytes: 1 << 30,
+            },
+        ),
+        (
+            "host",
+            ResolvedVolume::HostDisk {
+                path: made.clone(),
+                create_bytes: Some(1 << 20),
+                shared: false,
+            },
+        ),
+    ];
+    all.volumes
+        .extend(volumes.map(|(name, volume)| (name.to_owned(), volume)));
+    let disks = json!([
+        {"name": "boot", "disk": {"bus": "sata"}},
+        {"name": "cloudinit", "cdrom": {"bus": "sata"}},
+        {"name": "empty", "disk": {"bus": "scsi"}},
+        {"name": "host", "disk": {"bus": "usb"}, "cache": "writethrough"},
+    ]);
+    all.instance.spec.domain.devices.disks = serde_json::from_value(disks).expect("disks");
+    launcher.start_guest(all).await;
+    let exit = launcher.ended().await.exit.expect("told");
+    assert_eq!(exit.kind, ExitKind::GuestShutdown, "{}", exit.message);
+    assert_eq!(std::fs::metadata(&made).expect("made").len(), 1 << 20);
+    let disks = home.directory.join("disks");
+    let iso = std::fs::read(disks.join("cloudinit.iso")).expect("made");
+    assert_eq!(&iso[16 * 2048 + 40..16 * 2048 + 47], b"cidata ");
+    assert!(disks.join("empty.qcow2").exists() && disks.join("boot.qcow2").exists());
+    launcher.end().await;
+}
+
+#[tokio::test]
+async fn a_second_writer_of_one_host_disk_is_told_who_has_it() {
+    let home = Home::new("first");
+    let path = home.disk("shared.img", Manner::Deaf);
+    let ask = |uid: &str, shared| {
+        request(
+            uid,
+            &json!({}),
+            [("boot".to_owned(), host_disk(&path, shared))].into(),
+        )
+    };
+    let first = home.launcher().await;
+    first.start_guest(ask("first", false)).await;
+    first.running().await;
+
+    // The same file by another name is still the same disk.
+    let other_name = home.path("other-name.img");
+    std::fs::hard_link(&path, &other_name).expect("linked");
+    let second = Launcher::start(&home.neighbour("second")).await;
+    let volumes = [("boot".to_owned(), host_disk(&other_name, false))];
+    second
+        .start_guest(request("second", &json!({}), volumes.into()))
+        .await;
+    let exit = second.ended().await.exit.expect("told");
+    assert_eq!(exit.kind, ExitKind::StartFailed);
+    assert!(
+        exit.message.contains("disk in use") && exit.message.contains("(first)"),
+        "{}",
+        exit.message
+    );
+    second.end().await;
+
+    // QEMU's own lock holds against one who says that the disk is shared, when the first did not.
+    let third = Launcher::start(&home.neighbour("third")).await;
+    third.start_guest(ask("third", true)).await;
+    let exit = third.ended().await.exit.expect("told");
+    assert_eq!(exit.kind, ExitKind::StartFailed);
+    assert!(exit.message.contains("lock"), "{}", exit.message);
+    third.end().await;
+    first.done(&Request::Kill).await;
+    first.ended().await;
+    first.end().await;
+}
+
+#[tokio::test]
+async fn what_cannot_be_started_says_field_and_cause() {
+    let home = Home::new("refused");
+    let link = home.path("link.img");
+    std::os::unix::fs::symlink("/etc/passwd", &link).expect("linked");
+    let bad_image = home.path("bad.qcow2");
+    std::fs::write(&bad_image, vec![0; 4096]).expect("written");
+    let container = |path: &std::path::Path| ResolvedVolume::ContainerDisk {
+        path: path.to_owned(),
+        format: api::launcher::DiskFormat::Qcow2,
+        virtual_size_bytes: 1 << 20,
+        digest: "sha256:0".to_owned(),
+    };
+    let cases = [
+        (host_disk(&link, false), json!({}), "link.img"),
+        (
+            host_disk(&home.path("missing.img"), false),
+            json!({}),
+            "No such file",
+        ),
+        (container(&bad_image), json!({}), "bad.qcow2 is refused"),
+        (
+            ResolvedVolume::EmptyDisk {
+                capacity_bytes: 1 << 62,
+            },
+            json!({}),
+            "volume boot",
+        ),
+        (
+            ResolvedVolume::EmptyDisk {
+                capacity_bytes: 512,
+            },
+            json!({"machine": {"type": "isapc"}}),
+            "spec.domain.machine.type",
+        ),
+        (
+            ResolvedVolume::EmptyDisk {
+                capacity_bytes: 512,
+            },
+            json!({"cpu": {"model": "a,b"}}),
+            "spec.domain.cpu.model",
+        ),
+        // Known to QEMU only: its own words are quoted.
+        (
+            ResolvedVolume::EmptyDisk {
+                capacity_bytes: 512,
+            },
+            json!({"cpu": {"model": "NoSuchModel"}}),
+            "unable to find CPU model 'NoSuchModel'",
+        ),
+    ];
+    for (index, (volume, domain, words)) in cases.into_iter().enumerate() {
+        let uid = format!("case{index}");
+        let launcher = Launcher::start(&home.neighbour(&uid)).await;
+        launcher
+            .start_guest(request(&uid, &domain, [("boot".to_owned(), volume)].into()))
+            .await;
+        let exit = launcher.ended().await.exit.expect("told");
+        assert_eq!(exit.kind, ExitKind::StartFailed, "{words}");
+        assert!(
+            exit.message.contains(words),
+            "{} lacks {words}",
+            exit.message
+        );
+        launcher.end().await;
+    }
+}

@@ -1,0 +1,7 @@
+//! A launcher with a real QEMU and a guest of 512 bytes, under emulation.
+
+mod boot_sector;
+mod disks;
+mod home;
+mod lives;
+mod speed;

@@ -45,7 +45,9 @@ pub(crate) fn jail(
     let mut read: Vec<PathBuf> = LIBRARIES.iter().map(PathBuf::from).collect();
     read.extend(installation(program));
     read.extend(readable);
-    let mut write = Vec::new();
+    // QEMU tries there whether the kernel has the locks that keep disks apart, and goes without
+    // them, silently, if it cannot.
+    let mut write = vec![PathBuf::from("/dev/null")];
     let mut user = user.map(self::user);
     if accelerator == Accelerator::Kvm {
         write.push(PathBuf::from(KVM));
@@ -126,7 +128,7 @@ mod tests {
             vec!["/k".into()],
         );
         let files = jail.files.expect("restricted");
-        assert_eq!(files.write, Vec::<PathBuf>::new());
+        assert_eq!(files.write, [PathBuf::from("/dev/null")]);
         assert!(!files.tcp && jail.namespaces.network);
         for path in ["/usr", "/k", "/opt/qemu/share"] {
             assert!(files.read.contains(&PathBuf::from(path)), "{path}");

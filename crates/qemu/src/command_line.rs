@@ -593,6 +593,8 @@ impl Line {
                 "read-only": read_only, "auto-read-only": false, "discard": "unmap",
                 "cache": {"direct": cache == DiskCache::None, "no-flush": false},
                 "aio": match io { DiskIo::Threads => "threads", DiskIo::Native => "native" },
+                // Never written to without a lock that holds: fail where there is none.
+                "locking": if read_only { "auto" } else { "on" },
             }),
         );
     }

@@ -6,6 +6,7 @@ use store::{Entry, Expect};
 use crate::admission::Operation;
 use crate::decode::Decoded;
 use crate::metadata;
+use crate::object::options::Validation;
 use crate::object::{Outcome, PutError, Write, create, finish};
 use crate::patch;
 use crate::resource_type::GenerationRule;
@@ -251,11 +252,16 @@ fn applied_object(write: &Write<'_>, name: &str, body: &[u8]) -> Result<Value, S
             return Err(Status::bad_request(why));
         }
     }
-    // Unknown fields are the business of apply itself, which refuses them for custom kinds.
+    if write.options.validation == Validation::Strict && !decoded.duplicates.is_empty() {
+        let paths = decoded.duplicates.join("\", \"");
+        return Err(Status::bad_request(format!(
+            "error strict decoding YAML: duplicate field \"{paths}\""
+        )));
+    }
+    // Unknown fields are not pruned: apply itself refuses them. Without them it would look as if the
+    // manager wanted the known ones gone.
     let resource = &write.kind.resource;
-    if !resource.is_custom() {
-        write.accept(&mut object, &decoded.duplicates)?;
-    } else if object["kind"] != Value::from(resource.names.kind.as_str())
+    if object["kind"] != Value::from(resource.names.kind.as_str())
         || object["apiVersion"] != Value::from(resource.api_version())
     {
         return Err(Status::bad_request(format!(
@@ -442,9 +448,19 @@ fn inherit(new: &mut Value, old: &Value) {
     ] {
         metadata::copy(new, old, field);
     }
+    // Not `managedFields`: a write that leaves them out keeps them in `finish::own_fields`, and one
+    // that clears them must not get them back.
     metadata::set(new, "selfLink", None);
-    if metadata::field(new, "managedFields").is_none_or(Value::is_null) {
-        metadata::copy(new, old, "managedFields");
+    // A patch that takes the last entry out leaves the container, which upstream never stores.
+    for field in ["annotations", "finalizers", "labels", "ownerReferences"] {
+        let is_empty = match metadata::field(new, field) {
+            Some(Value::Array(list)) => list.is_empty(),
+            Some(Value::Object(map)) => map.is_empty(),
+            _ => false,
+        };
+        if is_empty {
+            metadata::set(new, field, None);
+        }
     }
 }
 

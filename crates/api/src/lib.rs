@@ -1,7 +1,6 @@
 //! The objects: kinds, defaults, validation, conditions, columns, schemas; the accelerator policy as a pure function.
 
 pub mod accelerator;
-pub mod admission;
 pub mod condition;
 pub mod configuration;
 pub mod crds;

@@ -12,6 +12,7 @@ use kube::Api;
 use kube::client::Body;
 use kube::runtime::watcher::{self, Event};
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::handshake::client::generate_key;
@@ -40,7 +41,7 @@ pub(crate) async fn run(
     output::hint(&format!(
         "Successfully connected to {name} console. Press Ctrl+] to leave.\r"
     ));
-    let end = attend(socket, raw.is_some()).await;
+    let end = attend(socket, terminal::keys(), raw.is_some(), output::bytes).await;
     drop(raw);
     if let Ok(End::Left) = end {
         output::hint("");
@@ -173,6 +174,7 @@ async fn refusal(response: http::Response<Body>) -> Failure {
     Failure::new(message).exit(exit)
 }
 
+#[derive(Debug, Eq, PartialEq)]
 enum End {
     /// The person left.
     Left,
@@ -184,8 +186,12 @@ enum End {
 
 /// Passes bytes in both directions until one side ends. Where standard input is no terminal, its end
 /// does not end the console: what the guest writes is still to be seen.
-async fn attend(mut socket: Socket, interactive: bool) -> Result<End, Failure> {
-    let mut keys = terminal::keys();
+async fn attend(
+    mut socket: Socket,
+    mut keys: mpsc::Receiver<Vec<u8>>,
+    interactive: bool,
+    mut show: impl FnMut(&[u8]) -> Result<(), Failure>,
+) -> Result<End, Failure> {
     let mut typing = true;
     let failed = |error: std::io::Error| Failure::new(format!("cannot wait for signals: {error}"));
     let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
@@ -210,7 +216,7 @@ async fn attend(mut socket: Socket, interactive: bool) -> Result<End, Failure> {
                 }
             },
             message = next(&mut socket) => match message {
-                Some(bytes) => output::bytes(&bytes)?,
+                Some(bytes) => show(&bytes)?,
                 None => return Ok(End::Closed),
             },
             _ = terminate.recv() => return Ok(End::Signalled),
@@ -238,9 +244,84 @@ where
 
 #[cfg(test)]
 mod tests {
+    use std::sync::{Arc, Mutex};
+
     use api::virtual_machine_instance::VirtualMachineInstanceStatus;
+    use kube::Client;
+    use tokio::net::TcpListener;
+    use tokio_tungstenite::tungstenite::handshake::server::{Request, Response};
 
     use super::*;
+
+    /// A server of one connection: says `login: `, then repeats what it is sent until that is `bye`.
+    async fn echo(listener: TcpListener) -> String {
+        let (stream, _) = listener.accept().await.unwrap();
+        let path = Arc::new(Mutex::new(String::new()));
+        let seen = Arc::clone(&path);
+        #[expect(
+            clippy::result_large_err,
+            reason = "the shape that tungstenite asks for"
+        )]
+        let choose = move |request: &Request, mut response: Response| {
+            *seen.lock().unwrap() = request.uri().path().to_owned();
+            let offered = request.headers()[header::SEC_WEBSOCKET_PROTOCOL].clone();
+            response
+                .headers_mut()
+                .insert(header::SEC_WEBSOCKET_PROTOCOL, offered);
+            Ok(response)
+        };
+        let mut socket = tokio_tungstenite::accept_hdr_async(stream, choose)
+            .await
+            .unwrap();
+        socket.send(Message::binary("login: ")).await.unwrap();
+        while let Some(bytes) = next(&mut socket).await {
+            socket.send(Message::binary(bytes.clone())).await.unwrap();
+            if bytes == b"bye" {
+                socket.close(None).await.unwrap();
+            }
+        }
+        path.lock().unwrap().clone()
+    }
+
+    async fn attached(input: Vec<&[u8]>, interactive: bool) -> (End, String, String) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let server = tokio::spawn(echo(listener));
+        let url = format!("http://{address}").parse().unwrap();
+        let client = Client::try_from(kube::Config::new(url)).unwrap();
+        let socket = open(&Connection::to(client, "demo"), "web").await.unwrap();
+        let (sender, keys) = mpsc::channel(input.len());
+        for bytes in input {
+            sender.send(bytes.to_vec()).await.unwrap();
+        }
+        drop(sender);
+        let mut shown = Vec::new();
+        let end = attend(socket, keys, interactive, |bytes| {
+            shown.extend_from_slice(bytes);
+            Ok(())
+        });
+        let end = end.await.unwrap();
+        (
+            end,
+            String::from_utf8(shown).unwrap(),
+            server.await.unwrap(),
+        )
+    }
+
+    #[tokio::test]
+    async fn bytes_go_both_ways_until_the_other_end_closes() {
+        let (end, shown, path) = attached(vec![b"root\r", b"bye"], false).await;
+        assert_eq!((end, shown.as_str()), (End::Closed, "login: root\rbye"));
+        let base = "/apis/subresources.kubevirt.io/v1/namespaces/demo";
+        assert_eq!(path, format!("{base}/virtualmachineinstances/web/console"));
+    }
+
+    #[tokio::test]
+    async fn the_escape_key_leaves_and_is_not_sent() {
+        let (end, shown, _) = attached(vec![b"\x1dnever sent"], true).await;
+        assert_eq!(end, End::Left);
+        assert!(!shown.contains("never"), "{shown}");
+    }
 
     #[test]
     fn an_instance_that_has_ended_is_not_waited_for() {

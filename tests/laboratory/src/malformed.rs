@@ -25,7 +25,8 @@ pub fn malformed(seed: u64) -> Malformed {
     } else {
         instance(seed)
     };
-    let faults: [fn(&mut Dice) -> Fault; 4] = [misspelt, wrong_type, not_served, against_a_rule];
+    let faults: [fn(&mut Dice) -> Fault; 5] =
+        [misspelt, wrong_type, not_served, against_a_rule, missing];
     let fault = faults[dice.below(faults.len())](&mut dice);
     let pointer = format!("{root}{}", fault.pointer);
     put(&mut manifest, &pointer, fault.value.clone());
@@ -235,122 +236,85 @@ fn against_a_rule(dice: &mut Dice) -> Fault {
     let text = dice.one(&["", "-", "..", "a b", "x\u{0}y", "\u{1f980}", "%s%n", "A_B"]);
     let long = "x".repeat(dice.below(4000) + 2049);
     let number = i64::try_from(dice.throw() >> 2).unwrap_or(i64::MAX);
-    let faults: [(&str, Option<Value>, &'static str); 25] = [
-        ("/domain/memory", Some(json!({})), "guest"),
-        (
-            "/domain/memory/guest",
-            Some(json!(format!("{text}Mi"))),
-            "guest",
-        ),
-        (
-            "/domain/memory/guest",
-            Some(json!(format!("-{number}"))),
-            "guest",
-        ),
-        (
-            "/domain/memory/guest",
-            Some(json!(number % 1_000_000)),
-            "guest",
-        ),
-        (
-            "/domain/resources/requests/memory",
-            Some(json!("-1Gi")),
-            "memory",
-        ),
-        (
-            "/domain/resources/limits/memory",
-            Some(json!("2M")),
-            "memory",
-        ),
+    // Pointer, value, and the field that the answer names if it is not the pointer's last.
+    let faults: [(&str, Value, Option<&'static str>); 22] = [
+        ("/domain/memory", json!({}), Some("guest")),
+        ("/domain/memory/guest", json!(format!("{text}Mi")), None),
+        ("/domain/memory/guest", json!(format!("-{number}")), None),
+        ("/domain/memory/guest", json!(number % 1_000_000), None),
+        ("/domain/resources/requests/memory", json!("-1Gi"), None),
+        ("/domain/resources/limits/memory", json!("2M"), None),
         (
             "/domain/cpu/cores",
-            Some(json!(256 + number % 1_000_000)),
-            "cpu",
+            json!(256 + number % 1_000_000),
+            Some("cpu"),
         ),
-        (
-            "/domain/cpu/model",
-            Some(json!(format!("host,{text}"))),
-            "model",
-        ),
-        (
-            "/domain/machine/type",
-            Some(json!(format!("z{text}"))),
-            "type",
-        ),
-        (
-            "/domain/firmware/uuid",
-            Some(json!(format!("g{text}"))),
-            "uuid",
-        ),
-        (
-            "/architecture",
-            Some(json!(format!("z{text}"))),
-            "architecture",
-        ),
-        ("/hostname", Some(json!(format!("-{text}"))), "hostname"),
-        (
-            "/evictionStrategy",
-            Some(json!(format!("z{text}"))),
-            "evictionStrategy",
-        ),
-        (
-            "/startStrategy",
-            Some(json!(format!("z{text}"))),
-            "startStrategy",
-        ),
-        (
-            "/terminationGracePeriodSeconds",
-            Some(json!(-1 - number)),
-            "terminationGracePeriodSeconds",
-        ),
+        ("/domain/cpu/model", json!(format!("host,{text}")), None),
+        ("/domain/machine/type", json!(format!("z{text}")), None),
+        ("/domain/firmware/uuid", json!(format!("g{text}")), None),
+        ("/architecture", json!(format!("z{text}")), None),
+        ("/hostname", json!(format!("-{text}")), None),
+        ("/evictionStrategy", json!(format!("z{text}")), None),
+        ("/startStrategy", json!(format!("z{text}")), None),
+        ("/terminationGracePeriodSeconds", json!(-1 - number), None),
         (
             "/domain/devices/disks/0/name",
-            Some(json!(format!("z{text}"))),
-            "name",
+            json!(format!("z{text}")),
+            None,
         ),
-        (
-            "/domain/devices/disks/0/bootOrder",
-            Some(json!(0)),
-            "bootOrder",
-        ),
+        ("/domain/devices/disks/0/bootOrder", json!(0), None),
         (
             "/domain/devices/disks/0/disk/bus",
-            Some(json!(format!("z{text}"))),
-            "bus",
+            json!(format!("z{text}")),
+            None,
         ),
         (
             "/domain/devices/disks/0/serial",
-            Some(json!(format!("{text}/"))),
-            "serial",
+            json!(format!("{text}/")),
+            None,
         ),
         (
             "/domain/devices/interfaces/0/macAddress",
-            Some(json!(format!("0{text}"))),
-            "macAddress",
-        ),
-        (
-            "/domain/devices/interfaces/0/masquerade",
+            json!(format!("0{text}")),
             None,
-            "interfaces",
         ),
         (
             "/domain/devices/interfaces/0/ports",
-            Some(json!([{"port": 65536 + number % 1000}])),
-            "ports",
+            json!([{"port": 65536 + number % 1000}]),
+            None,
         ),
-        ("/networks/0/pod", None, "networks"),
-        ("/volumes/0/containerDisk", None, "volumes"),
         (
             "/volumes/1/cloudInitNoCloud/userData",
-            Some(json!(long)),
-            "cloudInitNoCloud",
+            json!(long),
+            Some("cloudInitNoCloud"),
         ),
     ];
     let (pointer, value, field) = dice.one(&faults);
+    let last = pointer.rsplit('/').next().unwrap_or_default();
     Fault {
         kind: "against a rule",
         pointer: pointer.to_owned(),
-        value,
+        value: Some(value),
+        field: field.unwrap_or(last),
+    }
+}
+
+/// A part without which the rest means nothing.
+fn missing(dice: &mut Dice) -> Fault {
+    let (pointer, field) = dice.one(&[
+        ("/domain/devices/interfaces/0/masquerade", "interfaces"),
+        ("/networks/0/pod", "networks"),
+        ("/volumes/0/containerDisk", "volumes"),
+        ("/volumes/0/containerDisk/image", "image"),
+        ("/volumes/1/cloudInitNoCloud/userData", "cloudInitNoCloud"),
+        ("/domain/devices/disks/0/name", "name"),
+        ("/domain/devices", "devices"),
+        ("/domain", "domain"),
+    ]);
+    Fault {
+        kind: "missing",
+        pointer: pointer.to_owned(),
+        value: None,
         field,
     }
 }

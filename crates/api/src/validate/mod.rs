@@ -64,6 +64,20 @@ pub fn virtual_machine(machine: &VirtualMachine, cluster: &ClusterConfiguration)
     causes.into()
 }
 
+/// What is wrong with an update of a virtual machine. A spec that stays is not looked at again: what
+/// was allowed once may be forbidden now (a feature gate went off), and labels, annotations and
+/// finalizers must still be writable; and so must a machine that is being deleted.
+pub fn virtual_machine_update(
+    old: &VirtualMachine,
+    new: &VirtualMachine,
+    cluster: &ClusterConfiguration,
+) -> Vec<Cause> {
+    if new.spec == old.spec || new.metadata.deletion_timestamp.is_some() {
+        return Vec::new();
+    }
+    virtual_machine(new, cluster)
+}
+
 /// What is wrong with a new virtual machine instance whose defaults were filled in. Labels that only
 /// KubeVirt's own components may set are refused unless `trusted`.
 pub fn virtual_machine_instance(

@@ -662,6 +662,19 @@ fn machines_are_refused_in_upstreams_words() {
 }
 
 #[test]
+fn a_machine_that_was_allowed_once_can_still_be_labelled() {
+    let disk = json!({"name": "host", "hostDisk": {"path": "/a", "type": "Disk"}});
+    let template = json!({"spec": with("/volumes/2", disk)});
+    let old = machine(json!({"runStrategy": "Always", "template": template}));
+    let mut new = old.clone();
+    new.metadata.labels = Some([("a".to_owned(), "b".to_owned())].into());
+    assert_eq!(virtual_machine_update(&old, &new, &cluster()), []);
+    new.spec.run_strategy = Some("Halted".to_owned());
+    let causes = virtual_machine_update(&old, &new, &cluster());
+    assert_eq!(causes[0].message, "HostDisk feature gate is not enabled");
+}
+
+#[test]
 fn users_may_not_change_the_spec_of_an_instance_and_the_house_may() {
     let of = |spec| VirtualMachineInstance::new("a", serde_json::from_value(spec).unwrap());
     let (old, new) = (of(good()), of(with("/hostname", json!("b"))));

@@ -94,16 +94,18 @@ pub(super) fn decide(
         decision.actions.push(Action::Adopt);
         return decision;
     }
+    match vmi {
+        Some(vmi) => with_instance(&mut decision, vm, vmi, strategy),
+        None => without_instance(&mut decision, vm, &known, strategy, now),
+    }
+    // After the instance, which need not wait for it: should the VM vanish in between, its instance is
+    // collected, and released all the same.
     if !vm
         .finalizers()
         .iter()
         .any(|it| it == finalizers::VIRTUAL_MACHINE_CONTROLLER)
     {
         decision.actions.push(Action::Hold);
-    }
-    match vmi {
-        Some(vmi) => with_instance(&mut decision, vm, vmi, strategy),
-        None => without_instance(&mut decision, vm, &known, strategy, now),
     }
     decision
 }

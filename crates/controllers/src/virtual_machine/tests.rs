@@ -259,9 +259,9 @@ fn a_firmware_uuid_of_the_template_is_kept() {
 }
 
 #[test]
-fn a_new_vm_is_held_before_its_instance_is_made() {
+fn a_new_vm_is_held_and_its_instance_does_not_wait_for_that() {
     let vm = vm("Always", |vm| vm["metadata"]["finalizers"] = json!([]));
-    assert_eq!(act(&vm, None), "hold create");
+    assert_eq!(act(&vm, None), "create hold");
 }
 
 #[test]

@@ -82,11 +82,13 @@ pub(super) fn decide<P: AsRef<Pod>>(seen: &Seen<'_, P>, now: Timestamp) -> Decis
     let problem = step(seen, now, &mut decision).err();
     let pod = observe::current(seen.pods);
     hold(&mut decision.vmi);
-    let created = decision
-        .actions
-        .iter()
-        .any(|it| matches!(it, Action::Create(_)));
-    status::explain(&mut decision.vmi, pod.filter(|_| !created), problem, now);
+    // What is said after a pod was created is what its first appearance would make us say.
+    let created = decision.actions.iter().find_map(|action| match action {
+        Action::Create(pod) => Some(pod.clone()),
+        _ => None,
+    });
+    let pod = created.as_deref().or(pod);
+    status::explain(&mut decision.vmi, pod, problem, now);
     status::compare_accelerator(&mut decision.vmi, seen.cluster, seen.verdict, now);
     decision
 }

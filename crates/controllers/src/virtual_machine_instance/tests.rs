@@ -364,7 +364,8 @@ fn ready_follows_pod_and_guest() {
         pod["status"] = json!({ "phase": "Running" });
     };
     let table = [
-        ("Pending", vec![], "False", Some("PodNotExists")),
+        ("Succeeded", vec![], "False", Some("PodNotExists")),
+        ("Pending", vec![], "False", Some("GuestNotRunning")),
         (
             "Scheduling",
             vec![pod(unchanged)],

@@ -30,6 +30,8 @@ pub struct Update<'a> {
     pub api_version: &'a str,
     /// `status`, `scale` …; nothing for the object itself.
     pub subresource: Option<&'a str>,
+    /// The kind has its status as a sub-resource: what stands in `status` after a write to the object itself is the server's.
+    pub has_status_subresource: bool,
     /// The present moment.
     pub now: Timestamp,
 }
@@ -47,6 +49,7 @@ pub fn record_update(update: Update<'_>) {
         manager,
         api_version,
         subresource,
+        has_status_subresource,
         now,
     } = update;
     let sent = take_entries(new);
@@ -72,7 +75,12 @@ pub fn record_update(update: Update<'_>) {
     let before = old.map_or_else(|| Value::Object(Map::new()), without_entries);
     let changes = typed::compare(schema, &before, new);
     let written = changes.added.union(&changes.modified);
-    let taken = entries::stripped(&written);
+    let mut taken = entries::stripped(&written);
+    if has_status_subresource && subresource.is_none() {
+        taken
+            .children
+            .remove(&element::Element::Field("status".to_owned()));
+    }
     let owner = Owner::updater(manager, api_version, subresource);
     let mut own = known.remove(&owner);
     release(&mut known, &written.clone().union(&changes.removed));

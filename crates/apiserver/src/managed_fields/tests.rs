@@ -27,6 +27,7 @@ fn written(old: Option<&Value>, mut new: Value, manager: &str, seconds: i64) -> 
         manager,
         api_version: "v1",
         subresource: None,
+        has_status_subresource: false,
         now: Timestamp::from_second(seconds).expect("in range"),
     });
     new
@@ -182,7 +183,7 @@ fn a_subresource_has_its_own_entry_and_takes_no_record_from_the_client() {
     let schema = builtin_schema::schema("", "v1", "Pod").expect("built in");
     let pod = |phase: &str| json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"}, "status": {"phase": phase, "conditions": [{"type": "Ready", "status": "True"}]}});
     let mut old = pod("Pending");
-    old["status"] = json!({});
+    old["status"] = json!({"phase": "Pending"});
     let now = Timestamp::from_second(0).expect("in range");
     record_update(Update {
         schema: &schema,
@@ -191,8 +192,15 @@ fn a_subresource_has_its_own_entry_and_takes_no_record_from_the_client() {
         manager: "one",
         api_version: "v1",
         subresource: None,
+        has_status_subresource: true,
         now,
     });
+    assert_eq!(
+        super::managed_fields(&old),
+        None,
+        "the server's status is nobody's"
+    );
+    old["metadata"]["managedFields"] = json!([{"manager": "one", "operation": "Update", "apiVersion": "v1", "fieldsType": "FieldsV1", "fieldsV1": {"f:spec": {}}}]);
     let mut new = pod("Running");
     new["metadata"]["managedFields"] = json!([{}]);
     record_update(Update {
@@ -202,6 +210,7 @@ fn a_subresource_has_its_own_entry_and_takes_no_record_from_the_client() {
         manager: "kubelet",
         api_version: "v1",
         subresource: Some("status"),
+        has_status_subresource: true,
         now,
     });
     let list = new["metadata"]["managedFields"].as_array().expect("a list");

@@ -17,6 +17,7 @@ pub(crate) fn own_fields(write: &Write<'_>, old: Option<&Value>, object: &mut Va
         manager: &write.options.manager,
         api_version: &api_version,
         subresource: write.subresource,
+        has_status_subresource: write.kind.resource.strategy.status,
         now: write.server.now(),
     });
 }

@@ -135,6 +135,7 @@ fn step(
         manager,
         api_version: "v1",
         subresource: None,
+        has_status_subresource: false,
         now,
     });
     Ok(new)

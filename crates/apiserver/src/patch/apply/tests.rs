@@ -122,6 +122,7 @@ impl Cluster {
             manager,
             api_version: self.api_version,
             subresource: None,
+            has_status_subresource: self.has_status_subresource,
             now,
         });
         self.object = Some(new.clone());

@@ -130,6 +130,12 @@ impl HandlerRequest {
 /// A WebSocket's connection after the handshake.
 pub type ServerWebSocket = WebSocketStream<TokioIo<Upgraded>>;
 
+/// The 101 response of an accepted upgrade, and the WebSocket that is there once it is sent.
+pub type Accepted = (
+    Response<Body>,
+    BoxFuture<'static, Result<ServerWebSocket, hyper::Error>>,
+);
+
 /// A client's wish to go on as a WebSocket.
 pub struct Upgrade {
     on_upgrade: OnUpgrade,
@@ -201,13 +207,7 @@ impl Upgrade {
     pub fn accept(
         self,
         choose: impl FnOnce(&[String]) -> Option<String>,
-    ) -> Result<
-        (
-            Response<Body>,
-            BoxFuture<'static, Result<ServerWebSocket, hyper::Error>>,
-        ),
-        Status,
-    > {
+    ) -> Result<Accepted, Status> {
         let chosen = choose(&self.protocols);
         if chosen.is_none() && !self.protocols.is_empty() {
             return Err(Status::bad_request(format!(

@@ -131,7 +131,7 @@ async fn furnish(server: &Inner, actor: &Actor, namespace: &str) -> Result<(), S
         }
         Some(entry) => {
             let present = maps.read(&entry)?;
-            if present["data"]["ca.crt"] == Value::from(certificate.as_str()) {
+            if present["data"]["ca.crt"] == certificate.as_str() {
                 return Ok(());
             }
             let change = |mut object: Value| {

@@ -34,13 +34,13 @@ pub(crate) async fn ready(inner: &Inner) {
         let Ok(page) = inner.store.list(&prefix, Listing::default()) else {
             return;
         };
-        let there = |name: &&str| {
+        let there = |name: &&str| -> bool {
             inner
                 .store
                 .get(&crate::stored::key("", "namespaces", None, name))
                 .is_some()
         };
-        if PERMANENT_NAMESPACES.iter().all(|name| there(name)) {
+        if PERMANENT_NAMESPACES.iter().all(there) {
             return;
         }
         let Ok(mut watch) = inner.store.watch(&prefix, page.revision) else {

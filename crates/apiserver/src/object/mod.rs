@@ -154,23 +154,21 @@ impl Write<'_> {
     }
 
     /// The namespace of the body must be that of the path, or be absent.
-    pub(crate) fn place(&self, object: &mut Value) -> Result<(), Status> {
+    pub(crate) fn check_place(&self, object: &Value) -> Result<(), Status> {
         let stated = metadata::namespace(object);
-        match self.namespace {
-            Some(namespace) if stated.is_empty() || stated == namespace => {
-                let namespace = Value::from(namespace);
-                metadata::set(object, "namespace", Some(namespace));
-                Ok(())
-            }
-            None if stated.is_empty() => {
-                metadata::set(object, "namespace", None);
-                Ok(())
-            }
-            _ => Err(Status::bad_request(
-                "the namespace of the provided object does not match the namespace sent on the \
-                 request",
-            )),
+        if stated.is_empty() || Some(stated) == self.namespace {
+            return Ok(());
         }
+        Err(Status::bad_request(
+            "the namespace of the provided object does not match the namespace sent on the request",
+        ))
+    }
+
+    /// Sets the namespace of the path, unless the body has another.
+    pub(crate) fn place(&self, object: &mut Value) -> Result<(), Status> {
+        self.check_place(object)?;
+        metadata::set(object, "namespace", self.namespace.map(Value::from));
+        Ok(())
     }
 
     /// Lets every admission step change the object.

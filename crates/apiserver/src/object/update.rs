@@ -75,6 +75,9 @@ pub(crate) async fn update(
         Change::Patch(PatchType::Apply, body) => Some(applied_object(write, name, body)?),
         _ => None,
     };
+    if let Change::Replace(body) = &change {
+        replace_checks(write, name, &body.value)?;
+    }
     // `create` takes the lock itself, and definitions are not created by PUT.
     let _definitions = finish::lock_definitions(write).await;
     for _ in 0..CONFLICT_TRIES {
@@ -88,7 +91,6 @@ pub(crate) async fn update(
             (Change::Replace(body), _) => {
                 let mut object = body.value.clone();
                 warnings.extend(write.accept(&mut object, &body.duplicates)?);
-                replace_checks(write, name, &object)?;
                 let asked = Asked::of(&object);
                 (object, asked)
             }
@@ -192,7 +194,7 @@ fn replace_checks(write: &Write<'_>, name: &str, object: &Value) -> Result<(), S
             "the name of the object ({stated}) does not match the name on the URL ({name})"
         )));
     }
-    write.place(&mut object.clone())
+    write.check_place(object)
 }
 
 /// The object is not there: some requests create it.
@@ -221,7 +223,6 @@ async fn missing(
     }
     match change {
         Change::Replace(body) if write.kind.resource.strategy.create_on_update => {
-            replace_checks(write, name, &body.value)?;
             if !matches!(Asked::of(&body.value), Asked::Nothing) {
                 return Err(write.not_found(name));
             }
@@ -261,8 +262,8 @@ fn applied_object(write: &Write<'_>, name: &str, body: &[u8]) -> Result<Value, S
     // Unknown fields are not pruned: apply itself refuses them. Without them it would look as if the
     // manager wanted the known ones gone.
     let resource = &write.kind.resource;
-    if object["kind"] != Value::from(resource.names.kind.as_str())
-        || object["apiVersion"] != Value::from(resource.api_version())
+    if object["kind"] != resource.names.kind.as_str()
+        || object["apiVersion"] != resource.api_version()
     {
         return Err(Status::bad_request(format!(
             "the applied object is {} {}, but the request is for {} {}",

@@ -14,10 +14,21 @@ async fn health_and_version_are_served() {
     let verbose = world.get("/readyz?verbose").await.text();
     assert_eq!(verbose, "[+]ping ok\n[+]store ok\nreadyz check passed\n");
     let version = world.get("/version").await.expect(200);
-    for field in ["major", "minor", "gitVersion", "gitCommit", "gitTreeState", "buildDate",
-        "goVersion", "compiler", "platform"]
-    {
-        assert!(version[field].as_str().is_some_and(|text| !text.is_empty()), "{field}");
+    for field in [
+        "major",
+        "minor",
+        "gitVersion",
+        "gitCommit",
+        "gitTreeState",
+        "buildDate",
+        "goVersion",
+        "compiler",
+        "platform",
+    ] {
+        assert!(
+            version[field].as_str().is_some_and(|text| !text.is_empty()),
+            "{field}"
+        );
     }
     assert_eq!(version["minor"], "35");
     let root = world.get("/").await.expect(200);
@@ -27,7 +38,10 @@ async fn health_and_version_are_served() {
 
 fn names(list: &Value, field: &str) -> Vec<String> {
     let items = list.as_array().expect("a list");
-    items.iter().map(|item| item[field].as_str().expect("a name").to_owned()).collect()
+    items
+        .iter()
+        .map(|item| item[field].as_str().expect("a name").to_owned())
+        .collect()
 }
 
 #[tokio::test]
@@ -42,16 +56,24 @@ async fn both_forms_of_discovery_say_the_same() {
         for name in names(&list["resources"], "name") {
             expected.push(format!("{group}/{name}"));
         }
-        assert_eq!(world.get(&format!("/apis/{group}")).await.expect(200)["name"], json!(group));
+        assert_eq!(
+            world.get(&format!("/apis/{group}")).await.expect(200)["name"],
+            json!(group)
+        );
     }
-    let answer = world.ask("GET", "/apis", &[("accept", AGGREGATED)], "").await;
+    let answer = world
+        .ask("GET", "/apis", &[("accept", AGGREGATED)], "")
+        .await;
     assert_eq!(answer.header("content-type"), AGGREGATED);
     assert_eq!(answer.header("vary"), "Accept");
     let tag = answer.header("etag").to_owned();
     let mut found = Vec::new();
     for group in answer.expect(200)["items"].as_array().expect("items") {
         let name = group["metadata"]["name"].as_str().expect("a name");
-        for resource in group["versions"][0]["resources"].as_array().expect("resources") {
+        for resource in group["versions"][0]["resources"]
+            .as_array()
+            .expect("resources")
+        {
             let plural = resource["resource"].as_str().expect("a name");
             found.push(format!("{name}/{plural}"));
             for sub in resource["subresources"].as_array().into_iter().flatten() {
@@ -71,7 +93,13 @@ async fn both_forms_of_discovery_say_the_same() {
     assert_eq!(old.expect(200)["kind"], "APIGroupList");
     let core = world.get("/api/v1").await.expect(200);
     let core = names(&core["resources"], "name");
-    for name in ["configmaps", "pods", "pods/status", "pods/binding", "namespaces/finalize"] {
+    for name in [
+        "configmaps",
+        "pods",
+        "pods/status",
+        "pods/binding",
+        "namespaces/finalize",
+    ] {
         assert!(core.iter().any(|known| known == name), "{name} in {core:?}");
     }
 }
@@ -87,10 +115,18 @@ async fn a_definition_changes_discovery_at_once() {
     let after = world.ask("GET", "/apis", &accept, "").await;
     assert_ne!(tag(&after), before);
     assert!(after.text().contains("ex.io"));
-    world.delete(&format!("{DEFINITIONS}/foos.ex.io")).await.expect(200);
-    world.until("/apis", |answer| !answer.text().contains("ex.io")).await;
+    world
+        .delete(&format!("{DEFINITIONS}/foos.ex.io"))
+        .await
+        .expect(200);
+    world
+        .until("/apis", |answer| !answer.text().contains("ex.io"))
+        .await;
     let gone = world.get("/apis/ex.io/v1").await;
-    assert_eq!((gone.code, gone.text().as_str()), (404, "404 page not found\n"));
+    assert_eq!(
+        (gone.code, gone.text().as_str()),
+        (404, "404 page not found\n")
+    );
 }
 
 #[tokio::test]
@@ -98,7 +134,10 @@ async fn what_is_unknown_is_not_found_in_upstreams_two_ways() {
     // 9
     let world = World::new().await;
     let group = world.get("/apis/nope").await;
-    assert_eq!((group.code, group.header("content-type")), (404, "text/plain; charset=utf-8"));
+    assert_eq!(
+        (group.code, group.header("content-type")),
+        (404, "text/plain; charset=utf-8")
+    );
     let message = world.get("/api/v1/nope").await.refused(404, "NotFound");
     assert_eq!(message, "the server could not find the requested resource");
 }
@@ -112,13 +151,25 @@ async fn open_api_documents_are_found_by_their_hashes() {
         let url = entry["serverRelativeURL"].as_str().expect("a URL");
         let answer = world.get(url).await;
         let document = answer.expect(200);
-        assert_eq!(answer.header("cache-control"), "public, immutable", "{path}");
-        assert!(url.ends_with(answer.header("etag").trim_matches('"')), "{path}");
+        assert_eq!(
+            answer.header("cache-control"),
+            "public, immutable",
+            "{path}"
+        );
+        assert!(
+            url.ends_with(answer.header("etag").trim_matches('"')),
+            "{path}"
+        );
         for (route, operations) in document["paths"].as_object().expect("paths") {
-            let Some(patch) = operations.get("patch") else { continue };
+            let Some(patch) = operations.get("patch") else {
+                continue;
+            };
             let parameters = names(&patch["parameters"], "name");
             for name in ["fieldValidation", "fieldManager", "force", "dryRun"] {
-                assert!(parameters.iter().any(|known| known == name), "{route} {name}");
+                assert!(
+                    parameters.iter().any(|known| known == name),
+                    "{route} {name}"
+                );
             }
         }
     }

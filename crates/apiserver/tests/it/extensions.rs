@@ -26,24 +26,42 @@ impl Handler for Echo {
 struct House;
 
 impl Admission for House {
-    fn mutate(&self, request: &AdmissionRequest<'_>, object: &mut Value) -> Result<Vec<String>, Status> {
+    fn mutate(
+        &self,
+        request: &AdmissionRequest<'_>,
+        object: &mut Value,
+    ) -> Result<Vec<String>, Status> {
         if request.resource == "configmaps" && request.operation == Operation::Create {
             object["data"]["house"] = json!("yes");
         }
         Ok(Vec::new())
     }
 
-    fn validate(&self, request: &AdmissionRequest<'_>, object: &Value) -> Result<Vec<String>, Status> {
+    fn validate(
+        &self,
+        request: &AdmissionRequest<'_>,
+        object: &Value,
+    ) -> Result<Vec<String>, Status> {
         if request.resource != "configmaps" {
             return Ok(Vec::new());
         }
         if request.operation == Operation::Delete && object["data"]["keep"] == "yes" {
             let name = request.name.unwrap_or("");
-            return Err(Status::forbidden("", "configmaps", name, "it is to be kept"));
+            return Err(Status::forbidden(
+                "",
+                "configmaps",
+                name,
+                "it is to be kept",
+            ));
         }
         if object["data"]["bad"] == "yes" {
             let cause = Cause::invalid("data.bad", &json!("yes"), "must not be");
-            return Err(Status::invalid("", "ConfigMap", request.name.unwrap_or(""), vec![cause]));
+            return Err(Status::invalid(
+                "",
+                "ConfigMap",
+                request.name.unwrap_or(""),
+                vec![cause],
+            ));
         }
         Ok(vec!["the house has seen it".to_owned()])
     }
@@ -63,7 +81,12 @@ async fn world() -> World {
             }],
             handler: Arc::new(Echo),
         }],
-        subresources: vec![("".to_owned(), "pods".to_owned(), "log".to_owned(), Arc::new(Echo))],
+        subresources: vec![(
+            "".to_owned(),
+            "pods".to_owned(),
+            "log".to_owned(),
+            Arc::new(Echo),
+        )],
     };
     World::with(Settings::default(), extensions).await
 }
@@ -76,14 +99,26 @@ async fn groups_and_subresources_are_served_by_code() {
     assert_eq!(answer["subresource"], "portforward");
     assert_eq!(answer["rest"], json!(["22", "tcp"]));
     assert_eq!(answer["user"], "admin");
-    let log = world.get("/api/v1/namespaces/n/pods/p/log?follow=true").await.expect(200);
-    assert_eq!((&log["name"], &log["follow"]), (&json!("p"), &json!("true")));
+    let log = world
+        .get("/api/v1/namespaces/n/pods/p/log?follow=true")
+        .await
+        .expect(200);
+    assert_eq!(
+        (&log["name"], &log["follow"]),
+        (&json!("p"), &json!("true"))
+    );
     let list = world.get("/apis/sub.ex.io/v1").await.expect(200);
     assert_eq!(list["resources"][0]["name"], "foos/console");
     assert!(world.get("/api/v1").await.text().contains("pods/log"));
-    let accept = [("accept", "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList")];
+    let accept = [(
+        "accept",
+        "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList",
+    )];
     let aggregated = world.ask("GET", "/apis", &accept, "").await.text();
-    assert!(aggregated.contains("\"subresource\":\"console\""), "{aggregated}");
+    assert!(
+        aggregated.contains("\"subresource\":\"console\""),
+        "{aggregated}"
+    );
 }
 
 #[tokio::test]
@@ -94,9 +129,15 @@ async fn admission_changes_warns_and_refuses() {
     assert_eq!(made.header("warning"), "299 - \"the house has seen it\"");
     let bad = json!({"metadata": {"name": "b"}, "data": {"bad": "yes"}});
     let message = world.post(MAPS, &bad).await.refused(422, "Invalid");
-    assert_eq!(message, "ConfigMap \"b\" is invalid: data.bad: Invalid value: \"yes\": must not be");
+    assert_eq!(
+        message,
+        "ConfigMap \"b\" is invalid: data.bad: Invalid value: \"yes\": must not be"
+    );
     world.config_map("k", json!({"keep": "yes"})).await;
-    world.delete(&format!("{MAPS}/k")).await.refused(403, "Forbidden");
+    world
+        .delete(&format!("{MAPS}/k"))
+        .await
+        .refused(403, "Forbidden");
 }
 
 #[tokio::test]
@@ -105,22 +146,37 @@ async fn who_may_not_is_told_so_and_reviews_tell_before() {
     let mut world = World::new().await;
     let reviews = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews";
     let review = json!({"spec": {"resourceAttributes": {"verb": "list", "resource": "pods"}}});
-    assert_eq!(world.post(reviews, &review).await.expect(201)["status"]["allowed"], true);
+    assert_eq!(
+        world.post(reviews, &review).await.expect(201)["status"]["allowed"],
+        true
+    );
     let me = "/apis/authentication.k8s.io/v1/selfsubjectreviews";
     let info = world.post(me, &json!({})).await.expect(201)["status"]["userInfo"].clone();
     assert_eq!(info["username"], "admin");
     let bob = [("impersonate-user", "bob")];
-    let message = world.ask("GET", "/api/v1/pods", &bob, "").await.refused(403, "Forbidden");
+    let message = world
+        .ask("GET", "/api/v1/pods", &bob, "")
+        .await
+        .refused(403, "Forbidden");
     assert!(message.contains("User \"bob\" cannot list"), "{message}");
     world.user = User::new("bob", ["team"]);
-    assert_eq!(world.post(reviews, &review).await.expect(201)["status"]["allowed"], false);
-    let message = world.get("/api/v1/namespaces/default/pods").await.refused(403, "Forbidden");
+    assert_eq!(
+        world.post(reviews, &review).await.expect(201)["status"]["allowed"],
+        false
+    );
+    let message = world
+        .get("/api/v1/namespaces/default/pods")
+        .await
+        .refused(403, "Forbidden");
     assert_eq!(
         message,
         "pods is forbidden: User \"bob\" cannot list resource \"pods\" in API group \"\" in the \
          namespace \"default\""
     );
-    world.ask("GET", "/api/v1/pods", &bob, "").await.refused(403, "Forbidden");
+    world
+        .ask("GET", "/api/v1/pods", &bob, "")
+        .await
+        .refused(403, "Forbidden");
     world.user = User::anonymous();
     world.get("/api/v1/pods").await.refused(403, "Forbidden");
     assert_eq!(world.get("/livez").await.code, 200);

@@ -3,7 +3,10 @@ use serde_json::{Value, json};
 
 async fn label(world: &World, name: &str, value: Value) {
     let patch = json!({"metadata": {"labels": {"l": value}}});
-    world.patch(&format!("{MAPS}/{name}"), "merge-patch+json", &patch).await.expect(200);
+    world
+        .patch(&format!("{MAPS}/{name}"), "merge-patch+json", &patch)
+        .await
+        .expect(200);
 }
 
 #[tokio::test]
@@ -15,14 +18,19 @@ async fn a_watch_from_a_version_tells_everything_after_it_in_order() {
     label(&world, "a", json!("1")).await;
     world.delete(&format!("{MAPS}/b")).await.expect(200);
     let from = from.as_str().expect("a version");
-    let mut events = world.watch(&format!("{MAPS}?watch=1&resourceVersion={from}"), "*/*").await;
+    let mut events = world
+        .watch(&format!("{MAPS}?watch=1&resourceVersion={from}"), "*/*")
+        .await;
     assert_eq!(events.line().await, "ADDED b");
     assert_eq!(events.line().await, "MODIFIED a");
     let deleted = events.next().await.expect("an event");
     assert_eq!(deleted["type"], "DELETED");
     assert_eq!(deleted["object"]["metadata"]["name"], "b");
     let revision = world.store.revision().to_string();
-    assert_eq!(deleted["object"]["metadata"]["resourceVersion"], json!(revision));
+    assert_eq!(
+        deleted["object"]["metadata"]["resourceVersion"],
+        json!(revision)
+    );
     world.config_map("c", json!({})).await;
     assert_eq!(events.line().await, "ADDED c");
 }
@@ -48,14 +56,23 @@ async fn objects_enter_and_leave_a_selection() {
     label(&world, "a", json!("1")).await;
     assert_eq!(events.line().await, "ADDED a");
     let patch = json!({"data": {"k": "v"}});
-    world.patch(&format!("{MAPS}/a"), "merge-patch+json", &patch).await.expect(200);
+    world
+        .patch(&format!("{MAPS}/a"), "merge-patch+json", &patch)
+        .await
+        .expect(200);
     assert_eq!(events.line().await, "MODIFIED a");
     label(&world, "a", json!("2")).await;
     let left = events.next().await.expect("an event");
     assert_eq!(left["type"], "DELETED");
-    assert_eq!(left["object"]["metadata"]["labels"]["l"], "1", "the last state that matched");
+    assert_eq!(
+        left["object"]["metadata"]["labels"]["l"], "1",
+        "the last state that matched"
+    );
     let revision = world.store.revision().to_string();
-    assert_eq!(left["object"]["metadata"]["resourceVersion"], json!(revision));
+    assert_eq!(
+        left["object"]["metadata"]["resourceVersion"],
+        json!(revision)
+    );
 }
 
 const INITIAL: &str = "watch=1&sendInitialEvents=true&resourceVersionMatch=NotOlderThan\
@@ -66,8 +83,13 @@ async fn a_watch_list_ends_its_beginning_with_a_marked_bookmark() {
     // 72, 73, 74
     let world = World::new().await;
     let made = world.config_map("a", json!({})).await;
-    let version = made["metadata"]["resourceVersion"].as_str().expect("a version");
-    for query in [INITIAL.to_owned(), format!("{INITIAL}&resourceVersion={version}")] {
+    let version = made["metadata"]["resourceVersion"]
+        .as_str()
+        .expect("a version");
+    for query in [
+        INITIAL.to_owned(),
+        format!("{INITIAL}&resourceVersion={version}"),
+    ] {
         let mut events = world.watch(&format!("{MAPS}?{query}"), "*/*").await;
         assert_eq!(events.line().await, "ADDED a");
         let mark = loop {
@@ -83,8 +105,14 @@ async fn a_watch_list_ends_its_beginning_with_a_marked_bookmark() {
         label(&world, "a", json!(query.len().to_string())).await;
         assert_eq!(events.line().await, "MODIFIED a");
     }
-    for query in ["watch=1&sendInitialEvents=true", "watch=1&resourceVersionMatch=NotOlderThan"] {
-        world.get(&format!("{MAPS}?{query}")).await.refused(422, "Invalid");
+    for query in [
+        "watch=1&sendInitialEvents=true",
+        "watch=1&resourceVersionMatch=NotOlderThan",
+    ] {
+        world
+            .get(&format!("{MAPS}?{query}"))
+            .await
+            .refused(422, "Invalid");
     }
 }
 
@@ -110,11 +138,20 @@ async fn a_version_that_is_forgotten_is_told_in_the_stream() {
     let world = World::new().await;
     world.config_map("a", json!({})).await;
     world.config_map("b", json!({})).await;
-    world.store.compact(world.store.revision()).await.expect("compacted");
-    let mut events = world.watch(&format!("{MAPS}?watch=1&resourceVersion=2"), "*/*").await;
+    world
+        .store
+        .compact(world.store.revision())
+        .await
+        .expect("compacted");
+    let mut events = world
+        .watch(&format!("{MAPS}?watch=1&resourceVersion=2"), "*/*")
+        .await;
     let error = events.next().await.expect("an event");
     assert_eq!(error["type"], "ERROR");
-    assert_eq!((&error["object"]["code"], &error["object"]["reason"]), (&json!(410), &json!("Expired")));
+    assert_eq!(
+        (&error["object"]["code"], &error["object"]["reason"]),
+        (&json!(410), &json!("Expired"))
+    );
     assert_eq!(events.line().await, "END");
 }
 
@@ -123,8 +160,9 @@ async fn a_version_of_the_future_is_waited_for() {
     // 78
     let world = World::new().await;
     let future = world.store.revision() + 2;
-    let mut events =
-        world.watch(&format!("{MAPS}?watch=1&resourceVersion={future}"), "*/*").await;
+    let mut events = world
+        .watch(&format!("{MAPS}?watch=1&resourceVersion={future}"), "*/*")
+        .await;
     for name in ["a", "b", "c"] {
         world.config_map(name, json!({})).await;
     }
@@ -193,7 +231,10 @@ async fn many_watchers_see_the_same() {
     for events in &mut watchers {
         for index in 0..10 {
             let event = events.next().await.expect("an event");
-            assert_eq!(event["object"]["metadata"]["labels"]["l"], json!(index.to_string()));
+            assert_eq!(
+                event["object"]["metadata"]["labels"]["l"],
+                json!(index.to_string())
+            );
         }
     }
 }

@@ -15,7 +15,7 @@ use super::observe;
 use super::pod::{self, Launcher};
 use super::status;
 use crate::engine::Next;
-use api::accelerator::NodeVerdict;
+use api::accelerator::{ClusterPolicy, NodeVerdict};
 use api::configuration::ClusterConfiguration;
 use api::names::{finalizers, labels};
 use api::virtual_machine_instance::{
@@ -149,6 +149,14 @@ fn schedule<P>(
 ) -> Result<(), String> {
     enter(&mut decision.vmi, Phase::Pending, now);
     enter(&mut decision.vmi, Phase::Scheduling, now);
+    // The node starts the guest under the policy its VMI tells, which must be the pod's also when
+    // telling it failed after the pod was created.
+    if let Some(made_under) = ClusterPolicy::of_annotations(pod.annotations()) {
+        decision
+            .vmi
+            .annotations_mut()
+            .extend(made_under.annotations());
+    }
     let Some(node) = observe::node(pod) else {
         if observe::is_over(pod) {
             fail(&mut decision.vmi, "PodEnded", now);

@@ -235,6 +235,14 @@ fn the_vmi_records_where_it_runs_and_under_which_policy() {
 }
 
 #[test]
+fn a_policy_that_could_not_be_told_at_first_is_told_from_the_pod() {
+    let untold = vmi("Pending", unchanged);
+    let annotations = look(&untold, &[pod(up)]).vmi.metadata.annotations.unwrap();
+    assert_eq!(annotations["anyvirt.io/emulation-policy"], "None");
+    assert_eq!(annotations["anyvirt.io/emulation-decided-by"], "a test");
+}
+
+#[test]
 fn a_waiting_pod_is_made_anew_under_a_new_policy_and_no_other_pod_is() {
     let software = cluster(EmulationPolicy::Software);
     let waiting = vmi("Scheduling", unchanged);

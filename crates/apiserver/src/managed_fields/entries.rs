@@ -2,9 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::LazyLock;
 
 use serde_json::{Map, Value, json};
 
+use super::element::Element;
 use super::field_set::FieldSet;
 
 /// How a manager came to own its fields.
@@ -244,15 +246,24 @@ const UNOWNED_METADATA: [&str; 10] = [
     "managedFields",
 ];
 
+static UNOWNED: LazyLock<FieldSet> = LazyLock::new(|| {
+    let field = |name: &str| Element::Field(name.to_owned());
+    let names = UNOWNED_METADATA
+        .iter()
+        .map(|name| (field(name), FieldSet::leaf()));
+    let metadata = FieldSet {
+        member: true,
+        children: names.collect(),
+    };
+    let mut unowned = FieldSet::default();
+    unowned.attach(field("apiVersion"), FieldSet::leaf());
+    unowned.attach(field("kind"), FieldSet::leaf());
+    unowned.attach(field("metadata"), metadata);
+    unowned
+});
+
 /// The same set without the fields that nobody owns.
 #[must_use]
 pub fn stripped(set: &FieldSet) -> FieldSet {
-    let unowned = UNOWNED_METADATA
-        .iter()
-        .map(|name| (format!("f:{name}"), json!({})));
-    let mut metadata: Map<String, Value> = unowned.collect();
-    metadata.insert(".".to_owned(), json!({}));
-    let strip = json!({"f:apiVersion": {}, "f:kind": {}, "f:metadata": metadata});
-    let strip = FieldSet::decode(&strip).expect("the set above is well formed");
-    set.difference(&strip)
+    set.difference(&UNOWNED)
 }

@@ -1,3 +1,5 @@
+use std::sync::LazyLock;
+
 use jiff::Timestamp;
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -7,6 +9,23 @@ use crate::builtin_schema;
 use crate::managed_fields::{Update, record_update};
 use crate::schema::Schema;
 use crate::status::Status;
+
+static FOO: LazyLock<Schema> = LazyLock::new(|| {
+    let spec = json!({"type": "object", "properties": {
+        "a": {"type": "string"},
+        "limit": {"x-kubernetes-int-or-string": true},
+        "open": {"type": "object", "x-kubernetes-preserve-unknown-fields": true},
+        "atomicMap": {"type": "object", "x-kubernetes-map-type": "atomic", "additionalProperties": {"type": "string"}},
+        "list": {"type": "array", "items": {"type": "string"}},
+        "set": {"type": "array", "x-kubernetes-list-type": "set", "items": {"type": "string"}},
+        "ports": {"type": "array", "x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["port", "protocol"], "items": {
+            "type": "object", "required": ["port"], "properties": {
+                "port": {"type": "integer"}, "protocol": {"type": "string", "default": "TCP"}, "name": {"type": "string"},
+            }}},
+    }});
+    let schema = json!({"type": "object", "properties": {"spec": spec, "status": {"type": "object", "properties": {"phase": {"type": "string"}}}}});
+    Schema::compile(&schema).expect("structural")
+});
 
 /// One object and the managers that write it, a second after each other.
 struct Cluster {
@@ -35,20 +54,7 @@ impl Cluster {
     }
 
     fn foo() -> Cluster {
-        let spec = json!({"type": "object", "properties": {
-            "a": {"type": "string"},
-            "limit": {"x-kubernetes-int-or-string": true},
-            "open": {"type": "object", "x-kubernetes-preserve-unknown-fields": true},
-            "atomicMap": {"type": "object", "x-kubernetes-map-type": "atomic", "additionalProperties": {"type": "string"}},
-            "list": {"type": "array", "items": {"type": "string"}},
-            "set": {"type": "array", "x-kubernetes-list-type": "set", "items": {"type": "string"}},
-            "ports": {"type": "array", "x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["port", "protocol"], "items": {
-                "type": "object", "required": ["port"], "properties": {
-                    "port": {"type": "integer"}, "protocol": {"type": "string", "default": "TCP"}, "name": {"type": "string"},
-                }}},
-        }});
-        let schema = json!({"type": "object", "properties": {"spec": spec, "status": {"type": "object", "properties": {"phase": {"type": "string"}}}}});
-        let mut cluster = Cluster::of(Schema::compile(&schema).expect("structural"), "ex.io/v1");
+        let mut cluster = Cluster::of(FOO.clone(), "ex.io/v1");
         cluster.has_status_subresource = true;
         cluster
     }

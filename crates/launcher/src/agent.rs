@@ -99,6 +99,8 @@ fn id(line: &[u8]) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
+    use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
+
     use super::*;
 
     #[test]
@@ -117,5 +119,32 @@ mod tests {
         assert_eq!(ids(&mut line, &vec![b'x'; 1 << 20]), [0; 0]);
         assert_eq!(line.bytes.capacity(), 0);
         assert_eq!(ids(&mut line, b"{\"return\": 1}\n{\"return\": 2}\n"), [2]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_agent_is_there_while_it_answers_and_gone_when_it_no_longer_does() {
+        let (ours, theirs) = UnixStream::pair().expect("a pair");
+        let (tell, mut connected) = watch::channel(false);
+        let task = tokio::spawn(run(ours, tell));
+        let mut theirs = BufReader::new(theirs);
+        let mut question = String::new();
+        theirs.read_line(&mut question).await.expect("asked");
+        let question: Value = serde_json::from_str(&question).expect("JSON");
+        assert_eq!(question["execute"], "guest-sync");
+        let id = &question["arguments"]["id"];
+        // An answer to a question that was never asked proves nothing.
+        let answer = format!("{{\"return\": 99}}\n{{\"return\": {id}}}\n");
+        theirs.write_all(answer.as_bytes()).await.expect("answered");
+        connected
+            .wait_for(|connected| *connected)
+            .await
+            .expect("there");
+        // It stays silent: the clock of the test goes on by itself.
+        connected
+            .wait_for(|connected| !*connected)
+            .await
+            .expect("gone");
+        drop(theirs);
+        task.await.expect("ends with the channel");
     }
 }

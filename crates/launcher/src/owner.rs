@@ -449,9 +449,18 @@ impl Owner {
             tracing::warn!("QEMU has ended, but its monitor is still open");
         }
         if let Some(serial) = &running.guest.serial {
+            if tokio::time::timeout(LAST_EVENTS_WITHIN, serial.ended())
+                .await
+                .is_err()
+            {
+                tracing::warn!("QEMU has ended, but its serial line is still open");
+            }
             let bytes = serial.bytes();
             self.status
                 .send_modify(|status| status.serial_bytes = bytes);
+        }
+        if running.first_byte && running.guest.first_byte.try_recv().is_ok() {
+            self.milestone("first-byte", Timestamp::now());
         }
         self.attachable.send_replace(None);
         let words = running.guest.output.last_words().await;

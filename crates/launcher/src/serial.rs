@@ -79,6 +79,11 @@ impl Serial {
         self.count.load(Ordering::Relaxed)
     }
 
+    /// Waits until all that the guest has written is read, after its QEMU has ended.
+    pub(crate) async fn ended(&self) {
+        self.attach.closed().await;
+    }
+
     /// Serves a client until it leaves, a newer one comes, or the guest ends. `early` is what it
     /// sent before.
     pub(crate) async fn serve(&self, client: UnixStream, early: Bytes) {

@@ -50,16 +50,20 @@ impl Room {
 /// Answers for ever.
 pub(crate) async fn serve(listener: UnixListener, desk: Desk, room: Room) {
     let screen = Arc::new(Mutex::new(None));
+    let mut failing = false;
     loop {
         let stream = match listener.accept().await {
             Ok((stream, _)) => stream,
             Err(error) => {
-                tracing::warn!("cannot accept a client: {error}");
-                // Usually no open files are left; some will be closed.
+                // Usually no open files are left; some will be closed. Told once, not each time.
+                if !std::mem::replace(&mut failing, true) {
+                    tracing::warn!("cannot accept a client: {error}");
+                }
                 tokio::time::sleep(Duration::from_millis(100)).await;
                 continue;
             }
         };
+        failing = false;
         match host::socket::peer(&stream) {
             Ok(peer) if peer.trusted() => {}
             Ok(peer) => {

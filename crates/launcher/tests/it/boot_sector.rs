@@ -21,6 +21,39 @@ pub(crate) enum Manner {
 
 /// The boot sector of such a guest.
 pub(crate) fn boot_sector(manner: Manner) -> Vec<u8> {
+    // The firmware jumps to 0:7c00, with nothing else set up.
+    let set_up = [0x31, 0xc0, 0x8e, 0xd8, 0x8e, 0xd0, 0xbc, 0x00, 0x7c]; // ds = ss = 0; sp = 7c00
+    let mut code = code(manner, &set_up, 0x7c00);
+    assert!(code.len() <= 510, "it fits");
+    code.resize(510, 0);
+    code.extend([0x55, 0xaa]);
+    code
+}
+
+/// Such a guest as a kernel of Linux' boot protocol, whose code for the real mode is all there is.
+pub(crate) fn kernel(manner: Manner) -> Vec<u8> {
+    let mut kernel = vec![0; 512];
+    kernel[0x1f1] = 1; // one sector of code
+    kernel[0x1fe..0x200].copy_from_slice(&[0x55, 0xaa]);
+    // The code's first bytes jump over the rest of the header.
+    let entry = 0x268;
+    let jump = u8::try_from(entry - 0x202).expect("near");
+    kernel.extend([0xeb, jump]);
+    kernel.extend(b"HdrS");
+    kernel.extend([0x0a, 0x02]); // version 2.10
+    kernel.resize(entry, 0);
+    kernel[0x211] = 1; // loaded high
+    kernel[0x22c..0x230].copy_from_slice(&0x37ff_ffff_u32.to_le_bytes()); // highest initrd
+    kernel[0x238..0x23c].copy_from_slice(&2047_u32.to_le_bytes()); // longest arguments
+    // Entered with all segments set to where the file's first byte is.
+    kernel.extend(code(manner, &[], u16::try_from(entry).expect("near")));
+    assert!(kernel.len() <= 1024, "it fits");
+    kernel.resize(4096, 0);
+    kernel
+}
+
+/// `set_up` comes first; `at` is where the code will be, seen from its data segment.
+fn code(manner: Manner, set_up: &[u8], at: u16) -> Vec<u8> {
     let mut code = Code::default();
     code.put(&[0xeb, 0]); // jmp start
     let write = code.here();
@@ -39,7 +72,7 @@ pub(crate) fn boot_sector(manner: Manner) -> Vec<u8> {
     code.short(0xeb, end);
 
     code.bytes[1] = u8::try_from(code.here() - 2).expect("near");
-    code.put(&[0x31, 0xc0, 0x8e, 0xd8, 0x8e, 0xd0, 0xbc, 0x00, 0x7c]); // ds = ss = 0; sp = 7c00
+    code.put(set_up);
     code.put(&[0xba, 0x02, 0x06, 0xb8, 0x00, 0x01, 0xef]); // PM1 enable: the power button
     let message_at = code.here() + 1;
     code.put(&[0xbe, 0, 0]); // mov si, message
@@ -68,15 +101,12 @@ pub(crate) fn boot_sector(manner: Manner) -> Vec<u8> {
             code.short(0xeb, look);
         }
     }
-    let message = u16::try_from(0x7c00 + code.here())
+    let message = u16::try_from(usize::from(at) + code.here())
         .expect("near")
         .to_le_bytes();
     code.bytes[message_at..message_at + 2].copy_from_slice(&message);
     code.put(GREETING.as_bytes());
     code.put(&[0]);
-    assert!(code.here() <= 510, "it fits");
-    code.bytes.resize(510, 0);
-    code.put(&[0x55, 0xaa]);
     code.bytes
 }
 

@@ -1,9 +1,9 @@
 //! What guests get to read and write.
 
-use api::launcher::{ExitKind, Request, ResolvedVolume};
+use api::launcher::{ExitKind, Request, ResolvedVolume, files};
 use serde_json::json;
 
-use crate::boot_sector::Manner;
+use crate::boot_sector::{GREETING, Manner, kernel};
 use crate::home::{Home, Launcher, request};
 
 fn host_disk(path: &std::path::Path, shared: bool) -> ResolvedVolume {
@@ -171,6 +171,35 @@ async fn what_cannot_be_started_says_field_and_cause() {
             "{} lacks {words}",
             exit.message
         );
+        launcher.end().await;
+    }
+}
+
+#[tokio::test]
+async fn a_kernel_is_booted_directly_whoever_may_read_its_file() {
+    use std::os::unix::fs::PermissionsExt as _;
+    for mode in [0o644, 0o600] {
+        let home = Home::new("kernel");
+        let file = home.path("vmlinuz");
+        std::fs::write(&file, kernel(Manner::Brief)).expect("written");
+        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(mode)).expect("set");
+        let launcher = home.launcher().await;
+        let domain = json!({"firmware": {"kernelBoot": {"kernelArgs": "console=ttyS0,115200"}}});
+        let mut direct = request(&home.uid, &domain, [].into());
+        direct.kernel = Some(api::launcher::KernelFiles {
+            kernel: file.clone(),
+            initrd: Some(file),
+        });
+        launcher.start_guest(direct).await;
+        let exit = launcher.ended().await.exit.expect("told");
+        assert_eq!(
+            exit.kind,
+            ExitKind::GuestShutdown,
+            "{mode:o}: {}",
+            exit.message
+        );
+        let log = std::fs::read_to_string(home.directory.join(files::SERIAL_LOG)).expect("text");
+        assert!(log.starts_with(GREETING), "{log}");
         launcher.end().await;
     }
 }

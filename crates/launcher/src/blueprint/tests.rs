@@ -1,0 +1,266 @@
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+
+use api::launcher::ResolvedVolume;
+use qemu::machine::{DiskBus, DiskImage};
+
+use super::*;
+
+fn now() -> Timestamp {
+    Timestamp::from_second(1_795_373_050).expect("a time")
+}
+
+fn empty() -> ResolvedVolume {
+    ResolvedVolume::EmptyDisk {
+        capacity_bytes: 1 << 30,
+    }
+}
+
+fn request(mut domain: Value, volumes: Vec<(&str, ResolvedVolume)>) -> StartRequest {
+    let fields = domain.as_object_mut().expect("an object");
+    fields.entry("devices").or_insert(json!({}));
+    let volumes: BTreeMap<_, _> = volumes
+        .into_iter()
+        .map(|(name, volume)| (name.to_owned(), volume))
+        .collect();
+    StartRequest {
+        instance: serde_json::from_value(json!({
+            "apiVersion": "kubevirt.io/v1", "kind": "VirtualMachineInstance",
+            "metadata": {"name": "vm", "namespace": "ns", "uid": "u"},
+            "spec": {"domain": domain},
+        }))
+        .expect("a VMI"),
+        accelerator: Accelerator::Tcg,
+        volumes,
+        kernel: None,
+        interfaces: vec![],
+        hostname: "vm".to_owned(),
+        firmware_uuid: "5d307ca9-b3ef-428c-8861-06e72d69f223".to_owned(),
+        instance_id: "i".to_owned(),
+    }
+}
+
+fn made(domain: Value, volumes: Vec<(&str, ResolvedVolume)>) -> Blueprint {
+    blueprint(&request(domain, volumes), now(), true).expect("a blueprint")
+}
+
+#[test]
+fn every_file_has_one_number_and_the_machine_knows_only_these() {
+    let base = ResolvedVolume::ContainerDisk {
+        path: "/cache/disk".into(),
+        format: DiskFormat::Qcow2,
+        virtual_size_bytes: 1 << 30,
+        digest: "sha256:0".to_owned(),
+    };
+    let host = ResolvedVolume::HostDisk {
+        path: "/host".into(),
+        create_bytes: None,
+        shared: false,
+    };
+    let data = ResolvedVolume::CloudInitNoCloud {
+        user_data: "u".to_owned(),
+        network_data: None,
+    };
+    let blueprint = made(
+        json!({"memory": {"guest": "1Gi"}, "devices": {"disks": [
+            {"name": "a"}, {"name": "b", "disk": {"bus": "virtio"}}, {"name": "c", "cdrom": {}},
+        ]}}),
+        vec![("a", base), ("b", host), ("c", data)],
+    );
+    let numbers: Vec<_> = blueprint.files.iter().map(|piece| piece.number).collect();
+    assert_eq!(numbers, (3..12).collect::<Vec<_>>());
+    let [a, b, c] = &blueprint.machine.disks[..] else {
+        panic!("three disks")
+    };
+    let source = |number: RawFd| {
+        &blueprint
+            .files
+            .iter()
+            .find(|piece| piece.number == number)
+            .expect("listed")
+            .source
+    };
+    let DiskImage::Overlay {
+        overlay,
+        base,
+        base_format,
+    } = a.image
+    else {
+        panic!("{a:?}")
+    };
+    assert_eq!(base_format, machine::DiskFormat::Qcow2);
+    assert!(
+        matches!(source(overlay), Source::NewDisk { volume, bytes: 1_073_741_824 } if volume == "a")
+    );
+    assert!(matches!(source(base), Source::Base { .. }));
+    let DiskImage::File { file, .. } = b.image else {
+        panic!("{b:?}")
+    };
+    assert_eq!(*source(file + 1), Source::LockOf(file));
+    assert!(c.cdrom && c.bus == DiskBus::Sata);
+    // As they are listed; data for cloud-init never boots.
+    assert_eq!(
+        [a.boot_order, b.boot_order, c.boot_order],
+        [Some(1), Some(2), None]
+    );
+}
+
+#[test]
+fn domains_become_machines() {
+    let memory = |domain: Value| made(domain, vec![]).machine.memory_bytes;
+    assert_eq!(memory(json!({"memory": {"guest": "100M"}})), 96 << 20);
+    assert_eq!(
+        memory(json!({"resources": {"requests": {"memory": "64Mi"}}})),
+        64 << 20
+    );
+    let small = |more: Value| {
+        let mut domain = json!({"memory": {"guest": "64Mi"}});
+        domain
+            .as_object_mut()
+            .expect("an object")
+            .extend(more.as_object().expect("an object").clone());
+        made(domain, vec![]).machine
+    };
+    let plain = small(json!({}));
+    assert_eq!(plain.name, "ns_vm");
+    assert_eq!(plain.machine_type.name(), "q35");
+    assert_eq!(
+        (plain.processor.count(), &plain.processor.model),
+        (1, &ProcessorModel::Best)
+    );
+    assert!(
+        plain.graphics
+            && plain.serial.is_some()
+            && plain.balloon
+            && plain.acpi
+            && !plain.random_numbers
+    );
+    assert_eq!(
+        plain.accelerator,
+        machine::Accelerator::Tcg {
+            translation_cache_mib: 64
+        }
+    );
+    let bare = small(json!({
+        "features": {"acpi": {"enabled": false}},
+        "clock": {"utc": {"offsetSeconds": -50}},
+        "cpu": {"sockets": 2, "cores": 3, "model": "Nehalem", "features": [{"name": "aes", "policy": "disable"}]},
+        "devices": {"autoattachGraphicsDevice": false, "autoattachSerialConsole": false,
+                    "autoattachMemBalloon": false, "rng": {}, "autoattachInputDevice": true},
+    }));
+    assert!(
+        !bare.graphics
+            && bare.serial.is_none()
+            && !bare.balloon
+            && !bare.acpi
+            && bare.random_numbers
+    );
+    assert_eq!(bare.clock, Clock::At(1_795_373_000));
+    assert_eq!(
+        (bare.processor.count(), bare.processor.features[0].on),
+        (6, false)
+    );
+    assert_eq!(bare.tablet, Some(TabletBus::Usb));
+    let zone = small(json!({"clock": {"timezone": "UTC"}}));
+    assert_eq!(zone.clock, Clock::At(1_795_373_050));
+}
+
+#[test]
+fn what_is_not_served_is_refused_with_its_field() {
+    let disk = |disk: Value| json!({"memory": {"guest": "64Mi"}, "devices": {"disks": [disk]}});
+    let cases = [
+        (json!({}), "spec.domain.memory.guest"),
+        (
+            json!({"memory": {"guest": "12"}}),
+            "spec.domain.memory.guest",
+        ),
+        (
+            json!({"memory": {"guest": "64Mi"}, "machine": {"type": "virt"}}),
+            "spec.domain.machine.type",
+        ),
+        (
+            json!({"memory": {"guest": "64Mi"}, "clock": {"timezone": "Moon/Sea"}}),
+            "spec.domain.clock.timezone",
+        ),
+        (
+            json!({"memory": {"guest": "64Mi"}, "cpu": {"features": [{"name": "a=b"}]}}),
+            "spec.domain.cpu.features[0].name",
+        ),
+        (
+            disk(json!({"name": "nowhere"})),
+            "spec.domain.devices.disks[0].name",
+        ),
+        (
+            disk(json!({"name": "A/.."})),
+            "spec.domain.devices.disks[0].name",
+        ),
+        (
+            disk(json!({"name": "a", "disk": {"bus": "ide"}})),
+            "spec.domain.devices.disks[0].bus",
+        ),
+        (
+            disk(json!({"name": "a", "io": "uring"})),
+            "spec.domain.devices.disks[0].io",
+        ),
+        (
+            disk(json!({"name": "a", "cache": "unsafe"})),
+            "spec.domain.devices.disks[0].cache",
+        ),
+    ];
+    for (domain, field) in cases {
+        let error = blueprint(
+            &request(domain, vec![("a", empty()), ("A/..", empty())]),
+            now(),
+            true,
+        )
+        .expect_err(field);
+        assert_eq!(error.field, field, "{error}");
+    }
+    let many: Vec<_> = (0..61).map(|index| format!("d{index}")).collect();
+    let disks: Vec<_> = many.iter().map(|name| json!({"name": name})).collect();
+    let domain = json!({"memory": {"guest": "64Mi"}, "devices": {"disks": disks}});
+    let volumes = many.iter().map(|name| (name.as_str(), empty())).collect();
+    let error = blueprint(&request(domain, volumes), now(), true).expect_err("too many");
+    assert!(error.problem.contains("at most 60"), "{error}");
+}
+
+#[test]
+fn networks_forward_what_is_listed_and_else_what_is_usual() {
+    let interface = |ports: Vec<ForwardedPort>, model: &str| api::launcher::ResolvedInterface {
+        name: "default".to_owned(),
+        mac: "02:00:00:00:00:01".to_owned(),
+        model: model.to_owned(),
+        address: "127.64.0.1".parse().expect("an address"),
+        ports,
+    };
+    let with = |interfaces, root| {
+        let mut request = request(json!({"memory": {"guest": "64Mi"}}), vec![]);
+        request.interfaces = interfaces;
+        blueprint(&request, now(), root)
+    };
+    let udp = ForwardedPort {
+        protocol: Protocol::Udp,
+        port: 53,
+    };
+    let listed = with(vec![interface(vec![udp, udp], "e1000")], true).expect("a blueprint");
+    assert_eq!(
+        (
+            listed.networks[0].ports.as_slice(),
+            listed.networks[0].named
+        ),
+        (&[udp][..], true)
+    );
+    let usual = |root| {
+        let blueprint = with(vec![interface(vec![], "virtio")], root).expect("a blueprint");
+        blueprint.networks[0]
+            .ports
+            .iter()
+            .map(|port| port.port)
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(usual(true), [22, 80, 443, 3389, 8080, 8443]);
+    assert_eq!(usual(false), [3389, 8080, 8443]);
+    let error = with(vec![interface(vec![], "ne2k_pci")], true).expect_err("refused");
+    assert_eq!(error.field, "spec.domain.devices.interfaces[0].model");
+}

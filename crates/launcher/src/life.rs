@@ -73,8 +73,8 @@ pub(crate) enum Input {
     DirectoryGone,
     /// Time has passed.
     Tick,
-    /// The guest's processors run for the first time.
-    Started,
+    /// The guest is there: its processors run for the first time, or wait for Unpause.
+    Started { paused: bool },
     /// The guest could not be started, and QEMU does not run.
     StartFailed(String),
     /// QEMU says something.
@@ -199,8 +199,12 @@ impl Life {
                 State::Starting | State::Running | State::Paused => done(vec![]),
             },
             Input::Tick => done(self.tick(now)),
-            Input::Started => {
-                self.state = State::Running;
+            Input::Started { paused } => {
+                self.state = if paused {
+                    State::Paused
+                } else {
+                    State::Running
+                };
                 done(self.started(now))
             }
             Input::StartFailed(message) => {
@@ -268,7 +272,9 @@ impl Life {
         match &mut self.stopping {
             Some(stopping) => {
                 stopping.press_again = now.saturating_add(POWER_DOWN_EVERY);
-                vec![Action::PowerDown]
+                // A paused guest could not see the button.
+                let first = (self.state == State::Paused).then_some(Action::Continue);
+                first.into_iter().chain([Action::PowerDown]).collect()
             }
             None => vec![],
         }
@@ -451,7 +457,11 @@ mod tests {
             life.decide(second(0), Input::Start).actions,
             [Action::Launch]
         );
-        assert_eq!(life.decide(second(1), Input::Started).actions, []);
+        assert_eq!(
+            life.decide(second(1), Input::Started { paused: false })
+                .actions,
+            []
+        );
         assert_eq!(life.state, State::Running);
         life
     }
@@ -476,7 +486,7 @@ mod tests {
         life.decide(second(0), Input::Start);
         for input in [
             None,
-            Some(Input::Started),
+            Some(Input::Started { paused: false }),
             Some(Input::QemuEnded(Ended::Exited(1))),
         ] {
             if let Some(input) = input {
@@ -619,8 +629,28 @@ mod tests {
             let mut life = Life::idle();
             life.decide(second(0), Input::Start);
             life.decide(second(1), input);
-            assert_eq!(life.decide(second(2), Input::Started).actions, [action]);
+            assert_eq!(
+                life.decide(second(2), Input::Started { paused: false })
+                    .actions,
+                [action]
+            );
         }
+    }
+
+    #[test]
+    fn a_guest_that_starts_paused_waits_and_can_be_unpaused_or_stopped() {
+        let mut life = Life::idle();
+        life.decide(second(0), Input::Start);
+        let started = life.decide(second(1), Input::Started { paused: true });
+        assert_eq!((started.actions, life.state), (vec![], State::Paused));
+        let unpaused = life.clone().decide(second(2), Input::Unpause);
+        assert_eq!(unpaused.actions, [Action::Continue]);
+
+        let mut given_up = Life::idle();
+        given_up.decide(second(0), Input::Start);
+        given_up.decide(second(1), Input::Stop { grace: second(9) });
+        let stopped = given_up.decide(second(2), Input::Started { paused: true });
+        assert_eq!(stopped.actions, [Action::Continue, Action::PowerDown]);
     }
 
     #[test]

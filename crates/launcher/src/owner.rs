@@ -178,8 +178,9 @@ impl Owner {
             Heard::NoOrders => return true,
             Heard::Milestone(name, at) => self.milestone(name, at),
             Heard::Started(Ok(guest)) => {
+                let paused = guest.paused;
                 self.adopt(guest);
-                return self.input(Input::Started).await;
+                return self.input(Input::Started { paused }).await;
             }
             Heard::Started(Err(error)) => {
                 self.starting = None;
@@ -269,6 +270,9 @@ impl Owner {
             self.status.send_if_modified(|status| {
                 let changed = status.state != state;
                 status.state = state;
+                if state == State::Running && status.started_at.is_none() {
+                    status.started_at = Some(Timestamp::now());
+                }
                 changed
             });
         }
@@ -398,7 +402,6 @@ impl Owner {
         self.status.send_modify(|status| {
             status.accelerator = Some(guest.accelerator);
             status.qemu = Some(qemu);
-            status.started_at = Some(Timestamp::now());
             status.machine_type = Some(guest.machine_type.clone());
             status.interfaces = interfaces;
         });

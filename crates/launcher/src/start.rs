@@ -72,6 +72,8 @@ pub(crate) struct Guest {
     pub(crate) agent: watch::Receiver<bool>,
     /// Whether it has a graphics card.
     pub(crate) graphics: bool,
+    /// Whether its processors wait: `startStrategy: Paused`.
+    pub(crate) paused: bool,
 }
 
 /// Why a guest does not run: a sentence for people with all causes.
@@ -144,7 +146,9 @@ pub(crate) async fn start(
                     .map_err(failed),
                 None => Ok(None),
             };
+            let paused = request.instance.spec.start_strategy.as_deref() == Some("Paused");
             let started = match serial {
+                Ok(serial) if paused => Ok(serial),
                 Ok(serial) => connected
                     .monitor
                     .ask(Command::Cont)
@@ -157,7 +161,9 @@ pub(crate) async fn start(
                 Ok(serial) => serial,
                 Err(error) => return Err(end(qemu, output, error).await),
             };
-            progress.reached("running");
+            if !paused {
+                progress.reached("running");
+            }
             let (tell, agent) = watch::channel(false);
             if let Some(channel) = sockets.agent {
                 tokio::spawn(agent::run(channel, tell));
@@ -174,6 +180,7 @@ pub(crate) async fn start(
                 first_byte,
                 agent,
                 graphics,
+                paused,
             })
         }
         Err(error) => Err(end(qemu, output, error).await),

@@ -101,6 +101,27 @@ async fn a_guest_runs_is_talked_to_and_stops_when_asked() {
 }
 
 #[tokio::test]
+async fn a_guest_that_starts_paused_runs_when_it_is_unpaused() {
+    let home = Home::new("paused");
+    let launcher = home.launcher().await;
+    let mut request = home.request(Manner::Polite);
+    request.instance.spec.start_strategy = Some("Paused".to_owned());
+    launcher.start_guest(request).await;
+    let waiting = launcher
+        .until("paused", |status| status.state == State::Paused)
+        .await;
+    assert_eq!((waiting.started_at, waiting.serial_bytes), (None, 0));
+    assert_eq!(waiting.accelerator, Some(Accelerator::Tcg));
+    launcher.done(&Request::Unpause).await;
+    let running = launcher.running().await;
+    assert!(running.started_at.is_some());
+    file_has(&home.directory.join(files::SERIAL_LOG), GREETING).await;
+    launcher.done(&Request::Kill).await;
+    launcher.ended().await;
+    launcher.end().await;
+}
+
+#[tokio::test]
 async fn a_guest_that_shuts_itself_down_and_the_result_outlives_the_launcher() {
     let home = Home::new("brief");
     let launcher = home.launcher().await;

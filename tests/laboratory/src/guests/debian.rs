@@ -14,14 +14,31 @@ const CUSTOMIZE: &str = r#"
 set -e
 echo debian > /etc/hostname
 printf '127.0.0.1 localhost\n127.0.1.1 debian\n' > /etc/hosts
-printf 'LABEL=root / ext4 rw,noatime,errors=remount-ro 0 1\n' > /etc/fstab
+printf 'LABEL=root / ext4 rw,noatime,errors=remount-ro 0 0\n' > /etc/fstab
 printf 'datasource_list: [ NoCloud, None ]\ndatasource: { NoCloud: { fs_label: cidata } }\n' > /etc/cloud/cloud.cfg.d/90_anyvirt.cfg
-printf 'locale: false\nsystem_info: { network: { renderers: [ networkd ] } }\napt_preserve_sources_list: true\nmanage_etc_hosts: false\n' >> /etc/cloud/cloud.cfg.d/90_anyvirt.cfg
+cat > /etc/cloud/cloud.cfg.d/91_anyvirt.cfg << 'END'
+locale: false
+system_info: { network: { renderers: [ networkd ] } }
+apt: { preserve_sources_list: true }
+manage_etc_hosts: false
+ssh_genkeytypes: [ ed25519 ]
+# Passwords are set before the login prompt can appear; what nobody here uses is left out, a Python import each.
+cloud_init_modules: [ seed_random, bootcmd, write-files, growpart, resizefs, disk_setup, mounts, set_hostname,
+  update_hostname, update_etc_hosts, ca-certs, rsyslog, users-groups, ssh, set-passwords ]
+cloud_config_modules: [ apt-configure, ntp, timezone, runcmd ]
+cloud_final_modules: [ package-update-upgrade-install, write-files-deferred, scripts-vendor, scripts-per-once,
+  scripts-per-boot, scripts-per-instance, scripts-user, phone-home, final-message, power-state-change ]
+END
+mkdir -p /etc/systemd/journald.conf.d
+printf '[Journal]\nStorage=volatile\n' > /etc/systemd/journald.conf.d/anyvirt.conf
 printf 'policy: enabled\n' > /etc/cloud/ds-identify.cfg
 ln -sf /run/systemd/resolve/stub-resolv.conf /etc/resolv.conf
 systemctl enable systemd-networkd systemd-resolved ssh serial-getty@ttyS0.service
 systemctl mask apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer e2scrub_all.timer fstrim.timer \
-  systemd-networkd-wait-online.service e2scrub_reap.service systemd-pstore.service getty@tty1.service
+  systemd-networkd-wait-online.service e2scrub_reap.service systemd-pstore.service getty@tty1.service \
+  modprobe@configfs.service modprobe@dm_mod.service modprobe@drm.service modprobe@fuse.service modprobe@loop.service \
+  modprobe@efi_pstore.service sys-kernel-debug.mount sys-kernel-tracing.mount sys-kernel-config.mount \
+  sys-fs-fuse-connections.mount dev-mqueue.mount dev-hugepages.mount
 printf 'MODULES=list\nCOMPRESS=lz4\nRESUME=none\n' > /etc/initramfs-tools/conf.d/anyvirt
 printf 'virtio_pci\nvirtio_blk\nvirtio_scsi\nvirtio_net\nahci\nsd_mod\n' >> /etc/initramfs-tools/modules
 rm -f /etc/machine-id /var/lib/dbus/machine-id /etc/ssh/ssh_host_*
@@ -31,7 +48,7 @@ update-initramfs -u
 
 /// Boots at once; the serial console is the system console.
 const SYSLINUX: &str = "DEFAULT debian\nTIMEOUT 1\nPROMPT 0\nLABEL debian\n  KERNEL vmlinuz\n  INITRD initrd\n  \
-    APPEND root=LABEL=root ro console=ttyS0 quiet audit=0 random.trust_cpu=on\n";
+    APPEND root=LABEL=root ro console=ttyS0 quiet audit=0 random.trust_cpu=on fsck.mode=skip\n";
 
 const SECTOR: u64 = 512;
 /// Both partitions begin at whole MiB.

@@ -10,6 +10,7 @@ mod discovery;
 mod extensions;
 mod kube_client;
 mod namespaces;
+mod ownership;
 mod patch;
 mod read;
 mod sockets;

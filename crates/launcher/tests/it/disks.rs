@@ -59,6 +59,20 @@ async fn all_kinds_of_volumes_are_opened_by_qemu() {
     let disks = home.directory.join("disks");
     let iso = std::fs::read(disks.join("cloudinit.iso")).expect("made");
     assert_eq!(&iso[16 * 2048 + 40..16 * 2048 + 47], b"cidata ");
+    // udev finds a disk's label as this program does, and cloud-init asks udev.
+    let blkid = host::process::Program::new("/usr/sbin/blkid")
+        .arguments(["-p", "-o", "export"])
+        .argument(disks.join("cloudinit.iso"));
+    let found = blkid
+        .output(crate::home::SOON, 4096)
+        .await
+        .expect("it runs")
+        .stdout;
+    let found = String::from_utf8(found).expect("text");
+    assert!(
+        found.contains("LABEL=cidata\n") && found.contains("TYPE=iso9660\n"),
+        "{found}"
+    );
     assert!(disks.join("empty.qcow2").exists() && disks.join("boot.qcow2").exists());
     launcher.end().await;
 }

@@ -13,7 +13,7 @@ use host::process::Ending;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::boot_sector::{GREETING, Manner};
-use crate::home::{Home, Launcher, SOON, expect, file_has, spawn};
+use crate::home::{Home, SOON, expect, file_has, spawn};
 
 fn qemu(pid: u32) -> Identity {
     Identity::of(pid).expect("readable").expect("running")
@@ -471,7 +471,65 @@ async fn qemu_is_jailed_with_its_own_user_and_sees_nothing_of_its_disks_paths() 
     launcher.end().await;
 }
 
-/// Only so that the type of a launcher is not mistaken for one that runs without its client.
+#[tokio::test]
+async fn a_qemu_that_hangs_is_still_killed_after_the_grace_period() {
+    let home = Home::new("hanging");
+    let launcher = home.launcher().await;
+    launcher.start_guest(home.request(Manner::Polite)).await;
+    let pid = launcher.running().await.qemu.expect("told").pid;
+    qemu(pid).signal(Signal::Stop).expect("sent");
+    launcher
+        .done(&Request::Stop {
+            grace_period_seconds: 1,
+        })
+        .await;
+    // Its monitor is silent, and nobody waits for it.
+    assert_eq!(launcher.done(&Request::Status).await.state, State::Running);
+    assert_eq!(
+        launcher.ended().await.exit.expect("told").kind,
+        ExitKind::Killed
+    );
+    launcher.end().await;
+}
+
+#[tokio::test]
+async fn a_start_is_given_up_at_any_moment_and_leaves_nothing_behind() {
+    for (round, request) in [
+        Request::Kill,
+        Request::Stop {
+            grace_period_seconds: 60,
+        },
+        Request::Kill,
+        Request::Kill,
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let home = Home::new("given-up");
+        let launcher = home.launcher().await;
+        launcher.start_guest(home.request(Manner::Polite)).await;
+        if round >= 2 {
+            // At another moment: when QEMU is there, or just talks.
+            launcher
+                .until("further", |status| status.milestones.len() > round)
+                .await;
+        }
+        launcher.done(&request).await;
+        let kind = launcher.ended().await.exit.expect("told").kind;
+        let wanted = if request == Request::Kill {
+            ExitKind::Killed
+        } else {
+            ExitKind::Stopped
+        };
+        assert_eq!(kind, wanted, "round {round}");
+        assert_eq!(
+            LifeLock::holder(&home.directory.join(files::LIFE_LOCK)).expect("readable"),
+            None
+        );
+        launcher.end().await;
+    }
+}
+
 #[tokio::test]
 async fn requests_that_are_no_requests_are_refused_by_name() {
     let home = Home::new("nonsense");
@@ -484,6 +542,5 @@ async fn requests_that_are_no_requests_are_refused_by_name() {
         stream.write_all(line.as_bytes()).await.expect("sent");
         expect(&mut stream, "BadRequest").await;
     }
-    let _: &Launcher = &launcher;
     launcher.end().await;
 }

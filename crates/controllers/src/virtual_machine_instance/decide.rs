@@ -15,7 +15,8 @@ use super::observe;
 use super::pod::{self, Launcher};
 use super::status;
 use crate::engine::Next;
-use api::accelerator::{ClusterPolicy, NodeVerdict};
+use crate::event::Fact;
+use api::accelerator::{ClusterPolicy, NodeVerdict, Refusal};
 use api::configuration::ClusterConfiguration;
 use api::names::{finalizers, labels};
 use api::virtual_machine_instance::{
@@ -62,6 +63,8 @@ pub(super) struct Seen<'a, P> {
     pub(super) launcher: &'a Launcher,
     /// What the node it runs on says of its hardware virtualization; none if it has no node.
     pub(super) verdict: Option<&'a NodeVerdict>,
+    /// Why no node has an accelerator for it that works and is permitted; none if one has.
+    pub(super) refusal: Option<&'a Refusal>,
 }
 
 /// What to do, and the VMI as it shall be.
@@ -69,6 +72,8 @@ pub(super) struct Seen<'a, P> {
 pub(super) struct Decision {
     pub(super) actions: Vec<Action>,
     pub(super) vmi: VirtualMachineInstance,
+    /// What happened, to be told once the VMI is written.
+    pub(super) facts: Vec<Fact>,
     pub(super) next: Next,
 }
 
@@ -77,6 +82,7 @@ pub(super) fn decide<P: AsRef<Pod>>(seen: &Seen<'_, P>, now: Timestamp) -> Decis
     let mut decision = Decision {
         actions: Vec::new(),
         vmi: seen.vmi.clone(),
+        facts: Vec::new(),
         next: Next::OnChange,
     };
     let problem = step(seen, now, &mut decision).err();
@@ -89,6 +95,8 @@ pub(super) fn decide<P: AsRef<Pod>>(seen: &Seen<'_, P>, now: Timestamp) -> Decis
     });
     let pod = created.as_deref().or(pod);
     status::explain(&mut decision.vmi, pod, problem, now);
+    let refused = status::explain_refusal(&mut decision.vmi, seen.refusal, now);
+    decision.facts.extend(refused);
     status::compare_accelerator(&mut decision.vmi, seen.cluster, seen.verdict, now);
     decision
 }

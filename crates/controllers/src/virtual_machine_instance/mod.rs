@@ -14,14 +14,14 @@ mod status;
 mod tests;
 
 pub use pod::Launcher;
-pub use status::ACCELERATOR_OUTDATED;
+pub use status::{ACCELERATOR_AVAILABLE, ACCELERATOR_OUTDATED};
 
 use crate::Settings;
 use crate::engine::{Engine, Next, Presence};
 use crate::event::Recorder;
 use crate::kubevirt::Reader;
 use crate::queue::Key;
-use api::accelerator::NodeVerdict;
+use api::accelerator::{self, ClusterPolicy, NodeVerdict, Refusal};
 use api::names::components::VIRTUAL_MACHINE_CONTROLLER;
 use api::virtual_machine_instance::VirtualMachineInstance;
 use decide::{Seen, decide};
@@ -59,8 +59,12 @@ pub async fn run(client: Client, settings: Settings, cluster: Reader, cancel: Ca
         Presence::Required,
         move |node: &Node| {
             let name = node.name_any();
-            let there = all.state_filter(|vmi| node_name(vmi) == Some(name.as_str()));
-            there.iter().map(|vmi| Key::of(&**vmi)).collect()
+            // Those that have no node yet are told why this one does not suit them.
+            let told = |vmi: &_| node_name(vmi).is_none_or(|there| there == name);
+            all.state_filter(told)
+                .iter()
+                .map(|vmi| Key::of(&**vmi))
+                .collect()
         },
     );
     let all = vmis.clone();
@@ -110,12 +114,17 @@ async fn look(instances: Arc<Instances>, key: Key) -> kube::Result<Next> {
     }
     let node = node_name(&vmi).and_then(|name| instances.nodes.get(&ObjectRef::new(name)));
     let verdict = node.map(|node| NodeVerdict::of(&node));
+    let refusal = match node_name(&vmi) {
+        Some(_) => None,
+        None => refusal(&vmi, &cluster.emulation, &instances.nodes.state()),
+    };
     let seen = Seen {
         vmi: &vmi,
         pods: &pods,
         cluster: &cluster,
         launcher: &instances.settings.launcher,
         verdict: verdict.as_ref(),
+        refusal: refusal.as_ref(),
     };
     let decision = decide(&seen, instances.settings.clock.now());
     perform::perform(&instances, &vmi, &decision).await?;
@@ -133,6 +142,23 @@ async fn listed(client: &Client, vmi: &VirtualMachineInstance) -> kube::Result<V
         .into_iter()
         .filter(|pod| observe::controls(vmi, pod));
     Ok(owned.map(Arc::new).collect())
+}
+
+/// Why no node has an accelerator for `vmi` that works and is permitted; none if one has, or if there
+/// are no nodes to ask.
+fn refusal(
+    vmi: &VirtualMachineInstance,
+    policy: &ClusterPolicy,
+    nodes: &[Arc<Node>],
+) -> Option<Refusal> {
+    // An annotation nobody understands is told when the pod is made.
+    let forced = accelerator::forced(vmi.annotations()).unwrap_or_default();
+    let mut nodes: Vec<&Arc<Node>> = nodes.iter().collect();
+    nodes.sort_by_key(|node| node.name_any());
+    let ask =
+        |node: &&Arc<Node>| accelerator::resolve(policy, forced, &NodeVerdict::of(node)).err();
+    let refusals: Option<Vec<Refusal>> = nodes.iter().map(ask).collect();
+    refusals?.into_iter().next()
 }
 
 fn node_name(vmi: &VirtualMachineInstance) -> Option<&str> {

@@ -30,6 +30,9 @@ pub(super) async fn perform(
         }
     }
     tell(&instances.client, vmi, &decision.vmi).await?;
+    for fact in &decision.facts {
+        instances.recorder.record(vmi, fact.clone());
+    }
     for action in labelling {
         act(instances, vmi, action).await?;
     }

@@ -1,9 +1,11 @@
 //! What a VMI says of its pod, and of the accelerator it would get today.
 
 use super::observe;
-use api::accelerator::{self, NodeVerdict};
+use crate::event::Fact;
+use api::accelerator::{self, NodeVerdict, Refusal};
 use api::condition::{self, Condition};
 use api::configuration::ClusterConfiguration;
+use api::names::resources;
 use api::virtual_machine_instance::{Phase, VirtualMachineInstance};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
@@ -11,6 +13,9 @@ use kube::ResourceExt as _;
 
 /// On a VMI: started again now, it would run on another accelerator, or not at all.
 pub const ACCELERATOR_OUTDATED: &str = "AcceleratorOutdated";
+
+/// On a VMI that waits for a node because of hardware virtualization: why, and what would help.
+pub const ACCELERATOR_AVAILABLE: &str = "AcceleratorAvailable";
 
 const READY: &str = "Ready";
 const POD_SCHEDULED: &str = "PodScheduled";
@@ -108,6 +113,28 @@ fn unscheduled(pod: &Pod) -> Option<Condition> {
         last_probe_time: None,
         last_transition_time: theirs.last_transition_time.clone(),
     })
+}
+
+/// Says of a VMI that waits for a device why nothing that works is permitted, and what would help:
+/// the scheduler names a resource only. The fact is told once per cause.
+pub(super) fn explain_refusal(
+    vmi: &mut VirtualMachineInstance,
+    refusal: Option<&Refusal>,
+    now: Timestamp,
+) -> Option<Fact> {
+    let conditions = &mut vmi.status.get_or_insert_default().conditions;
+    let waits_for_device = condition::find(conditions, POD_SCHEDULED)
+        .and_then(|it| it.message.as_deref())
+        .is_some_and(|message| message.contains(resources::KVM));
+    let Some(refusal) = refusal.filter(|_| waits_for_device) else {
+        condition::remove(conditions, ACCELERATOR_AVAILABLE);
+        return None;
+    };
+    let message = refusal.to_string();
+    let unavailable =
+        Condition::new(ACCELERATOR_AVAILABLE, false, now).because(refusal.reason, message.clone());
+    let is_news = condition::set(conditions, unavailable);
+    is_news.then(|| Fact::warning("AcceleratorUnavailable", message))
 }
 
 /// Says of a running guest whether it would get another accelerator if it were started now. It is

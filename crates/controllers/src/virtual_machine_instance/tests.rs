@@ -1,8 +1,8 @@
 use super::decide::{Action, Decision, Seen, decide};
 use super::pod::{self, Launcher};
-use super::{ACCELERATOR_OUTDATED, observe};
+use super::{ACCELERATOR_AVAILABLE, ACCELERATOR_OUTDATED, observe};
 use crate::engine::Next;
-use api::accelerator::{ClusterPolicy, EmulationPolicy, NodeVerdict};
+use api::accelerator::{ClusterPolicy, EmulationPolicy, NodeVerdict, Refusal};
 use api::condition::{self, Condition};
 use api::configuration::ClusterConfiguration;
 use api::virtual_machine_instance::{Phase, VirtualMachineInstance};
@@ -91,6 +91,7 @@ fn look_under(
         cluster,
         launcher: &launcher,
         verdict: None,
+        refusal: None,
     };
     decide(&seen, now())
 }
@@ -475,6 +476,7 @@ fn a_running_guest_is_told_that_it_would_get_another_accelerator_now() {
             cluster: &cluster,
             launcher: &launcher,
             verdict: Some(&verdict),
+            refusal: None,
         };
         let conditions = decide(&seen, now()).vmi.status.unwrap().conditions;
         let reason =
@@ -567,6 +569,7 @@ fn a_condition_keeps_its_time_while_it_stands() {
         cluster: &cluster,
         launcher: &launcher,
         verdict: None,
+        refusal: None,
     };
     let later = decide(&seen, "2026-11-22T13:00:00Z".parse().unwrap()).vmi;
     assert_eq!(
@@ -574,4 +577,65 @@ fn a_condition_keeps_its_time_while_it_stands() {
         Some(&ready)
     );
     assert_eq!(first.status.unwrap().phase, Some(Phase::Running));
+}
+
+#[test]
+fn a_vmi_that_waits_for_a_device_is_told_why_and_what_helps() {
+    let waiting_for = |message: &str| {
+        let message = message.to_owned();
+        pod(move |pod| {
+            pod["status"] = json!({ "phase": "Pending", "conditions": [{ "type": "PodScheduled",
+                "status": "False", "reason": "Unschedulable", "message": message }] });
+        })
+    };
+    let refusal = Refusal {
+        reason: "HardwareVirtualizationUnusable",
+        cause: "the cause".to_owned(),
+        remedies: vec!["do this".to_owned(), "do that".to_owned()],
+    };
+    let launcher = Launcher::default();
+    let cluster = cluster(EmulationPolicy::None);
+    let look = |vmi: &VirtualMachineInstance, pods: &[Arc<Pod>], refusal: Option<&Refusal>| {
+        let seen = Seen {
+            vmi,
+            pods,
+            cluster: &cluster,
+            launcher: &launcher,
+            verdict: None,
+            refusal,
+        };
+        decide(&seen, now())
+    };
+    let kvm = [waiting_for(
+        "0/1 nodes are available: 1 Insufficient devices.kubevirt.io/kvm.",
+    )];
+    let first = look(&vmi("Scheduling", unchanged), &kvm, Some(&refusal));
+    let conditions = first.vmi.status.clone().unwrap().conditions;
+    let told = condition::find(&conditions, ACCELERATOR_AVAILABLE).unwrap();
+    assert_eq!(
+        (told.status.as_str(), told.reason.as_deref()),
+        ("False", Some(refusal.reason))
+    );
+    assert_eq!(
+        told.message.as_deref(),
+        Some("the cause; do this, or do that")
+    );
+    assert_eq!(first.facts.len(), 1);
+    // Once is enough, and it goes with its cause.
+    let second = look(&first.vmi, &kvm, Some(&refusal));
+    assert_eq!((second.facts.len(), second.vmi == first.vmi), (0, true));
+    let gone = |pods: &[Arc<Pod>], refusal| {
+        let after = look(&first.vmi, pods, refusal)
+            .vmi
+            .status
+            .unwrap()
+            .conditions;
+        condition::find(&after, ACCELERATOR_AVAILABLE).is_none()
+    };
+    assert!(gone(
+        &[waiting_for("0/1 nodes are available: 1 Insufficient cpu.")],
+        Some(&refusal)
+    ));
+    assert!(gone(&kvm, None));
+    assert!(gone(&[pod(up)], None));
 }

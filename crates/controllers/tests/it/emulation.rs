@@ -18,6 +18,13 @@ async fn without_kvm_a_machine_waits_with_the_article_s_words() {
     let conditions = vm.status.unwrap().conditions;
     let told = condition::find(&conditions, "PodScheduled").unwrap();
     assert_eq!(told.message.as_deref(), Some(REFUSED));
+    let cause = cluster
+        .wait_event("demo", "AcceleratorUnavailable", "debug.useEmulation")
+        .await;
+    assert_eq!(
+        cause.involved_object.kind.as_deref(),
+        Some("VirtualMachineInstance")
+    );
     let pods = cluster.pods().await;
     assert_eq!(unschedulable(&pods[0]).as_deref(), Some(REFUSED));
     let event = cluster

@@ -6,11 +6,12 @@
 //! DIRECTORY/partial/<n>/                                     work in progress; emptied when the cache is opened
 //! ```
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 use tokio::sync::{Mutex as AsyncMutex, Semaphore};
@@ -220,7 +221,7 @@ impl Cache {
         if request.pull_policy != PullPolicy::Always
             && let Some(found) = self.known(&request.reference, &taking).await?
         {
-            return Ok(found);
+            return self.used(found).await;
         }
         if request.pull_policy == PullPolicy::Never {
             return Err(Problem::NeverPull);
@@ -237,7 +238,56 @@ impl Cache {
             self.fetch(request, &source, &image, taking, &entry).await?;
         }
         self.remember(&request.reference, &image.digest).await?;
-        Ok((entry, image.digest))
+        self.used((entry, image.digest)).await
+    }
+
+    async fn used(&self, found: (PathBuf, String)) -> Result<(PathBuf, String), Problem> {
+        blocking(move || match entry::touch(&found.0) {
+            Ok(()) => Ok(found),
+            Err(error) => Err(Problem::storage(&found.0, &error)),
+        })
+        .await
+    }
+
+    /// Removes what nobody asked for since `unused_since` and none of the files `in_use` (paths this cache gave out)
+    /// belong to. Returns the bytes of disk space freed.
+    ///
+    /// # Errors
+    /// If the cache's directory can't be read or changed; what was removed before that stays removed.
+    pub async fn prune(
+        &self,
+        in_use: &BTreeSet<PathBuf>,
+        unused_since: SystemTime,
+    ) -> std::io::Result<u64> {
+        let keep: BTreeSet<PathBuf> = in_use
+            .iter()
+            .filter_map(|file| file.parent())
+            .map(Path::to_path_buf)
+            .collect();
+        let cache = self.clone();
+        let pruned = tokio::task::spawn_blocking(move || cache.prune_now(&keep, unused_since));
+        pruned.await.map_err(std::io::Error::other)?
+    }
+
+    fn prune_now(
+        &self,
+        keep: &BTreeSet<PathBuf>,
+        unused_since: SystemTime,
+    ) -> std::io::Result<u64> {
+        let mut freed = 0;
+        for found in fs::read_dir(self.inner.directory.join("entries"))? {
+            let entry = found?.path();
+            let (used, bytes) = entry::usage(&entry)?;
+            if used >= unused_since || keep.contains(&entry) {
+                continue;
+            }
+            let partial = Partial::create(&self.inner).map_err(std::io::Error::other)?;
+            // Away in one step, so that a half-removed entry is never found.
+            fs::rename(&entry, partial.path.join("old"))?;
+            tracing::info!(entry = %entry.display(), bytes, "removed an unused image");
+            freed += bytes;
+        }
+        Ok(freed)
     }
 
     /// The entry for what the reference meant when it was last pulled.

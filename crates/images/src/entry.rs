@@ -5,6 +5,7 @@ use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -88,6 +89,29 @@ pub(crate) fn check(directory: &Path) -> Option<Marker> {
             None
         }
     }
+}
+
+/// Notes that an entry is used now, by its marker's time.
+pub(crate) fn touch(directory: &Path) -> std::io::Result<()> {
+    File::options()
+        .write(true)
+        .open(directory.join(MARKER))?
+        .set_modified(SystemTime::now())
+}
+
+/// When an entry was last used, and the space it takes; an entry without a marker was never used.
+pub(crate) fn usage(directory: &Path) -> std::io::Result<(SystemTime, u64)> {
+    let used = match fs::metadata(directory.join(MARKER)) {
+        Ok(marker) => marker.modified()?,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => SystemTime::UNIX_EPOCH,
+        Err(error) => return Err(error),
+    };
+    let mut bytes = 0;
+    for file in fs::read_dir(directory)? {
+        // What `stat` counts in 512 bytes, whatever the file system's blocks are.
+        bytes += file?.metadata()?.blocks() * 512;
+    }
+    Ok((used, bytes))
 }
 
 /// Whether a time had to be renewed; an error if a file is not what it was.

@@ -448,3 +448,37 @@ async fn the_cache_outlives_its_process_and_leftovers_do_not() {
     assert!(again.containerdisk(&request).await.is_ok());
     assert!(bench.left_over().is_empty());
 }
+
+#[tokio::test]
+async fn pruning_removes_what_is_old_and_unused() {
+    let bench = Bench::new();
+    let image = bench.image(&[
+        ("disk/a", &[1; 100_000]),
+        ("disk/b", b"b"),
+        ("disk/c", b"c"),
+    ]);
+    let mut paths = Vec::new();
+    for path in ["/disk/a", "/disk/b", "/disk/c"] {
+        let request = ImageRequest {
+            path: Some(path.to_owned()),
+            ..image.clone()
+        };
+        paths.push(bench.cache.containerdisk(&request).await.unwrap().path);
+    }
+    let marked = std::time::SystemTime::now();
+    let none = std::collections::BTreeSet::new();
+    let earlier = marked - std::time::Duration::from_secs(3600);
+    assert_eq!(bench.cache.prune(&none, earlier).await.unwrap(), 0);
+    // Using it again makes it new.
+    let again = ImageRequest {
+        path: Some("/disk/c".to_owned()),
+        ..image.clone()
+    };
+    bench.cache.containerdisk(&again).await.unwrap();
+    let in_use = std::collections::BTreeSet::from([paths[1].clone()]);
+    let freed = bench.cache.prune(&in_use, marked).await.unwrap();
+    assert!(freed >= 100_000, "{freed}");
+    let left: Vec<bool> = paths.iter().map(|path| path.exists()).collect();
+    assert_eq!(left, [false, true, true]);
+    assert!(bench.left_over().is_empty());
+}

@@ -30,13 +30,23 @@ pub(crate) struct KubeVirtAdmission {
 
 impl KubeVirtAdmission {
     /// Reads the cluster's configuration from `configuration`; `architecture` is this machine's, in Go's names.
-    pub(crate) fn new(configuration: Reader, architecture: &str, identity: fn() -> FirmwareIdentity) -> Self {
+    pub(crate) fn new(
+        configuration: Reader,
+        architecture: &str,
+        identity: fn() -> FirmwareIdentity,
+    ) -> Self {
         let initial = Arc::new(ClusterConfiguration::of_architecture(architecture));
-        Self { configuration, initial, identity }
+        Self {
+            configuration,
+            initial,
+            identity,
+        }
     }
 
     fn cluster(&self) -> Arc<ClusterConfiguration> {
-        self.configuration.current().unwrap_or_else(|| Arc::clone(&self.initial))
+        self.configuration
+            .current()
+            .unwrap_or_else(|| Arc::clone(&self.initial))
     }
 }
 
@@ -59,7 +69,9 @@ fn subject(request: &AdmissionRequest<'_>) -> Option<Subject> {
         (names::GROUP, "kubevirts") => Some(Subject::KubeVirt),
         ("", "configmaps") if request.name == Some(names::CONFIG_MAP) => {
             let namespace = request.namespace?;
-            [names::NAMESPACE_KUBEVIRT, names::NAMESPACE_OPENSHIFT_CNV].contains(&namespace).then_some(Subject::LegacyConfiguration)
+            [names::NAMESPACE_KUBEVIRT, names::NAMESPACE_OPENSHIFT_CNV]
+                .contains(&namespace)
+                .then_some(Subject::LegacyConfiguration)
         }
         _ => None,
     }
@@ -76,16 +88,26 @@ fn typed<T: DeserializeOwned>(object: &Value) -> Option<T> {
 
 /// The typed object after schema validation: what still does not fit is refused.
 fn checked<T: DeserializeOwned>(object: &Value) -> Result<T, Status> {
-    serde_json::from_value(object.clone()).map_err(|error| Status::bad_request(format!("the object cannot be read: {error}")))
+    serde_json::from_value(object.clone())
+        .map_err(|error| Status::bad_request(format!("the object cannot be read: {error}")))
 }
 
 impl Admission for KubeVirtAdmission {
-    fn mutate(&self, request: &AdmissionRequest<'_>, object: &mut Value) -> Result<Vec<String>, Status> {
+    fn mutate(
+        &self,
+        request: &AdmissionRequest<'_>,
+        object: &mut Value,
+    ) -> Result<Vec<String>, Status> {
         match subject(request) {
             Some(Subject::Machine) => {
                 if let Some(mut machine) = typed::<VirtualMachine>(object) {
                     let old = request.old.and_then(typed);
-                    defaults::virtual_machine(&mut machine, old.as_ref(), &self.cluster(), &(self.identity)());
+                    defaults::virtual_machine(
+                        &mut machine,
+                        old.as_ref(),
+                        &self.cluster(),
+                        &(self.identity)(),
+                    );
                     replace(object, "spec", &machine.spec)?;
                 }
             }
@@ -95,25 +117,40 @@ impl Admission for KubeVirtAdmission {
                     if !trusted(request) {
                         instance.status = None;
                     }
-                    defaults::virtual_machine_instance(&mut instance, &self.cluster(), &(self.identity)(), now);
+                    defaults::virtual_machine_instance(
+                        &mut instance,
+                        &self.cluster(),
+                        &(self.identity)(),
+                        now,
+                    );
                     replace(object, "spec", &instance.spec)?;
                     replace(object, "status", &instance.status)?;
-                    replace(&mut object["metadata"], "finalizers", &instance.metadata.finalizers)?;
+                    replace(
+                        &mut object["metadata"],
+                        "finalizers",
+                        &instance.metadata.finalizers,
+                    )?;
                 }
             }
             // As in KubeVirt: a stranger's write to the status is undone without a word, so that `kubectl replace` works.
-            Some(Subject::Instance) if !trusted(request) => match request.old.and_then(|old| old.get("status")) {
-                Some(status) => replace(object, "status", status)?,
-                None => {
-                    object.as_object_mut().map(|fields| fields.remove("status"));
+            Some(Subject::Instance) if !trusted(request) => {
+                match request.old.and_then(|old| old.get("status")) {
+                    Some(status) => replace(object, "status", status)?,
+                    None => {
+                        object.as_object_mut().map(|fields| fields.remove("status"));
+                    }
                 }
-            },
+            }
             Some(Subject::Instance | Subject::KubeVirt | Subject::LegacyConfiguration) | None => {}
         }
         Ok(Vec::new())
     }
 
-    fn validate(&self, request: &AdmissionRequest<'_>, object: &Value) -> Result<Vec<String>, Status> {
+    fn validate(
+        &self,
+        request: &AdmissionRequest<'_>,
+        object: &Value,
+    ) -> Result<Vec<String>, Status> {
         let cluster = self.cluster();
         let causes = match subject(request) {
             None => return Ok(Vec::new()),
@@ -124,7 +161,10 @@ impl Admission for KubeVirtAdmission {
                 if machine.metadata.deletion_timestamp.is_some() {
                     return Ok(Vec::new());
                 }
-                ("virtualmachine-validator.kubevirt.io", validate::virtual_machine(&machine, &cluster))
+                (
+                    "virtualmachine-validator.kubevirt.io",
+                    validate::virtual_machine(&machine, &cluster),
+                )
             }
             Some(Subject::Instance) => {
                 let instance = checked::<VirtualMachineInstance>(object)?;
@@ -135,11 +175,18 @@ impl Admission for KubeVirtAdmission {
                     ),
                     Some(old) => (
                         "virtualmachineinstances-update-validator.kubevirt.io",
-                        validate::virtual_machine_instance_update(&checked(old)?, &instance, trusted(request)),
+                        validate::virtual_machine_instance_update(
+                            &checked(old)?,
+                            &instance,
+                            trusted(request),
+                        ),
                     ),
                 }
             }
-            Some(Subject::KubeVirt) => ("kubevirt-validator.kubevirt.io", validate::kubevirt(&checked::<KubeVirt>(object)?)),
+            Some(Subject::KubeVirt) => (
+                "kubevirt-validator.kubevirt.io",
+                validate::kubevirt(&checked::<KubeVirt>(object)?),
+            ),
         };
         match Denial::of(causes.1) {
             None => Ok(Vec::new()),
@@ -155,18 +202,35 @@ fn replace(object: &mut Value, field: &str, with: &impl serde::Serialize) -> Res
 
 /// The answer as kube-apiserver makes it out of a webhook's denial.
 fn refusal(webhook: &str, request: &AdmissionRequest<'_>, denial: &Denial) -> Status {
-    let causes = denial.causes.iter().map(|Cause { reason, message, field }| {
-        apiserver::Cause::new(reason.to_string(), message.clone(), field.clone())
-    });
-    let message = format!("admission webhook \"{webhook}\" denied the request: {}", denial.message);
-    let mut status = Status::invalid(request.group, request.resource, request.name.unwrap_or_default(), causes.collect());
+    let causes = denial.causes.iter().map(
+        |Cause {
+             reason,
+             message,
+             field,
+         }| { apiserver::Cause::new(reason.to_string(), message.clone(), field.clone()) },
+    );
+    let message = format!(
+        "admission webhook \"{webhook}\" denied the request: {}",
+        denial.message
+    );
+    let mut status = Status::invalid(
+        request.group,
+        request.resource,
+        request.name.unwrap_or_default(),
+        causes.collect(),
+    );
     status.message = message;
     status
 }
 
 /// A value that cannot be understood is stored, since upstream stores it, but not in silence.
 fn legacy_warnings(request: &AdmissionRequest<'_>, object: &Value) -> Vec<String> {
-    let Some(value) = object.pointer("/data/debug.useEmulation").and_then(Value::as_str) else { return Vec::new() };
+    let Some(value) = object
+        .pointer("/data/debug.useEmulation")
+        .and_then(Value::as_str)
+    else {
+        return Vec::new();
+    };
     if ["", "true", "false"].contains(&value.trim()) {
         return Vec::new();
     }
@@ -185,14 +249,25 @@ mod tests {
     use serde_json::json;
 
     fn admission() -> KubeVirtAdmission {
-        let identity = || FirmwareIdentity { uuid: "u-1".into(), serial: "s-1".into() };
+        let identity = || FirmwareIdentity {
+            uuid: "u-1".into(),
+            serial: "s-1".into(),
+        };
         KubeVirtAdmission::new(Publisher::default().subscribe(), "amd64", identity)
     }
 
-    fn request<'a>(user: &'a User, resource: &'a str, old: Option<&'a Value>) -> AdmissionRequest<'a> {
+    fn request<'a>(
+        user: &'a User,
+        resource: &'a str,
+        old: Option<&'a Value>,
+    ) -> AdmissionRequest<'a> {
         AdmissionRequest {
             user,
-            operation: if old.is_some() { Operation::Update } else { Operation::Create },
+            operation: if old.is_some() {
+                Operation::Update
+            } else {
+                Operation::Create
+            },
             group: "kubevirt.io",
             version: "v1",
             resource,
@@ -213,10 +288,20 @@ mod tests {
     fn a_machine_gets_a_firmware_identity_and_keeps_its_api_version() {
         let (admission, user) = (admission(), User::admin("ada"));
         let mut object = machine();
-        admission.mutate(&request(&user, "virtualmachines", None), &mut object).unwrap();
-        assert_eq!(object["spec"]["template"]["spec"]["domain"]["firmware"]["uuid"], "u-1");
+        admission
+            .mutate(&request(&user, "virtualmachines", None), &mut object)
+            .unwrap();
+        assert_eq!(
+            object["spec"]["template"]["spec"]["domain"]["firmware"]["uuid"],
+            "u-1"
+        );
         assert_eq!(object["apiVersion"], "kubevirt.io/v1alpha3");
-        assert_eq!(admission.validate(&request(&user, "virtualmachines", None), &object).unwrap(), Vec::<String>::new());
+        assert_eq!(
+            admission
+                .validate(&request(&user, "virtualmachines", None), &object)
+                .unwrap(),
+            Vec::<String>::new()
+        );
     }
 
     #[test]
@@ -224,9 +309,17 @@ mod tests {
         let (admission, user) = (admission(), User::admin("ada"));
         let mut object = machine();
         object["spec"].as_object_mut().unwrap().remove("template");
-        let status = admission.validate(&request(&user, "virtualmachines", None), &object).unwrap_err();
+        let status = admission
+            .validate(&request(&user, "virtualmachines", None), &object)
+            .unwrap_err();
         assert_eq!(status.code, 422);
-        assert!(status.message.contains("virtualmachine-validator.kubevirt.io"), "{}", status.message);
+        assert!(
+            status
+                .message
+                .contains("virtualmachine-validator.kubevirt.io"),
+            "{}",
+            status.message
+        );
         assert_eq!(status.details.unwrap().causes[0].field, "spec.template");
     }
 
@@ -237,10 +330,23 @@ mod tests {
         let mut object = old.clone();
         object["status"]["phase"] = "Failed".into();
         let mut stranger = object.clone();
-        let (ada, handler) = (User::admin("ada"), User::service_account("kubevirt", "kubevirt-handler"));
-        admission.mutate(&request(&ada, "virtualmachineinstances", Some(&old)), &mut stranger).unwrap();
+        let (ada, handler) = (
+            User::admin("ada"),
+            User::service_account("kubevirt", "kubevirt-handler"),
+        );
+        admission
+            .mutate(
+                &request(&ada, "virtualmachineinstances", Some(&old)),
+                &mut stranger,
+            )
+            .unwrap();
         assert_eq!(stranger["status"]["phase"], "Running");
-        admission.mutate(&request(&handler, "virtualmachineinstances", Some(&old)), &mut object).unwrap();
+        admission
+            .mutate(
+                &request(&handler, "virtualmachineinstances", Some(&old)),
+                &mut object,
+            )
+            .unwrap();
         assert_eq!(object["status"]["phase"], "Failed");
     }
 
@@ -253,8 +359,15 @@ mod tests {
             name: Some("kubevirt-config"),
             ..request(&user, "configmaps", None)
         };
-        let warnings = admission().validate(&request, &json!({"data": {"debug.useEmulation": "maybe"}})).unwrap();
+        let warnings = admission()
+            .validate(&request, &json!({"data": {"debug.useEmulation": "maybe"}}))
+            .unwrap();
         assert!(warnings[0].contains("\"maybe\""), "{warnings:?}");
-        assert!(admission().validate(&request, &json!({"data": {"debug.useEmulation": "true"}})).unwrap().is_empty());
+        assert!(
+            admission()
+                .validate(&request, &json!({"data": {"debug.useEmulation": "true"}}))
+                .unwrap()
+                .is_empty()
+        );
     }
 }

@@ -1,6 +1,8 @@
 //! The kubeconfig: a context named `anyvirt` in, the user's other contexts left as they are.
 
-use kube::config::{AuthInfo, Cluster, Context, Kubeconfig, NamedAuthInfo, NamedCluster, NamedContext};
+use kube::config::{
+    AuthInfo, Cluster, Context, Kubeconfig, NamedAuthInfo, NamedCluster, NamedContext,
+};
 use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
@@ -47,12 +49,18 @@ pub(crate) fn with_context(existing: Option<Kubeconfig>, access: &Access<'_>) ->
     });
     config.contexts.push(NamedContext {
         name: CONTEXT.to_owned(),
-        context: Some(Context { cluster: CONTEXT.to_owned(), user: Some(CONTEXT.to_owned()), ..Context::default() }),
+        context: Some(Context {
+            cluster: CONTEXT.to_owned(),
+            user: Some(CONTEXT.to_owned()),
+            ..Context::default()
+        }),
         ..NamedContext::default()
     });
     config.kind.get_or_insert_with(|| "Config".to_owned());
     config.api_version.get_or_insert_with(|| "v1".to_owned());
-    config.current_context.get_or_insert_with(|| CONTEXT.to_owned());
+    config
+        .current_context
+        .get_or_insert_with(|| CONTEXT.to_owned());
     config
 }
 
@@ -73,9 +81,12 @@ pub(crate) fn write(path: &Path, access: &Access<'_>) -> Result<bool, String> {
         Err(error) => return Err(format!("cannot read kubeconfig {}: {error}", path.display())),
     };
     let config = with_context(existing, access);
-    let text = serde_saphyr::to_string(&config).map_err(|error| format!("cannot write a kubeconfig as YAML: {error}"))?;
+    let text = serde_saphyr::to_string(&config)
+        .map_err(|error| format!("cannot write a kubeconfig as YAML: {error}"))?;
     let folder = path.parent().unwrap_or(Path::new("/"));
-    let failed = |what: &str, error: std::io::Error| format!("cannot {what} for kubeconfig {}: {error}", path.display());
+    let failed = |what: &str, error: std::io::Error| {
+        format!("cannot {what} for kubeconfig {}: {error}", path.display())
+    };
     std::fs::create_dir_all(folder).map_err(|error| failed("make the folder", error))?;
     let temporary = path.with_extension("anyvirt-new");
     let mut file = std::fs::OpenOptions::new()
@@ -85,8 +96,11 @@ pub(crate) fn write(path: &Path, access: &Access<'_>) -> Result<bool, String> {
         .mode(0o600)
         .open(&temporary)
         .map_err(|error| failed("make a new file", error))?;
-    file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(|error| failed("write a new file", error))?;
-    std::fs::rename(&temporary, path).map_err(|error| failed("put the new file in place", error))?;
+    file.write_all(text.as_bytes())
+        .and_then(|()| file.sync_all())
+        .map_err(|error| failed("write a new file", error))?;
+    std::fs::rename(&temporary, path)
+        .map_err(|error| failed("put the new file in place", error))?;
     Ok(config.current_context.as_deref() == Some(CONTEXT))
 }
 
@@ -94,7 +108,12 @@ pub(crate) fn write(path: &Path, access: &Access<'_>) -> Result<bool, String> {
 mod tests {
     use super::*;
 
-    const ACCESS: Access<'_> = Access { server: "https://127.0.0.1:1", authority_pem: "A", certificate_pem: "C", key_pem: "K" };
+    const ACCESS: Access<'_> = Access {
+        server: "https://127.0.0.1:1",
+        authority_pem: "A",
+        certificate_pem: "C",
+        key_pem: "K",
+    };
 
     #[test]
     fn a_new_file_has_our_context_as_the_current_one_and_only_its_owner_reads_it() {
@@ -102,7 +121,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("deep/kubeconfig");
         assert!(write(&path, &ACCESS).unwrap());
-        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(
+            std::fs::metadata(&path).unwrap().permissions().mode() & 0o777,
+            0o600
+        );
         let read = Kubeconfig::read_from(&path).unwrap();
         assert_eq!(read.current_context.as_deref(), Some("anyvirt"));
     }
@@ -114,11 +136,27 @@ mod tests {
         let other = "apiVersion: v1\nkind: Config\ncurrent-context: work\ncontexts: [{name: work, context: {cluster: c, user: u}}]\n";
         std::fs::write(&path, other).unwrap();
         assert!(!write(&path, &ACCESS).unwrap());
-        assert!(!write(&path, &Access { server: "https://127.0.0.1:2", ..ACCESS }).unwrap());
+        assert!(
+            !write(
+                &path,
+                &Access {
+                    server: "https://127.0.0.1:2",
+                    ..ACCESS
+                }
+            )
+            .unwrap()
+        );
         let read = Kubeconfig::read_from(&path).unwrap();
-        let names: Vec<_> = read.contexts.iter().map(|context| context.name.as_str()).collect();
+        let names: Vec<_> = read
+            .contexts
+            .iter()
+            .map(|context| context.name.as_str())
+            .collect();
         assert_eq!(names, ["work", "anyvirt"]);
-        assert_eq!(read.clusters[0].cluster.as_ref().unwrap().server.as_deref(), Some("https://127.0.0.1:2"));
+        assert_eq!(
+            read.clusters[0].cluster.as_ref().unwrap().server.as_deref(),
+            Some("https://127.0.0.1:2")
+        );
     }
 
     #[test]

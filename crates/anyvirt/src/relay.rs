@@ -7,7 +7,9 @@ use apiserver::extension::ServerWebSocket;
 use futures::{SinkExt as _, StreamExt as _};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
-use tokio_tungstenite::tungstenite::{Error, Message, protocol::CloseFrame, protocol::frame::coding::CloseCode};
+use tokio_tungstenite::tungstenite::{
+    Error, Message, protocol::CloseFrame, protocol::frame::coding::CloseCode,
+};
 
 /// Bytes of a machine's output in one message; KubeVirt's buffer is 10 KiB, ours a page multiple near it.
 const CHUNK_BYTES: usize = 16 * 1024;
@@ -19,7 +21,10 @@ const PING_INTERVAL: Duration = Duration::from_secs(20);
 const SILENCE_MAX: Duration = Duration::from_secs(65);
 
 /// Copies both ways until one side ends. The other side is closed properly then.
-pub(crate) async fn relay(mut socket: ServerWebSocket, stream: impl AsyncRead + AsyncWrite + Unpin) {
+pub(crate) async fn relay(
+    mut socket: ServerWebSocket,
+    stream: impl AsyncRead + AsyncWrite + Unpin,
+) {
     let (mut from_machine, mut to_machine) = tokio::io::split(stream);
     let mut buffer = vec![0; CHUNK_BYTES];
     let mut ping = tokio::time::interval(PING_INTERVAL);
@@ -55,7 +60,10 @@ pub(crate) async fn relay(mut socket: ServerWebSocket, stream: impl AsyncRead + 
             }
         }
     };
-    let frame = CloseFrame { code: CloseCode::Normal, reason: reason.into() };
+    let frame = CloseFrame {
+        code: CloseCode::Normal,
+        reason: reason.into(),
+    };
     // The peer may be gone already; there is nobody left to tell.
     let _ = socket.close(Some(frame)).await;
 }

@@ -1,5 +1,8 @@
 //! What `anyvirt up` tells the person who started it: what it found, how to reach it, what to do next.
-#![expect(clippy::print_stdout, reason = "the one place of this crate that talks to a person")]
+#![expect(
+    clippy::print_stdout,
+    reason = "the one place of this crate that talks to a person"
+)]
 
 use crate::kubeconfig::CONTEXT;
 use crate::up::Choice;
@@ -25,7 +28,10 @@ impl Report {
     /// Where the API is, and the kubeconfig for it.
     pub(crate) fn server(&mut self, url: &str, kubeconfig: &Path, current: bool) {
         let note = if current { "" } else { ", not the current one" };
-        println!(" \u{2713} API server      {url}   kubeconfig {} (context {CONTEXT}{note})", kubeconfig.display());
+        println!(
+            " \u{2713} API server      {url}   kubeconfig {} (context {CONTEXT}{note})",
+            kubeconfig.display()
+        );
     }
 
     /// What the probe found, and what that means for VMs.
@@ -37,8 +43,16 @@ impl Report {
 
     /// The last line before the server only serves; programs wait for its first word.
     pub(crate) fn ready(&mut self, elapsed: Duration, kubeconfig: &Path, current: bool) {
-        let context = if current { String::new() } else { format!(" --context {CONTEXT}") };
-        println!("Ready in {:.1} s. Next: kubectl --kubeconfig {}{context} get vm,vmi,nodes", elapsed.as_secs_f64(), kubeconfig.display());
+        let context = if current {
+            String::new()
+        } else {
+            format!(" --context {CONTEXT}")
+        };
+        println!(
+            "Ready in {:.1} s. Next: kubectl --kubeconfig {}{context} get vm,vmi,nodes",
+            elapsed.as_secs_f64(),
+            kubeconfig.display()
+        );
     }
 }
 
@@ -51,16 +65,24 @@ fn acceleration(usable: bool, evidence: &str, choice: &Choice) -> Vec<String> {
     };
     let mut lines = Vec::new();
     let mark = if usable { '\u{2713}' } else { '!' };
-    let found = if usable { "KVM works" } else { "KVM does not work" };
+    let found = if usable {
+        "KVM works"
+    } else {
+        "KVM does not work"
+    };
     lines.push(format!(" {mark} Acceleration    {found}: {evidence}"));
     let meaning = match (usable, permitted) {
         (true, _) => "VMs run with hardware virtualization",
         (false, true) => "VMs are emulated by QEMU's TCG; that is slower and no security boundary",
-        (false, false) => "VMs wait until hardware virtualization works, or until you run: anyvirt emulation on",
+        (false, false) => {
+            "VMs wait until hardware virtualization works, or until you run: anyvirt emulation on"
+        }
     };
     lines.push(format!("                   {meaning}"));
     if let Choice::Written(value) = choice {
-        lines.push(format!("                   set to \"{value}\" just now: {place}"));
+        lines.push(format!(
+            "                   set to \"{value}\" just now: {place}"
+        ));
     }
     lines
 }
@@ -72,13 +94,22 @@ mod tests {
     #[test]
     fn an_unusable_kvm_says_what_happens_and_what_was_written() {
         let lines = acceleration(false, "it lies", &Choice::Written("true")).join("\n");
-        assert!(lines.contains("KVM does not work: it lies") && lines.contains("emulated") && lines.contains("set to \"true\""), "{lines}");
+        assert!(
+            lines.contains("KVM does not work: it lies")
+                && lines.contains("emulated")
+                && lines.contains("set to \"true\""),
+            "{lines}"
+        );
     }
 
     #[test]
     fn without_emulation_the_cure_is_named() {
         let lines = acceleration(false, "it lies", &Choice::Left(None)).join("\n");
         assert!(lines.contains("anyvirt emulation on"), "{lines}");
-        assert!(!acceleration(true, "fine", &Choice::Left(None)).join("\n").contains("emulat"));
+        assert!(
+            !acceleration(true, "fine", &Choice::Left(None))
+                .join("\n")
+                .contains("emulat")
+        );
     }
 }

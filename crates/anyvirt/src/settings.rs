@@ -69,16 +69,27 @@ pub(crate) struct Surroundings {
 }
 
 /// Completes the command line. Err: a sentence with the way out.
-pub(crate) fn resolve(arguments: &UpArguments, surroundings: &Surroundings) -> Result<Settings, String> {
+pub(crate) fn resolve(
+    arguments: &UpArguments,
+    surroundings: &Surroundings,
+) -> Result<Settings, String> {
     let absolute = |path: &Path| surroundings.current.join(path);
     let data_directory = match (&arguments.data_dir, surroundings.root, &surroundings.home) {
         (Some(folder), _, _) => absolute(folder),
         (None, true, _) => PathBuf::from("/var/lib/anyvirt"),
         (None, false, Some(home)) => home.join(".local/share/anyvirt"),
-        (None, false, None) => return Err("no home folder is known: name a data directory with --data-dir".into()),
+        (None, false, None) => {
+            return Err("no home folder is known: name a data directory with --data-dir".into());
+        }
     };
-    let kubeconfig = arguments.kubeconfig.as_deref().map_or_else(|| data_directory.join("kubeconfig"), absolute);
-    let wanted = arguments.node_name.clone().unwrap_or_else(|| surroundings.host_name.clone());
+    let kubeconfig = arguments
+        .kubeconfig
+        .as_deref()
+        .map_or_else(|| data_directory.join("kubeconfig"), absolute);
+    let wanted = arguments
+        .node_name
+        .clone()
+        .unwrap_or_else(|| surroundings.host_name.clone());
     Ok(Settings {
         kubeconfig,
         data_directory,
@@ -94,12 +105,20 @@ fn node_name(wanted: &str) -> Result<String, String> {
     let mapped: String = wanted
         .to_ascii_lowercase()
         .chars()
-        .map(|c| if c.is_ascii_alphanumeric() || c == '.' || c == '-' { c } else { '-' })
+        .map(|c| {
+            if c.is_ascii_alphanumeric() || c == '.' || c == '-' {
+                c
+            } else {
+                '-'
+            }
+        })
         .take(63)
         .collect();
     let name = mapped.trim_matches(|c| c == '-' || c == '.').to_owned();
     if name.is_empty() {
-        return Err(format!("host name {wanted:?} makes no valid node name: give one with --node-name"));
+        return Err(format!(
+            "host name {wanted:?} makes no valid node name: give one with --node-name"
+        ));
     }
     Ok(name)
 }
@@ -120,28 +139,63 @@ mod tests {
     }
 
     fn user() -> Surroundings {
-        Surroundings { root: false, home: Some("/home/ada".into()), current: "/work".into(), host_name: "Ada_Laptop.local".into() }
+        Surroundings {
+            root: false,
+            home: Some("/home/ada".into()),
+            current: "/work".into(),
+            host_name: "Ada_Laptop.local".into(),
+        }
     }
 
     #[test]
     fn a_user_keeps_everything_below_home_and_root_below_var_lib() {
         let settings = resolve(&arguments(&[]), &user()).unwrap();
-        assert_eq!(settings.data_directory, Path::new("/home/ada/.local/share/anyvirt"));
-        assert_eq!(settings.kubeconfig, Path::new("/home/ada/.local/share/anyvirt/kubeconfig"));
-        let settings = resolve(&arguments(&[]), &Surroundings { root: true, ..user() }).unwrap();
+        assert_eq!(
+            settings.data_directory,
+            Path::new("/home/ada/.local/share/anyvirt")
+        );
+        assert_eq!(
+            settings.kubeconfig,
+            Path::new("/home/ada/.local/share/anyvirt/kubeconfig")
+        );
+        let settings = resolve(
+            &arguments(&[]),
+            &Surroundings {
+                root: true,
+                ..user()
+            },
+        )
+        .unwrap();
         assert_eq!(settings.data_directory, Path::new("/var/lib/anyvirt"));
     }
 
     #[test]
     fn relative_paths_are_made_absolute() {
-        let settings = resolve(&arguments(&["--data-dir", "d", "--kubeconfig", "k"]), &user()).unwrap();
-        assert_eq!((settings.data_directory, settings.kubeconfig), ("/work/d".into(), "/work/k".into()));
+        let settings = resolve(
+            &arguments(&["--data-dir", "d", "--kubeconfig", "k"]),
+            &user(),
+        )
+        .unwrap();
+        assert_eq!(
+            (settings.data_directory, settings.kubeconfig),
+            ("/work/d".into(), "/work/k".into())
+        );
     }
 
     #[test]
     fn a_host_name_becomes_a_kubernetes_name_or_is_refused_with_the_way_out() {
-        assert_eq!(resolve(&arguments(&[]), &user()).unwrap().node_name, "ada-laptop.local");
-        let odd = Surroundings { host_name: "___".into(), ..user() };
-        assert!(resolve(&arguments(&[]), &odd).unwrap_err().contains("--node-name"));
+        assert_eq!(
+            resolve(&arguments(&[]), &user()).unwrap().node_name,
+            "ada-laptop.local"
+        );
+        let odd = Surroundings {
+            host_name: "___".into(),
+            ..user()
+        };
+        assert!(
+            resolve(&arguments(&[]), &odd)
+                .unwrap_err()
+                .contains("--node-name")
+        );
     }
 }

@@ -35,13 +35,21 @@ const SERVED: [(&str, &str); 7] = [
 pub(crate) fn group(routes: Arc<Routes>) -> Extension {
     let resource = |(name, verb): (&str, &str)| ExtensionResource {
         name: name.to_owned(),
-        kind: if name.starts_with("virtualmachines/") { "VirtualMachine" } else { "VirtualMachineInstance" }.to_owned(),
+        kind: if name.starts_with("virtualmachines/") {
+            "VirtualMachine"
+        } else {
+            "VirtualMachineInstance"
+        }
+        .to_owned(),
         namespaced: true,
         verbs: vec![verb.to_owned()],
     };
     Extension {
         group: names::SUBRESOURCES_GROUP.to_owned(),
-        versions: vec![names::VERSION.to_owned(), names::DEPRECATED_VERSION.to_owned()],
+        versions: vec![
+            names::VERSION.to_owned(),
+            names::DEPRECATED_VERSION.to_owned(),
+        ],
         resources: SERVED.into_iter().map(resource).collect(),
         handler: routes,
     }
@@ -50,7 +58,10 @@ pub(crate) fn group(routes: Arc<Routes>) -> Extension {
 impl Routes {
     /// Routes to the machines of `node`; [`Routes::connect`] completes them.
     pub(crate) fn new(node: NodeHandle) -> Arc<Self> {
-        Arc::new(Self { node, client: OnceLock::new() })
+        Arc::new(Self {
+            node,
+            client: OnceLock::new(),
+        })
     }
 
     /// Hands in the client. A second call changes nothing.
@@ -59,85 +70,148 @@ impl Routes {
     }
 
     async fn answer(&self, request: HandlerRequest) -> Result<Response<Body>, Status> {
-        let client = self.client.get().ok_or_else(|| Status::unavailable("the server is starting; try again"))?;
-        let namespace = request.namespace.clone().ok_or_else(Status::no_such_resource)?;
+        let client = self
+            .client
+            .get()
+            .ok_or_else(|| Status::unavailable("the server is starting; try again"))?;
+        let namespace = request
+            .namespace
+            .clone()
+            .ok_or_else(Status::no_such_resource)?;
         let name = request.name.clone().ok_or_else(Status::no_such_resource)?;
-        let (resource, verb) = (request.resource.as_str(), request.subresource.as_deref().unwrap_or_default());
+        let (resource, verb) = (
+            request.resource.as_str(),
+            request.subresource.as_deref().unwrap_or_default(),
+        );
         match (resource, verb) {
             ("pods", "log") => self.log(client, &namespace, &name, &request).await,
             ("virtualmachines", "start") => {
                 let options = subresource::options(&request.body).map_err(refused)?;
-                subresource::start(client, &namespace, &name, &options).await.map_err(refused)?;
+                subresource::start(client, &namespace, &name, &options)
+                    .await
+                    .map_err(refused)?;
                 Ok(empty(StatusCode::ACCEPTED))
             }
             ("virtualmachines", "stop") => {
                 let options = subresource::options(&request.body).map_err(refused)?;
-                subresource::stop(client, &namespace, &name, &options).await.map_err(refused)?;
+                subresource::stop(client, &namespace, &name, &options)
+                    .await
+                    .map_err(refused)?;
                 Ok(empty(StatusCode::ACCEPTED))
             }
             ("virtualmachines", "restart") => {
                 let options = subresource::options(&request.body).map_err(refused)?;
-                subresource::restart(client, &namespace, &name, &options).await.map_err(refused)?;
+                subresource::restart(client, &namespace, &name, &options)
+                    .await
+                    .map_err(refused)?;
                 Ok(empty(StatusCode::ACCEPTED))
             }
             ("virtualmachineinstances", "pause" | "unpause") => {
-                let instance = subresource::instance(client, &namespace, &name).await.map_err(refused)?;
+                let instance = subresource::instance(client, &namespace, &name)
+                    .await
+                    .map_err(refused)?;
                 self.pause(&instance, verb == "pause", &request.body).await
             }
             ("virtualmachineinstances", "console" | "vnc") => {
-                let instance = subresource::instance(client, &namespace, &name).await.map_err(refused)?;
+                let instance = subresource::instance(client, &namespace, &name)
+                    .await
+                    .map_err(refused)?;
                 self.stream(&instance, verb == "console", request).await
             }
             _ => Err(Status::no_such_resource()),
         }
     }
 
-    async fn pause(&self, instance: &VirtualMachineInstance, pause: bool, body: &[u8]) -> Result<Response<Body>, Status> {
+    async fn pause(
+        &self,
+        instance: &VirtualMachineInstance,
+        pause: bool,
+        body: &[u8],
+    ) -> Result<Response<Body>, Status> {
         let options: PauseOptions = subresource::options(body).map_err(refused)?;
-        let decided = if pause { subresource::decide::pause(instance) } else { subresource::decide::unpause(instance) };
+        let decided = if pause {
+            subresource::decide::pause(instance)
+        } else {
+            subresource::decide::unpause(instance)
+        };
         decided.map_err(refused)?;
         if !subresource::is_dry(&options.dry_run).map_err(refused)? {
             let uid = instance.metadata.uid.as_deref().unwrap_or_default();
-            let done = if pause { self.node.pause(uid).await } else { self.node.unpause(uid).await };
+            let done = if pause {
+                self.node.pause(uid).await
+            } else {
+                self.node.unpause(uid).await
+            };
             done.map_err(|error| unreachable_machine(&error))?;
         }
         Ok(empty(StatusCode::OK))
     }
 
     /// Console and VNC: the checks in KubeVirt's words, then bytes both ways.
-    async fn stream(&self, instance: &VirtualMachineInstance, console: bool, request: HandlerRequest) -> Result<Response<Body>, Status> {
+    async fn stream(
+        &self,
+        instance: &VirtualMachineInstance,
+        console: bool,
+        request: HandlerRequest,
+    ) -> Result<Response<Body>, Status> {
         may_stream(instance, console)?;
         let upgrade = request.upgrade.ok_or_else(|| {
             Status::bad_request("this is a WebSocket: ask with Upgrade: websocket (kubectl get cannot; use virtctl or anyvirt console)")
         })?;
         let uid = instance.metadata.uid.as_deref().unwrap_or_default();
-        let opened = if console { self.node.open_console(uid).await } else { self.node.open_vnc(uid).await };
+        let opened = if console {
+            self.node.open_console(uid).await
+        } else {
+            self.node.open_vnc(uid).await
+        };
         let machine: Connection = opened.map_err(|error| unreachable_machine(&error))?;
         let (response, socket) = upgrade.accept(choose_protocol)?;
         tokio::spawn(async move {
             match socket.await {
                 Ok(socket) => relay(socket, machine).await,
-                Err(error) => tracing::debug!(%error, "the client left during the WebSocket handshake"),
+                Err(error) => {
+                    tracing::debug!(%error, "the client left during the WebSocket handshake")
+                }
             }
         });
         Ok(response)
     }
 
-    async fn log(&self, client: &kube::Client, namespace: &str, pod: &str, request: &HandlerRequest) -> Result<Response<Body>, Status> {
+    async fn log(
+        &self,
+        client: &kube::Client,
+        namespace: &str,
+        pod: &str,
+        request: &HandlerRequest,
+    ) -> Result<Response<Body>, Status> {
         use k8s_openapi::api::core::v1::Pod;
         let pods: kube::Api<Pod> = kube::Api::namespaced(client.clone(), namespace);
         let found = pods.get_opt(pod).await.map_err(Status::internal)?;
         let found = found.ok_or_else(|| Status::not_found("", "pods", pod))?;
-        let container = match request.parameter("container").filter(|name| !name.is_empty()) {
+        let container = match request
+            .parameter("container")
+            .filter(|name| !name.is_empty())
+        {
             Some(container) => container.to_owned(),
             None => default_container(&found)?,
         };
-        let stream = self.node.pod_log(namespace, pod, &container, log_options(request)?).await.map_err(|error| match error {
-            LogError::NoPod(_) | LogError::NoContainer(_) | LogError::Unsupported(_) => Status::bad_request(error.to_string()),
-            LogError::Io(_) => Status::internal(error),
-        })?;
-        let mut response = Response::new(Body::stream(futures::StreamExt::map(stream, |piece| piece.map(bytes::Bytes::from))));
-        response.headers_mut().insert(http::header::CONTENT_TYPE, http::HeaderValue::from_static("text/plain"));
+        let stream = self
+            .node
+            .pod_log(namespace, pod, &container, log_options(request)?)
+            .await
+            .map_err(|error| match error {
+                LogError::NoPod(_) | LogError::NoContainer(_) | LogError::Unsupported(_) => {
+                    Status::bad_request(error.to_string())
+                }
+                LogError::Io(_) => Status::internal(error),
+            })?;
+        let mut response = Response::new(Body::stream(futures::StreamExt::map(stream, |piece| {
+            piece.map(bytes::Bytes::from)
+        })));
+        response.headers_mut().insert(
+            http::header::CONTENT_TYPE,
+            http::HeaderValue::from_static("text/plain"),
+        );
         Ok(response)
     }
 }
@@ -145,7 +219,9 @@ impl Routes {
 #[async_trait]
 impl Handler for Routes {
     async fn handle(&self, request: HandlerRequest) -> Response<Body> {
-        self.answer(request).await.unwrap_or_else(Status::into_response)
+        self.answer(request)
+            .await
+            .unwrap_or_else(Status::into_response)
     }
 }
 
@@ -161,7 +237,9 @@ fn refused(refusal: Refusal) -> Status {
 
 fn unreachable_machine(error: &HandleError) -> Status {
     match error {
-        HandleError::NotHere(_) | HandleError::Refused { .. } => Status::bad_request(error.to_string()),
+        HandleError::NotHere(_) | HandleError::Refused { .. } => {
+            Status::bad_request(error.to_string())
+        }
         HandleError::Unreachable(_) => Status::internal(error),
     }
 }
@@ -178,26 +256,46 @@ fn may_stream(instance: &VirtualMachineInstance, console: bool) -> Result<(), St
     let name = instance.metadata.name.as_deref().unwrap_or_default();
     match instance.status.as_ref().and_then(|status| status.phase) {
         Some(Phase::Running) => Ok(()),
-        Some(Phase::Failed) => Err(Status::conflict(names::GROUP, "virtualmachineinstance", name, "VMI is in failed status")),
+        Some(Phase::Failed) => Err(Status::conflict(
+            names::GROUP,
+            "virtualmachineinstance",
+            name,
+            "VMI is in failed status",
+        )),
         _ => Err(Status::bad_request("VMI is not running")),
     }
 }
 
 /// KubeVirt's protocol if offered; browsers offer a second one that carries a token and is not spoken.
 fn choose_protocol(offered: &[String]) -> Option<String> {
-    offered.iter().find(|protocol| *protocol == names::PLAIN_STREAM_PROTOCOL).cloned()
+    offered
+        .iter()
+        .find(|protocol| *protocol == names::PLAIN_STREAM_PROTOCOL)
+        .cloned()
 }
 
 /// The container whose log is shown when none is named: the annotated one, or the only one.
 fn default_container(pod: &k8s_openapi::api::core::v1::Pod) -> Result<String, Status> {
-    let annotated = pod.metadata.annotations.as_ref().and_then(|all| all.get(names::annotations::DEFAULT_CONTAINER));
-    let containers: Vec<&str> = pod.spec.iter().flat_map(|spec| &spec.containers).map(|container| container.name.as_str()).collect();
+    let annotated = pod
+        .metadata
+        .annotations
+        .as_ref()
+        .and_then(|all| all.get(names::annotations::DEFAULT_CONTAINER));
+    let containers: Vec<&str> = pod
+        .spec
+        .iter()
+        .flat_map(|spec| &spec.containers)
+        .map(|container| container.name.as_str())
+        .collect();
     match (annotated, containers.as_slice()) {
         (Some(name), _) => Ok(name.clone()),
         (None, [only]) => Ok((*only).to_owned()),
         (None, all) => {
             let name = pod.metadata.name.as_deref().unwrap_or_default();
-            Err(Status::bad_request(format!("a container name must be specified for pod {name}, choose one of: [{}]", all.join(" "))))
+            Err(Status::bad_request(format!(
+                "a container name must be specified for pod {name}, choose one of: [{}]",
+                all.join(" ")
+            )))
         }
     }
 }
@@ -207,14 +305,25 @@ fn log_options(request: &HandlerRequest) -> Result<LogOptions, Status> {
     let flag = |name: &str| match request.parameter(name) {
         None | Some("" | "false" | "0") => Ok(false),
         Some("true" | "1") => Ok(true),
-        Some(other) => Err(Status::bad_request(format!("{name}: {other:?} is neither true nor false"))),
+        Some(other) => Err(Status::bad_request(format!(
+            "{name}: {other:?} is neither true nor false"
+        ))),
     };
-    fn number<T: std::str::FromStr>(request: &HandlerRequest, name: &str) -> Result<Option<T>, Status> {
-        let parse = |text: &str| text.parse().map_err(|_| Status::bad_request(format!("{name}: {text:?} is no number that is served")));
+    fn number<T: std::str::FromStr>(
+        request: &HandlerRequest,
+        name: &str,
+    ) -> Result<Option<T>, Status> {
+        let parse = |text: &str| {
+            text.parse().map_err(|_| {
+                Status::bad_request(format!("{name}: {text:?} is no number that is served"))
+            })
+        };
         request.parameter(name).map(parse).transpose()
     }
     if request.parameter("sinceTime").is_some() {
-        return Err(Status::bad_request("sinceTime: lines are kept as they came, without times; use tailLines"));
+        return Err(Status::bad_request(
+            "sinceTime: lines are kept as they came, without times; use tailLines",
+        ));
     }
     Ok(LogOptions {
         follow: flag("follow")?,
@@ -239,18 +348,36 @@ mod tests {
     #[test]
     fn a_console_needs_a_running_guest_that_has_one() {
         assert!(may_stream(&instance(Phase::Running), true).is_ok());
-        assert_eq!(may_stream(&instance(Phase::Scheduling), true).unwrap_err().message, "VMI is not running");
-        assert_eq!(may_stream(&instance(Phase::Failed), true).unwrap_err().code, 409);
+        assert_eq!(
+            may_stream(&instance(Phase::Scheduling), true)
+                .unwrap_err()
+                .message,
+            "VMI is not running"
+        );
+        assert_eq!(
+            may_stream(&instance(Phase::Failed), true).unwrap_err().code,
+            409
+        );
         let mut without = instance(Phase::Running);
         without.spec.domain.devices.autoattach_serial_console = Some(false);
-        assert_eq!(may_stream(&without, true).unwrap_err().message, "No serial consoles are present.");
+        assert_eq!(
+            may_stream(&without, true).unwrap_err().message,
+            "No serial consoles are present."
+        );
         assert!(may_stream(&without, false).is_ok());
     }
 
     #[test]
     fn kubevirts_protocol_is_chosen_among_others() {
-        let offered = ["base64url.bearer.authorization.k8s.io.abc", "plain.kubevirt.io"].map(str::to_owned);
-        assert_eq!(choose_protocol(&offered).as_deref(), Some("plain.kubevirt.io"));
+        let offered = [
+            "base64url.bearer.authorization.k8s.io.abc",
+            "plain.kubevirt.io",
+        ]
+        .map(str::to_owned);
+        assert_eq!(
+            choose_protocol(&offered).as_deref(),
+            Some("plain.kubevirt.io")
+        );
         assert_eq!(choose_protocol(&offered[..1]), None);
     }
 }

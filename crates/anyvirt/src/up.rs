@@ -38,24 +38,37 @@ pub(crate) async fn up(settings: Settings) -> Result<(), String> {
     let data = &settings.data_directory;
     private_folder(data)?;
     // The lock of the store comes first: two servers on one folder would fight over everything else.
-    let store = Store::open(&data.join("state.db"), store::Options::default()).map_err(|error| error.to_string())?;
+    let store = Store::open(&data.join("state.db"), store::Options::default())
+        .map_err(|error| error.to_string())?;
     report.data_directory(data);
 
     let now = jiff::Timestamp::now();
-    let authority = Authority::load_or_create(&data.join("pki"), now).map_err(|error| error.to_string())?;
-    let listener = tokio::net::TcpListener::bind(settings.listen).await.map_err(|error| {
-        format!("cannot listen on {}: {error}; choose another address with --listen", settings.listen)
-    })?;
-    let address = listener.local_addr().map_err(|error| format!("cannot read the listening address: {error}"))?;
-    let tls = authority.server_config(&server_names(address), now).map_err(|error| error.to_string())?;
+    let authority =
+        Authority::load_or_create(&data.join("pki"), now).map_err(|error| error.to_string())?;
+    let listener = tokio::net::TcpListener::bind(settings.listen)
+        .await
+        .map_err(|error| {
+            format!(
+                "cannot listen on {}: {error}; choose another address with --listen",
+                settings.listen
+            )
+        })?;
+    let address = listener
+        .local_addr()
+        .map_err(|error| format!("cannot read the listening address: {error}"))?;
+    let tls = authority
+        .server_config(&server_names(address), now)
+        .map_err(|error| error.to_string())?;
     let url = format!("https://{address}");
     let current = write_kubeconfig(&settings, &authority, &url, now)?;
     report.server(&url, &settings.kubeconfig, current);
 
     // On a blocking thread: a broken KVM may hold its caller for a while.
-    let verdict = tokio::task::spawn_blocking(|| node::hardware::take_verdict(Path::new(node::hardware::DEVICE)))
-        .await
-        .map_err(|error| format!("the probe of hardware virtualization failed: {error}"))?;
+    let verdict = tokio::task::spawn_blocking(|| {
+        node::hardware::take_verdict(Path::new(node::hardware::DEVICE))
+    })
+    .await
+    .map_err(|error| format!("the probe of hardware virtualization failed: {error}"))?;
 
     let publisher = Publisher::default();
     let server = api_server(store, &authority, &publisher, data)?;
@@ -64,20 +77,41 @@ pub(crate) async fn up(settings: Settings) -> Result<(), String> {
         let (server, stop) = (server.clone(), stop.clone());
         async move { server.serve(listener, tls, stop).await }
     });
-    let client = |name: &str| kube::Client::new(server.local(User::service_account(names::NAMESPACE_KUBEVIRT, name)), "default");
+    let client = |name: &str| {
+        kube::Client::new(
+            server.local(User::service_account(names::NAMESPACE_KUBEVIRT, name)),
+            "default",
+        )
+    };
     server.ready().await;
-    controllers::bootstrap::ensure(&client("kubevirt-operator")).await.map_err(|error| format!("cannot set up the cluster: {error}"))?;
-    let choice = apply_emulation(&client("kubevirt-operator"), settings.emulation, &verdict).await?;
+    controllers::bootstrap::ensure(&client("kubevirt-operator"))
+        .await
+        .map_err(|error| format!("cannot set up the cluster: {error}"))?;
+    let choice =
+        apply_emulation(&client("kubevirt-operator"), settings.emulation, &verdict).await?;
     report.acceleration(&verdict, &choice);
 
-    let controlling = tokio::spawn(controllers::run(client("kubevirt-controller"), controllers::Settings::default(), publisher, stop.clone()));
-    let agent = tokio::spawn(node::run(node_settings(&settings)?, client("kubevirt-handler"), node::Clock::default(), stop.clone()));
+    let controlling = tokio::spawn(controllers::run(
+        client("kubevirt-controller"),
+        controllers::Settings::default(),
+        publisher,
+        stop.clone(),
+    ));
+    let agent = tokio::spawn(node::run(
+        node_settings(&settings)?,
+        client("kubevirt-handler"),
+        node::Clock::default(),
+        stop.clone(),
+    ));
     await_node(&client("kubevirt-operator"), &settings.node_name).await?;
     report.ready(started.elapsed(), &settings.kubeconfig, current);
 
     let outcome = until_end(serving, agent, &stop).await;
     stop.cancel();
-    if tokio::time::timeout(END_PATIENCE, controlling).await.is_err() {
+    if tokio::time::timeout(END_PATIENCE, controlling)
+        .await
+        .is_err()
+    {
         tracing::warn!("the controllers did not end within {END_PATIENCE:?}");
     }
     outcome
@@ -91,7 +125,10 @@ async fn until_end(
 ) -> Result<(), String> {
     use tokio::signal::unix::{SignalKind, signal};
     let handler = |kind| signal(kind).map_err(|error| format!("cannot wait for signals: {error}"));
-    let (mut interrupt, mut terminate) = (handler(SignalKind::interrupt())?, handler(SignalKind::terminate())?);
+    let (mut interrupt, mut terminate) = (
+        handler(SignalKind::interrupt())?,
+        handler(SignalKind::terminate())?,
+    );
     let (mut serving, mut agent) = (serving, agent);
     tokio::select! {
         _ = interrupt.recv() => {}
@@ -100,7 +137,10 @@ async fn until_end(
         ended = &mut agent => return Err(format!("the node agent ended: {}", ending(ended))),
     }
     stop.cancel();
-    for (name, task) in [("API server", async { (&mut serving).await.map(drop) }.await), ("node agent", async { (&mut agent).await.map(drop) }.await)] {
+    for (name, task) in [
+        ("API server", async { (&mut serving).await.map(drop) }.await),
+        ("node agent", async { (&mut agent).await.map(drop) }.await),
+    ] {
         task.map_err(|error| format!("the {name} failed while ending: {error}"))?;
     }
     Ok(())
@@ -120,14 +160,26 @@ fn private_folder(path: &Path) -> Result<(), String> {
         .recursive(true)
         .mode(0o711)
         .create(path)
-        .map_err(|error| format!("cannot make the data directory {}: {error}; name another with --data-dir", path.display()))
+        .map_err(|error| {
+            format!(
+                "cannot make the data directory {}: {error}; name another with --data-dir",
+                path.display()
+            )
+        })
 }
 
 /// Names and addresses under which clients may reach the server.
 fn server_names(address: std::net::SocketAddr) -> Vec<String> {
-    let mut names: Vec<String> = ["localhost", "127.0.0.1", "::1", "kubernetes", "kubernetes.default", "kubernetes.default.svc"]
-        .map(str::to_owned)
-        .to_vec();
+    let mut names: Vec<String> = [
+        "localhost",
+        "127.0.0.1",
+        "::1",
+        "kubernetes",
+        "kubernetes.default",
+        "kubernetes.default.svc",
+    ]
+    .map(str::to_owned)
+    .to_vec();
     let own = address.ip().to_string();
     if !address.ip().is_unspecified() && !names.contains(&own) {
         names.push(own);
@@ -135,30 +187,62 @@ fn server_names(address: std::net::SocketAddr) -> Vec<String> {
     names
 }
 
-fn write_kubeconfig(settings: &Settings, authority: &Authority, url: &str, now: jiff::Timestamp) -> Result<bool, String> {
-    let (certificate, key) =
-        authority.client("anyvirt-admin", &[apiserver::user::MASTERS], now).map_err(|error| error.to_string())?;
-    let access = Access { server: url, authority_pem: authority.ca_pem(), certificate_pem: &certificate, key_pem: &key };
+fn write_kubeconfig(
+    settings: &Settings,
+    authority: &Authority,
+    url: &str,
+    now: jiff::Timestamp,
+) -> Result<bool, String> {
+    let (certificate, key) = authority
+        .client("anyvirt-admin", &[apiserver::user::MASTERS], now)
+        .map_err(|error| error.to_string())?;
+    let access = Access {
+        server: url,
+        authority_pem: authority.ca_pem(),
+        certificate_pem: &certificate,
+        key_pem: &key,
+    };
     kubeconfig::write(&settings.kubeconfig, &access)
 }
 
-fn api_server(store: Store, authority: &Authority, publisher: &Publisher, data: &Path) -> Result<ApiServer, String> {
+fn api_server(
+    store: Store,
+    authority: &Authority,
+    publisher: &Publisher,
+    data: &Path,
+) -> Result<ApiServer, String> {
     let settings = apiserver::Settings {
         trusted_groups: vec![TRUSTED_GROUP.to_owned()],
         tokens: administrator_token(data)?,
         ca_pem: authority.ca_pem().to_owned(),
         ..apiserver::Settings::default()
     };
-    let machine = host::facts::Machine::look().map_err(|error| format!("cannot look at this machine: {error}"))?;
-    let admission = KubeVirtAdmission::new(publisher.subscribe(), machine.go_architecture(), random_identity);
+    let machine = host::facts::Machine::look()
+        .map_err(|error| format!("cannot look at this machine: {error}"))?;
+    let admission = KubeVirtAdmission::new(
+        publisher.subscribe(),
+        machine.go_architecture(),
+        random_identity,
+    );
     let routes = subresources::Routes::new(NodeHandle::new(data));
     let extensions = Extensions {
         admission: vec![Arc::new(admission)],
         groups: vec![subresources::group(Arc::clone(&routes))],
-        subresources: vec![(String::new(), "pods".to_owned(), "log".to_owned(), Arc::clone(&routes) as Arc<dyn apiserver::Handler>)],
+        subresources: vec![(
+            String::new(),
+            "pods".to_owned(),
+            "log".to_owned(),
+            Arc::clone(&routes) as Arc<dyn apiserver::Handler>,
+        )],
     };
     let server = ApiServer::new(settings, store, extensions).map_err(|error| error.to_string())?;
-    routes.connect(kube::Client::new(server.local(User::service_account(names::NAMESPACE_KUBEVIRT, "kubevirt-apiserver")), "default"));
+    routes.connect(kube::Client::new(
+        server.local(User::service_account(
+            names::NAMESPACE_KUBEVIRT,
+            "kubevirt-apiserver",
+        )),
+        "default",
+    ));
     Ok(server)
 }
 
@@ -167,28 +251,57 @@ fn administrator_token(data: &Path) -> Result<Vec<apiserver::settings::Token>, S
     use std::io::Write as _;
     use std::os::unix::fs::OpenOptionsExt as _;
     let path = data.join("token");
-    let failed = |error: std::io::Error| format!("cannot keep the administrator's token in {}: {error}", path.display());
+    let failed = |error: std::io::Error| {
+        format!(
+            "cannot keep the administrator's token in {}: {error}",
+            path.display()
+        )
+    };
     let secret = match std::fs::read_to_string(&path) {
         Ok(secret) if secret.trim().len() >= 32 => secret.trim().to_owned(),
-        Ok(_) => return Err(format!("{} holds no token of this server; remove it, and a new one is made", path.display())),
+        Ok(_) => {
+            return Err(format!(
+                "{} holds no token of this server; remove it, and a new one is made",
+                path.display()
+            ));
+        }
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             // Two version 4 UUIDs: 244 random bits.
-            let secret = format!("{}{}", uuid::Uuid::new_v4().simple(), uuid::Uuid::new_v4().simple());
-            let file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path);
-            file.and_then(|mut file| file.write_all(secret.as_bytes()).and_then(|()| file.sync_all())).map_err(failed)?;
+            let secret = format!(
+                "{}{}",
+                uuid::Uuid::new_v4().simple(),
+                uuid::Uuid::new_v4().simple()
+            );
+            let file = std::fs::OpenOptions::new()
+                .write(true)
+                .create_new(true)
+                .mode(0o600)
+                .open(&path);
+            file.and_then(|mut file| {
+                file.write_all(secret.as_bytes())
+                    .and_then(|()| file.sync_all())
+            })
+            .map_err(failed)?;
             secret
         }
         Err(error) => return Err(failed(error)),
     };
-    Ok(vec![apiserver::settings::Token { secret, user: User::admin("anyvirt-admin") }])
+    Ok(vec![apiserver::settings::Token {
+        secret,
+        user: User::admin("anyvirt-admin"),
+    }])
 }
 
 fn random_identity() -> FirmwareIdentity {
-    FirmwareIdentity { uuid: uuid::Uuid::new_v4().to_string(), serial: uuid::Uuid::new_v4().to_string() }
+    FirmwareIdentity {
+        uuid: uuid::Uuid::new_v4().to_string(),
+        serial: uuid::Uuid::new_v4().to_string(),
+    }
 }
 
 fn node_settings(settings: &Settings) -> Result<NodeSettings, String> {
-    let program = std::env::current_exe().map_err(|error| format!("cannot find this program's own file: {error}"))?;
+    let program = std::env::current_exe()
+        .map_err(|error| format!("cannot find this program's own file: {error}"))?;
     Ok(NodeSettings {
         name: settings.node_name.clone(),
         data_directory: settings.data_directory.clone(),
@@ -202,7 +315,10 @@ fn node_settings(settings: &Settings) -> Result<NodeSettings, String> {
 /// Linux adds " (deleted)" to the path of a running program whose file was replaced, as an upgrade does: the new file
 /// at the same path is the one to start.
 fn deleted_suffix_removed(program: PathBuf) -> PathBuf {
-    match program.to_str().and_then(|text| text.strip_suffix(" (deleted)")) {
+    match program
+        .to_str()
+        .and_then(|text| text.strip_suffix(" (deleted)"))
+    {
         Some(path) => PathBuf::from(path),
         None => program,
     }
@@ -229,19 +345,32 @@ fn wanted_value(emulation: Emulation, present: Option<&str>, usable: bool) -> Op
     }
 }
 
-async fn apply_emulation(client: &kube::Client, emulation: Emulation, verdict: &Verdict) -> Result<Choice, String> {
+async fn apply_emulation(
+    client: &kube::Client,
+    emulation: Emulation,
+    verdict: &Verdict,
+) -> Result<Choice, String> {
     use k8s_openapi::api::core::v1::ConfigMap;
     use kube::api::{Patch, PatchParams};
     const KEY: &str = "debug.useEmulation";
-    let maps: kube::Api<ConfigMap> = kube::Api::namespaced(client.clone(), names::NAMESPACE_OPENSHIFT_CNV);
-    let failed = |error: kube::Error| format!("cannot set {KEY} in ConfigMap {}/{}: {error}", names::NAMESPACE_OPENSHIFT_CNV, names::CONFIG_MAP);
+    let maps: kube::Api<ConfigMap> =
+        kube::Api::namespaced(client.clone(), names::NAMESPACE_OPENSHIFT_CNV);
+    let failed = |error: kube::Error| {
+        format!(
+            "cannot set {KEY} in ConfigMap {}/{}: {error}",
+            names::NAMESPACE_OPENSHIFT_CNV,
+            names::CONFIG_MAP
+        )
+    };
     let map = maps.get(names::CONFIG_MAP).await.map_err(failed)?;
     let present = map.data.as_ref().and_then(|data| data.get(KEY)).cloned();
     match wanted_value(emulation, present.as_deref(), verdict.usable()) {
         None => Ok(Choice::Left(present)),
         Some(value) => {
             let patch = Patch::Merge(serde_json::json!({"data": {KEY: value}}));
-            maps.patch(names::CONFIG_MAP, &PatchParams::default(), &patch).await.map_err(failed)?;
+            maps.patch(names::CONFIG_MAP, &PatchParams::default(), &patch)
+                .await
+                .map_err(failed)?;
             Ok(Choice::Written(value))
         }
     }
@@ -253,12 +382,17 @@ async fn await_node(client: &kube::Client, name: &str) -> Result<(), String> {
     let nodes: kube::Api<Node> = kube::Api::all(client.clone());
     let ready = kube::runtime::wait::await_condition(nodes, name, |node: Option<&Node>| {
         let conditions = node.and_then(|node| node.status.as_ref()?.conditions.as_ref());
-        conditions.is_some_and(|all| all.iter().any(|condition| condition.type_ == "Ready" && condition.status == "True"))
+        conditions.is_some_and(|all| {
+            all.iter()
+                .any(|condition| condition.type_ == "Ready" && condition.status == "True")
+        })
     });
     match tokio::time::timeout(NODE_PATIENCE, ready).await {
         Ok(Ok(_)) => Ok(()),
         Ok(Err(error)) => Err(format!("cannot watch for Node {name}: {error}")),
-        Err(_) => Err(format!("Node {name} was not ready within {NODE_PATIENCE:?}; the log above says why")),
+        Err(_) => Err(format!(
+            "Node {name} was not ready within {NODE_PATIENCE:?}; the log above says why"
+        )),
     }
 }
 
@@ -280,7 +414,10 @@ mod tests {
         assert_eq!(wanted_value(Emulation::On, None, true), Some("true"));
         assert_eq!(wanted_value(Emulation::On, Some("true"), true), None);
         assert_eq!(wanted_value(Emulation::Off, None, false), None);
-        assert_eq!(wanted_value(Emulation::Off, Some("true"), true), Some("false"));
+        assert_eq!(
+            wanted_value(Emulation::Off, Some("true"), true),
+            Some("false")
+        );
     }
 
     #[test]
@@ -291,7 +428,13 @@ mod tests {
 
     #[test]
     fn a_replaced_program_is_started_by_its_path() {
-        assert_eq!(deleted_suffix_removed("/usr/bin/anyvirt (deleted)".into()), Path::new("/usr/bin/anyvirt"));
-        assert_eq!(deleted_suffix_removed("/usr/bin/anyvirt".into()), Path::new("/usr/bin/anyvirt"));
+        assert_eq!(
+            deleted_suffix_removed("/usr/bin/anyvirt (deleted)".into()),
+            Path::new("/usr/bin/anyvirt")
+        );
+        assert_eq!(
+            deleted_suffix_removed("/usr/bin/anyvirt".into()),
+            Path::new("/usr/bin/anyvirt")
+        );
     }
 }

@@ -39,12 +39,13 @@ pub(crate) async fn up(settings: Settings) -> Result<(), String> {
     private_folder(data)?;
     // The lock of the store comes first: two servers on one folder would fight over everything else.
     let store = Store::open(&data.join("state.db"), store::Options::default())
-        .map_err(|error| error.to_string())?;
+        .map_err(|error| whole(&error))?;
     report.data_directory(data);
 
     let now = jiff::Timestamp::now();
     let authority =
-        Authority::load_or_create(&data.join("pki"), now).map_err(|error| error.to_string())?;
+        Authority::load_or_create(&data.join("pki"), now).map_err(|error| whole(&error))?;
+    let authority = Arc::new(authority);
     let listener = tokio::net::TcpListener::bind(settings.listen)
         .await
         .map_err(|error| {
@@ -57,8 +58,8 @@ pub(crate) async fn up(settings: Settings) -> Result<(), String> {
         .local_addr()
         .map_err(|error| format!("cannot read the listening address: {error}"))?;
     let tls = authority
-        .server_config(&server_names(address), now)
-        .map_err(|error| error.to_string())?;
+        .server_config(&server_names(address), apiserver::Settings::default().clock)
+        .map_err(|error| whole(&error))?;
     let url = format!("https://{address}");
     let current = write_kubeconfig(&settings, &authority, &url, now)?;
     report.server(&url, &settings.kubeconfig, current);
@@ -84,11 +85,15 @@ pub(crate) async fn up(settings: Settings) -> Result<(), String> {
         )
     };
     server.ready().await;
-    controllers::bootstrap::ensure(&client("kubevirt-operator"))
+    let operator = client("kubevirt-operator");
+    let failed = |error| format!("cannot set up the cluster: {}", whole(&error));
+    controllers::bootstrap::crds(&operator)
         .await
-        .map_err(|error| format!("cannot set up the cluster: {error}"))?;
-    let choice =
-        apply_emulation(&client("kubevirt-operator"), settings.emulation, &verdict).await?;
+        .map_err(failed)?;
+    controllers::bootstrap::ensure(&operator)
+        .await
+        .map_err(failed)?;
+    let choice = apply_emulation(&operator, settings.emulation, &verdict).await?;
     report.acceleration(&verdict, &choice);
 
     let controlling = tokio::spawn(controllers::run(
@@ -103,7 +108,7 @@ pub(crate) async fn up(settings: Settings) -> Result<(), String> {
         node::Clock::default(),
         stop.clone(),
     ));
-    await_node(&client("kubevirt-operator"), &settings.node_name).await?;
+    await_node(&operator, &settings.node_name).await?;
     report.ready(started.elapsed(), &settings.kubeconfig, current);
 
     let outcome = until_end(serving, agent, &stop).await;
@@ -168,21 +173,11 @@ fn private_folder(path: &Path) -> Result<(), String> {
         })
 }
 
-/// Names and addresses under which clients may reach the server.
+/// Names and addresses under which clients may reach the server, beside localhost.
 fn server_names(address: std::net::SocketAddr) -> Vec<String> {
-    let mut names: Vec<String> = [
-        "localhost",
-        "127.0.0.1",
-        "::1",
-        "kubernetes",
-        "kubernetes.default",
-        "kubernetes.default.svc",
-    ]
-    .map(str::to_owned)
-    .to_vec();
-    let own = address.ip().to_string();
-    if !address.ip().is_unspecified() && !names.contains(&own) {
-        names.push(own);
+    let mut names = vec!["kubernetes".to_owned(), "kubernetes.default".to_owned()];
+    if !address.ip().is_unspecified() {
+        names.push(address.ip().to_string());
     }
     names
 }
@@ -193,14 +188,14 @@ fn write_kubeconfig(
     url: &str,
     now: jiff::Timestamp,
 ) -> Result<bool, String> {
-    let (certificate, key) = authority
+    let identity = authority
         .client("anyvirt-admin", &[apiserver::user::MASTERS], now)
-        .map_err(|error| error.to_string())?;
+        .map_err(|error| whole(&error))?;
     let access = Access {
         server: url,
         authority_pem: authority.ca_pem(),
-        certificate_pem: &certificate,
-        key_pem: &key,
+        certificate_pem: &identity.certificate_pem,
+        key_pem: &identity.key_pem,
     };
     kubeconfig::write(&settings.kubeconfig, &access)
 }
@@ -235,7 +230,7 @@ fn api_server(
             Arc::clone(&routes) as Arc<dyn apiserver::Handler>,
         )],
     };
-    let server = ApiServer::new(settings, store, extensions).map_err(|error| error.to_string())?;
+    let server = ApiServer::new(settings, store, extensions).map_err(|error| whole(&error))?;
     routes.connect(kube::Client::new(
         server.local(User::service_account(
             names::NAMESPACE_KUBEVIRT,
@@ -322,6 +317,20 @@ fn deleted_suffix_removed(program: PathBuf) -> PathBuf {
         Some(path) => PathBuf::from(path),
         None => program,
     }
+}
+
+/// An error with its causes, from what we tried down to what the kernel or the server said.
+pub(crate) fn whole(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(error.source(), |cause| cause.source());
+    causes.fold(error.to_string(), |text, cause| {
+        let cause = cause.to_string();
+        // Some errors repeat their source in their own words.
+        if text.contains(&cause) {
+            text
+        } else {
+            format!("{text}: {cause}")
+        }
+    })
 }
 
 /// What `--emulation` came to.

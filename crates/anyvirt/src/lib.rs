@@ -1,6 +1,7 @@
 //! The one binary: settings, wiring of roles, dispatch by name.
 
 mod admission;
+mod facts;
 mod kubeconfig;
 mod relay;
 mod report;
@@ -9,14 +10,24 @@ mod subresources;
 mod up;
 
 use clap::{CommandFactory as _, Parser, Subcommand};
+use futures::future::LocalBoxFuture;
 use settings::{Surroundings, UpArguments};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-/// KubeVirt virtual machines anywhere.
+/// The version that is shown: of this workspace.
+const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// KubeVirt virtual machines anywhere: with hardware virtualization where it works, emulated where it does not.
 #[derive(Debug, Parser)]
-#[command(name = "anyvirt", version, propagate_version = false)]
+#[command(
+    name = "anyvirt",
+    version,
+    after_help = "Examples:\n  anyvirt up\n  kubectl --kubeconfig /var/lib/anyvirt/kubeconfig apply -f vm.yaml\n  anyvirt console NAME"
+)]
 struct Arguments {
+    #[command(flatten)]
+    globals: cli::Globals,
     #[command(subcommand)]
     role: Role,
 }
@@ -33,12 +44,21 @@ enum Role {
         #[arg(long)]
         directory: PathBuf,
     },
+    #[command(flatten)]
+    Verb(cli::Verb),
 }
 
 /// Runs the binary with the process' arguments; its exit code.
 pub fn main() -> ExitCode {
     // An error means that a provider is there already, which does as well.
     let _ = rustls::crypto::ring::default_provider().install_default();
+    let words: Vec<String> = std::env::args().collect();
+    if words
+        .first()
+        .is_some_and(|program| cli::is_virtctl(program))
+    {
+        return verb(|environment| Box::pin(cli::virtctl(words, environment)));
+    }
     let arguments = Arguments::parse();
     match arguments.role {
         Role::Up(arguments) => finish(in_runtime(Runtime::ManyThreads, serve(arguments))),
@@ -47,6 +67,34 @@ pub fn main() -> ExitCode {
                 .await
                 .map_err(|error| up::whole(&error))
         })),
+        Role::Verb(typed) => {
+            let globals = arguments.globals;
+            verb(|environment| {
+                Box::pin(async move { cli::run(typed, &globals, environment).await })
+            })
+        }
+    }
+}
+
+/// Runs a verb of the command line.
+fn verb(
+    work: impl FnOnce(cli::Environment<'static>) -> LocalBoxFuture<'static, cli::Exit>,
+) -> ExitCode {
+    // Lives as long as the process, which ends with this verb.
+    let data_directory: &'static Path = Box::leak(
+        default_data_directory()
+            .unwrap_or_default()
+            .into_boxed_path(),
+    );
+    let environment = cli::Environment {
+        version: VERSION,
+        data_directory,
+        facts: facts::look,
+        command: Arguments::command,
+    };
+    match in_runtime(Runtime::ManyThreads, async { Ok(work(environment).await) }) {
+        Ok(exit) => exit.into(),
+        Err(message) => finish(Err(message)),
     }
 }
 
@@ -74,10 +122,12 @@ fn in_runtime<T>(
 }
 
 async fn serve(arguments: UpArguments) -> Result<(), String> {
+    use std::io::IsTerminal as _;
     let filter = std::env::var("ANYVIRT_LOG")
         .unwrap_or_else(|_| "warn,anyvirt=info,node=info,controllers=info".to_owned());
     tracing_subscriber::fmt()
         .with_env_filter(tracing_subscriber::EnvFilter::new(filter))
+        .with_ansi(std::io::stderr().is_terminal())
         .with_writer(std::io::stderr)
         .init();
     up::up(settings::resolve(&arguments, &surroundings()?)?).await
@@ -86,16 +136,23 @@ async fn serve(arguments: UpArguments) -> Result<(), String> {
 fn surroundings() -> Result<Surroundings, String> {
     let current = std::env::current_dir()
         .map_err(|error| format!("cannot find the current folder: {error}"))?;
-    let host_name = std::fs::read_to_string("/proc/sys/kernel/hostname")
-        .unwrap_or_default()
-        .trim()
-        .to_owned();
+    let host_name = rustix::system::uname()
+        .nodename()
+        .to_string_lossy()
+        .into_owned();
+    let root = rustix::process::geteuid().is_root();
     Ok(Surroundings {
-        root: rustix::process::geteuid().is_root(),
+        root,
         home: std::env::home_dir(),
         current,
         host_name,
     })
+}
+
+/// Where `anyvirt up` keeps its data when nothing else is said.
+pub(crate) fn default_data_directory() -> Result<PathBuf, String> {
+    let data_dir = std::env::var_os("ANYVIRT_DATA_DIR").map(PathBuf::from);
+    settings::data_directory(data_dir.as_deref(), &surroundings()?)
 }
 
 #[expect(
@@ -109,5 +166,25 @@ fn finish(result: Result<(), String>) -> ExitCode {
             eprintln!("error: {message}");
             ExitCode::FAILURE
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_fits_together() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn a_verbs_kubeconfig_and_the_servers_do_not_get_in_each_others_way() {
+        let typed = Arguments::parse_from(["anyvirt", "up", "--kubeconfig", "k"]);
+        assert!(
+            matches!(typed.role, Role::Up(UpArguments { kubeconfig: Some(path), .. }) if path == PathBuf::from("k"))
+        );
+        let typed = Arguments::parse_from(["anyvirt", "status", "--kubeconfig", "k"]);
+        assert_eq!(typed.globals.kubeconfig, Some(PathBuf::from("k")));
     }
 }

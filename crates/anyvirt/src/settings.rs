@@ -74,14 +74,7 @@ pub(crate) fn resolve(
     surroundings: &Surroundings,
 ) -> Result<Settings, String> {
     let absolute = |path: &Path| surroundings.current.join(path);
-    let data_directory = match (&arguments.data_dir, surroundings.root, &surroundings.home) {
-        (Some(folder), _, _) => absolute(folder),
-        (None, true, _) => PathBuf::from("/var/lib/anyvirt"),
-        (None, false, Some(home)) => home.join(".local/share/anyvirt"),
-        (None, false, None) => {
-            return Err("no home folder is known: name a data directory with --data-dir".into());
-        }
-    };
+    let data_directory = data_directory(arguments.data_dir.as_deref(), surroundings)?;
     let kubeconfig = arguments
         .kubeconfig
         .as_deref()
@@ -98,6 +91,21 @@ pub(crate) fn resolve(
         node_name: node_name(&wanted)?,
         qemu: arguments.qemu.as_deref().map(absolute),
     })
+}
+
+/// The data directory: the one asked for, else the usual one of this user. Err: a sentence with the way out.
+pub(crate) fn data_directory(
+    asked: Option<&Path>,
+    surroundings: &Surroundings,
+) -> Result<PathBuf, String> {
+    match (asked, surroundings.root, &surroundings.home) {
+        (Some(folder), _, _) => Ok(surroundings.current.join(folder)),
+        (None, true, _) => Ok(PathBuf::from("/var/lib/anyvirt")),
+        (None, false, Some(home)) => Ok(home.join(".local/share/anyvirt")),
+        (None, false, None) => {
+            Err("no home folder is known: name a data directory with --data-dir".into())
+        }
+    }
 }
 
 /// A host name as a Kubernetes name: lower case, `[a-z0-9.-]`, at most 63 characters.

@@ -207,7 +207,7 @@ fn refusal(webhook: &str, request: &AdmissionRequest<'_>, denial: &Denial) -> St
              reason,
              message,
              field,
-         }| { apiserver::Cause::new(reason.to_string(), message.clone(), field.clone()) },
+         }| { apiserver::Cause::new(reason.to_string(), field.clone(), message.clone()) },
     );
     let message = format!(
         "admission webhook \"{webhook}\" denied the request: {}",
@@ -250,7 +250,7 @@ mod tests {
 
     fn admission() -> KubeVirtAdmission {
         let identity = || FirmwareIdentity {
-            uuid: "u-1".into(),
+            uuid: "6f1c6a52-6a0a-4b0e-8b5b-0a2d6c3e9f10".into(),
             serial: "s-1".into(),
         };
         KubeVirtAdmission::new(Publisher::default().subscribe(), "amd64", identity)
@@ -293,7 +293,7 @@ mod tests {
             .unwrap();
         assert_eq!(
             object["spec"]["template"]["spec"]["domain"]["firmware"]["uuid"],
-            "u-1"
+            "6f1c6a52-6a0a-4b0e-8b5b-0a2d6c3e9f10"
         );
         assert_eq!(object["apiVersion"], "kubevirt.io/v1alpha3");
         assert_eq!(

@@ -138,8 +138,8 @@ const LINES: &[Line] = &[
         create_on_update: true,
         ..line("coordination.k8s.io", "Lease", "leases")
     },
+    // Without the short name, so that `kubectl get ev` has one meaning.
     Line {
-        short_names: &["ev"],
         create_on_update: true,
         ..line("events.k8s.io", "Event", "events")
     },

@@ -214,7 +214,15 @@ async fn sweep(
             .await,
     )?;
     // A finalizer in its metadata may hold it still.
-    Ok(server.store.get(&namespaces.key(None, name)).is_none())
+    if server.store.get(&namespaces.key(None, name)).is_some() {
+        return Ok(false);
+    }
+    // A create that looked at the namespace before it was marked may have ended after the last look.
+    let mut late = Left::default();
+    for kind in kinds.iter().filter(|kind| kind.resource.namespaced) {
+        delete_content(server, actor, kind, name, &mut late).await?;
+    }
+    Ok(true)
 }
 
 /// What is still in a namespace.

@@ -188,7 +188,9 @@ impl ApiServer {
         let user = authorize::impersonate(user?, trusted, &parts.headers)?;
         authorize::decide(&user, trusted, &info)?;
         if is_long_running(&info) {
-            let body = collect(body).await?;
+            let body = tokio::time::timeout(REQUEST_TIMEOUT, collect(body))
+                .await
+                .unwrap_or_else(|_| Err(Status::timeout("the body did not come in time")))?;
             let headers = parts.headers;
             let call = Call {
                 user,

@@ -22,8 +22,11 @@ use crate::user::User;
 
 /// Connections at once. Each costs some 50 KB, and informers need one each.
 const CONNECTIONS: usize = 2000;
-/// A client that does not finish its handshake or its headers by then is gone.
+/// A client that does not finish its handshake by then is gone.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(15);
+/// A client of HTTP/1.1 that begins no request (or does not end its headers) by then is gone. Go's
+/// clients keep idle connections for a minute and a half, others up to three.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(200);
 /// Streams of one HTTP/2 connection; Go clients expect at least 250.
 const STREAMS: u32 = 1000;
 /// Requests that are under way when the server is told to stop get this long.
@@ -118,7 +121,7 @@ impl ApiServer {
         builder
             .http1()
             .timer(TokioTimer::new())
-            .header_read_timeout(HANDSHAKE_TIMEOUT)
+            .header_read_timeout(IDLE_TIMEOUT)
             .http2()
             .timer(TokioTimer::new())
             .max_concurrent_streams(STREAMS)

@@ -190,6 +190,12 @@ impl State {
             return Some(piece);
         }
         loop {
+            // Events come first below, and however many there are, the end is the end.
+            if Instant::now() >= self.deadline {
+                self.ended = true;
+                // So that the client can go on from here even if nothing of its own happened.
+                return self.bookmarks.then(|| self.bookmark());
+            }
             let bookmark_at = if self.bookmarks {
                 self.next_bookmark
             } else {
@@ -210,12 +216,8 @@ impl State {
                     Some(Err(_)) | None => return None,
                 },
                 () = self.closing.cancelled() => return None,
-                () = tokio::time::sleep_until(self.deadline) => {
-                    self.ended = true;
-                    // So that the client can go on from here even if nothing of its own happened.
-                    return self.bookmarks.then(|| self.bookmark());
-                }
-                () = tokio::time::sleep_until(bookmark_at) => {
+                () = tokio::time::sleep_until(self.deadline) => {}
+                () = tokio::time::sleep_until(bookmark_at), if self.bookmarks => {
                     self.next_bookmark = Instant::now() + BOOKMARK_EVERY;
                     return Some(self.bookmark());
                 }

@@ -200,3 +200,15 @@ async fn a_deleted_definition_takes_its_objects_with_it() {
     world.post(DEFINITIONS, &foo_definition()).await.expect(201);
     assert_eq!(world.get(FOOS).await.expect(200)["items"], json!([]));
 }
+
+#[tokio::test]
+async fn definitions_and_objects_are_there_after_a_restart() {
+    let world = World::new().await;
+    world.post(DEFINITIONS, &foo_definition()).await.expect(201);
+    let made = world
+        .post(FOOS, &foo("a", json!({"color": "red"})))
+        .await
+        .expect(201);
+    let world = world.restarted().await;
+    assert_eq!(world.get(&format!("{FOOS}/a")).await.expect(200), made);
+}

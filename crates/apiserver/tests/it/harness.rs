@@ -68,8 +68,45 @@ impl World {
     }
 
     pub(crate) async fn with(settings: Settings, extensions: Extensions) -> World {
-        let directory = tempfile::tempdir().expect("a directory");
-        let store = Store::open(directory.path(), store::Options::default()).expect("a store");
+        World::begin(
+            tempfile::tempdir().expect("a directory"),
+            settings,
+            extensions,
+        )
+        .await
+    }
+
+    /// The same store under a new server, after the old one has ended.
+    pub(crate) async fn restarted(self) -> World {
+        let World {
+            server,
+            store,
+            _directory: directory,
+            ..
+        } = self;
+        drop((server, store));
+        // The old server's tasks end when they next run; until then the store is taken.
+        World::begin(directory, Settings::default(), Extensions::default()).await
+    }
+
+    async fn begin(
+        directory: tempfile::TempDir,
+        settings: Settings,
+        extensions: Extensions,
+    ) -> World {
+        let open = || Store::open(directory.path(), store::Options::default());
+        let opened = async {
+            loop {
+                match open() {
+                    Ok(store) => return store,
+                    Err(store::StoreError::InUse { .. }) => tokio::task::yield_now().await,
+                    Err(error) => panic!("{error}"),
+                }
+            }
+        };
+        let store = tokio::time::timeout(PATIENCE, opened)
+            .await
+            .expect("the store is free");
         let certificate = settings.ca_pem.clone();
         let server = ApiServer::new(settings, store.clone(), extensions).expect("a server");
         tokio::time::timeout(PATIENCE, server.ready())

@@ -238,3 +238,46 @@ async fn many_watchers_see_the_same() {
         }
     }
 }
+
+#[tokio::test]
+async fn a_watcher_that_comes_back_after_each_event_misses_none() {
+    // 69, smaller
+    let world = World::new().await;
+    let made = world.config_map("a", json!({})).await;
+    let mut version = made["metadata"]["resourceVersion"]
+        .as_str()
+        .expect("a version")
+        .to_owned();
+    let writes = async {
+        for index in 0..100 {
+            label(&world, "a", json!(index.to_string())).await;
+        }
+    };
+    let reads = async {
+        let mut seen = Vec::new();
+        while seen.len() < 100 {
+            let path = format!("{MAPS}?watch=1&resourceVersion={version}");
+            let event = world
+                .watch(&path, "*/*")
+                .await
+                .next()
+                .await
+                .expect("an event");
+            let metadata = &event["object"]["metadata"];
+            version = metadata["resourceVersion"]
+                .as_str()
+                .expect("a version")
+                .to_owned();
+            seen.push(
+                metadata["labels"]["l"]
+                    .as_str()
+                    .expect("a label")
+                    .to_owned(),
+            );
+        }
+        seen
+    };
+    let ((), seen) = tokio::join!(writes, reads);
+    let expected: Vec<String> = (0..100).map(|index| index.to_string()).collect();
+    assert_eq!(seen, expected);
+}

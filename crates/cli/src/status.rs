@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use api::accelerator::{self, ClusterPolicy};
 use api::condition;
+use api::names;
 use api::virtual_machine::VirtualMachine;
 use api::virtual_machine_instance::VirtualMachineInstance;
 use jiff::Timestamp;
@@ -28,7 +30,17 @@ struct System {
     emulation: Emulation,
     nodes: Vec<NodeRow>,
     virtual_machines: Vec<Machine>,
+    /// Why virtual machines wait for a device, if any do.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    waiting: Option<Waiting>,
     problems: Vec<String>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Waiting {
+    cause: String,
+    remedies: Vec<String>,
 }
 
 #[derive(Serialize)]
@@ -53,6 +65,7 @@ struct Emulation {
 struct NodeRow {
     name: String,
     hardware_virtualization: bool,
+    reason: String,
     message: String,
 }
 
@@ -98,6 +111,8 @@ pub(crate) async fn run(connection: &Connection, format: Format) -> Result<Exit,
             problems.push(problem);
         }
     }
+    let virtual_machines = rows(&machines.items, &instances.items);
+    let waiting = waiting(&virtual_machines, &seen, &policy);
     let system = System {
         api_version: API_VERSION,
         kind: "Status",
@@ -120,13 +135,33 @@ pub(crate) async fn run(connection: &Connection, format: Format) -> Result<Exit,
             .map(|(name, verdict)| NodeRow {
                 name: name.clone(),
                 hardware_virtualization: verdict.usable,
-                message: emulation::verdict_words(verdict),
+                reason: verdict.reason.clone(),
+                message: verdict.message.clone(),
             })
             .collect(),
-        virtual_machines: rows(&machines.items, &instances.items),
+        virtual_machines,
+        waiting,
         problems,
     };
     output::object(format, &system, || table(&system, Timestamp::now()))
+}
+
+/// Why machines wait for a device, and what helps; `None` if none does, or if the cause is another.
+fn waiting(rows: &[Machine], seen: &Seen, policy: &ClusterPolicy) -> Option<Waiting> {
+    let devices = [names::resources::KVM, names::resources::VHOST_NET];
+    let waits = |row: &Machine| {
+        let message = row.message.as_deref().unwrap_or_default();
+        devices.iter().any(|device| message.contains(device))
+    };
+    if !rows.iter().any(waits) || seen.nodes.iter().any(|(_, verdict)| verdict.usable) {
+        return None;
+    }
+    let (_, verdict) = seen.nodes.first()?;
+    let refusal = accelerator::resolve(policy, None, verdict).err()?;
+    Some(Waiting {
+        cause: refusal.cause,
+        remedies: refusal.remedies,
+    })
 }
 
 /// What the controllers say is wrong with the configuration.
@@ -218,10 +253,16 @@ fn table(system: &System, now: Timestamp) -> String {
         ],
     ];
     for node in &system.nodes {
-        head.push(vec![
-            "NODE".to_owned(),
-            format!("{}: {}", node.name, node.message),
-        ]);
+        let works = if node.hardware_virtualization {
+            "works"
+        } else {
+            "does not work"
+        };
+        let words = format!(
+            "{}: hardware virtualization {works} ({})",
+            node.name, node.reason
+        );
+        head.push(vec!["NODE".to_owned(), words]);
     }
     head.push(vec![
         "VMS".to_owned(),
@@ -256,6 +297,13 @@ fn table(system: &System, now: Timestamp) -> String {
     for row in &system.virtual_machines {
         if let Some(message) = &row.message {
             text.push_str(&format!("\n{}/{}: {message}\n", row.namespace, row.name));
+        }
+    }
+    if let Some(waiting) = &system.waiting {
+        text.push_str(&format!("\n  cause   {}\n", waiting.cause));
+        for (index, remedy) in waiting.remedies.iter().enumerate() {
+            let word = if index == 0 { "fix" } else { " or" };
+            text.push_str(&format!("  {word}     {remedy}\n"));
         }
     }
     text
@@ -305,13 +353,17 @@ mod tests {
             nodes: vec![NodeRow {
                 name: "one".to_owned(),
                 hardware_virtualization: false,
-                message: "hardware virtualization does not work (Slow: 3000 times too slow)"
-                    .to_owned(),
+                reason: "Slow".to_owned(),
+                message: "3000 times too slow".to_owned(),
             }],
             virtual_machines: vec![
                 machine("old", "Running", Some("TCG")),
                 machine("new", "ErrorUnschedulable", None),
             ],
+            waiting: Some(Waiting {
+                cause: "hardware virtualization does not work".to_owned(),
+                remedies: vec!["make it work".to_owned(), "permit emulation".to_owned()],
+            }),
             problems: Vec::new(),
         }
     }
@@ -322,7 +374,7 @@ mod tests {
         expect![[r#"
             SERVER      https://127.0.0.1:6443, Kubernetes API v1.35.0
             EMULATION   hardware virtualization only (default)
-            NODE        one: hardware virtualization does not work (Slow: 3000 times too slow)
+            NODE        one: hardware virtualization does not work (Slow)
             VMS         1 running, 2 in all
             PROBLEMS    none
 
@@ -331,6 +383,10 @@ mod tests {
             demo        new    ErrorUnschedulable   -             -            5m
 
             demo/new: 0/1 nodes are available.
+
+              cause   hardware virtualization does not work
+              fix     make it work
+               or     permit emulation
         "#]]
         .assert_eq(&table(&system(), now));
     }

@@ -34,7 +34,12 @@ pub(crate) async fn run(
             api::names::SUBRESOURCES_GROUP,
             api::names::VERSION
         );
-        versions.server_version = git_version(&connection.get(&path).await?);
+        // A plain Kubernetes, without KubeVirt's verbs, has only a version of its own.
+        versions.server_version = match connection.get(&path).await {
+            Ok(info) => git_version(&info),
+            Err(failure) if failure.exit == Exit::NotFound => None,
+            Err(failure) => return Err(failure),
+        };
         versions.kubernetes_version = git_version(&connection.get("/version").await?);
     }
     output::object(format, &versions, || table(&versions))

@@ -51,8 +51,26 @@ impl Cluster {
         cluster
     }
 
+    /// A cluster whose controllers the test runs itself.
+    pub(crate) async fn without_controllers(devices: Devices) -> Self {
+        let mut cluster = Self::bare().await;
+        let node = node::play(cluster.client.clone(), devices).await;
+        cluster.tasks.spawn(node);
+        cluster
+    }
+
     /// A cluster without any node.
     pub(crate) async fn without_node() -> Self {
+        let mut cluster = Self::bare().await;
+        let (publisher, settings) = (Publisher::default(), Settings::default());
+        let cancel = cluster.cancel.clone();
+        let run = controllers::run(cluster.client.clone(), settings, publisher, cancel);
+        cluster.tasks.spawn(run);
+        cluster
+    }
+
+    /// An API server and what the controllers stand on.
+    async fn bare() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open(folder.path(), Options::default()).unwrap();
         let settings = apiserver::Settings::default();
@@ -69,19 +87,10 @@ impl Cluster {
             .create(&PostParams::default(), &namespace)
             .await
             .unwrap();
-        let cancel = CancellationToken::new();
-        let mut tasks = JoinSet::new();
-        let (publisher, settings) = (Publisher::default(), Settings::default());
-        tasks.spawn(controllers::run(
-            client.clone(),
-            settings,
-            publisher,
-            cancel.clone(),
-        ));
         Self {
             client,
-            cancel,
-            tasks,
+            cancel: CancellationToken::new(),
+            tasks: JoinSet::new(),
             _folder: folder,
             _server: server,
         }

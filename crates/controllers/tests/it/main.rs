@@ -7,5 +7,6 @@ mod cluster;
 mod emulation;
 mod machine;
 mod node;
+mod restarts;
 mod strategies;
 mod verbs;

@@ -1,6 +1,10 @@
 //! Writing answers: objects, tables, partial metadata, warnings.
 
-use http::header::{CONTENT_TYPE, HeaderValue};
+use std::io::Write as _;
+
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, HeaderValue, VARY};
 use http::{Response, StatusCode};
 use jiff::Timestamp;
 use serde::Serialize as _;
@@ -120,6 +124,37 @@ pub(crate) fn include_object(query: &Query) -> Result<Include, Status> {
         let cause = Cause::not_supported("includeObject", &json!(text), &supported);
         Status::invalid("meta.k8s.io", "TableOptions", "", vec![cause])
     })
+}
+
+/// Bodies up to this size are not worth the time it takes to compress them; as upstream.
+const GZIP_ABOVE: usize = 128 * 1024;
+
+/// Whether a client reads compressed bodies.
+pub(crate) fn takes_gzip(headers: &http::HeaderMap) -> bool {
+    let accepted = headers
+        .get(ACCEPT_ENCODING)
+        .and_then(|value| value.to_str().ok());
+    accepted.is_some_and(|text| text.split(',').any(|part| part.trim() == "gzip"))
+}
+
+/// Compresses a large body that is there whole; streams are left alone.
+pub(crate) fn compress(response: &mut Response<Body>) {
+    let Some(bytes) = response
+        .body()
+        .bytes()
+        .filter(|bytes| bytes.len() > GZIP_ABOVE)
+    else {
+        return;
+    };
+    let mut encoder = GzEncoder::new(Vec::with_capacity(bytes.len() / 4), Compression::fast());
+    // Memory takes every byte; should it not, the plain body is as good.
+    let Ok(packed) = encoder.write_all(&bytes).and_then(|()| encoder.finish()) else {
+        return;
+    };
+    *response.body_mut() = Body::full(packed);
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+    headers.append(VARY, HeaderValue::from_static("Accept-Encoding"));
 }
 
 /// More runes of warnings than this are cut, as upstream does to stay below header limits.

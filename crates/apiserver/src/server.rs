@@ -19,6 +19,7 @@ use crate::body::Body;
 use crate::extension::{Extensions, Upgrade};
 use crate::local::LocalService;
 use crate::registry::Registry;
+use crate::respond;
 use crate::route::{Query, RequestInfo, is_long_running};
 use crate::settings::Settings;
 use crate::status::Status;
@@ -158,10 +159,14 @@ impl ApiServer {
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
         let audit = audit_id(&parts);
+        let takes_gzip = respond::takes_gzip(&parts.headers);
         let mut response = match self.authorized(parts, body, user, upgrade, closing).await {
             Ok(response) => response,
             Err(status) => status.into_response(),
         };
+        if takes_gzip {
+            respond::compress(&mut response);
+        }
         let headers = response.headers_mut();
         headers.insert("audit-id", audit);
         headers

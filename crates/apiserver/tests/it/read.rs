@@ -360,3 +360,26 @@ async fn an_event_has_two_forms() {
     let list = world.get(path).await.expect(200);
     assert_eq!(list["items"][0]["regarding"]["name"], "p");
 }
+
+#[tokio::test]
+async fn only_large_answers_are_compressed() {
+    // 53
+    let world = World::new().await;
+    world.config_map("small", json!({"k": "v"})).await;
+    world
+        .config_map("large", json!({"k": "x".repeat(200_000)}))
+        .await;
+    let gzip = [("accept-encoding", "gzip")];
+    let small = world.ask("GET", &format!("{MAPS}/small"), &gzip, "").await;
+    assert_eq!(small.header("content-encoding"), "");
+    let large = world.ask("GET", &format!("{MAPS}/large"), &gzip, "").await;
+    assert_eq!(large.header("content-encoding"), "gzip");
+    assert!(large.bytes.len() < 10_000 && large.bytes.starts_with(&[0x1f, 0x8b]));
+    assert_eq!(
+        world
+            .get(&format!("{MAPS}/large"))
+            .await
+            .header("content-encoding"),
+        ""
+    );
+}

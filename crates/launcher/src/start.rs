@@ -28,6 +28,8 @@ use crate::{agent, jail};
 /// QEMU greets 20 ms after its start; on a machine whose processors are all busy with emulation,
 /// within seconds.
 const GREETS_WITHIN: Duration = Duration::from_secs(60);
+/// A QEMU that gives up closes its monitor, and has then ended at once.
+const ENDS_WITHIN: Duration = Duration::from_secs(2);
 /// passt answers within some milliseconds; see [`GREETS_WITHIN`].
 const NETWORK_WITHIN: Duration = Duration::from_secs(30);
 
@@ -412,7 +414,14 @@ async fn greet(
     progress: &Progress,
 ) -> Result<(Connected, String), StartError> {
     let greeted = async {
-        let connected = Monitor::connect(monitor).await.map_err(failed)?;
+        let connected = match Monitor::connect(monitor).await {
+            Ok(connected) => connected,
+            Err(error) => {
+                // Usually because QEMU has ended, which the caller hears first and says better.
+                tokio::time::sleep(ENDS_WITHIN).await;
+                return Err(failed(error));
+            }
+        };
         progress.reached("qmp");
         if !connected.version.served() {
             return Err(StartError(format!(

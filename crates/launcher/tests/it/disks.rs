@@ -163,7 +163,14 @@ async fn what_cannot_be_started_says_field_and_cause() {
             json!({"cpu": {"model": "a,b"}}),
             "spec.domain.cpu.model",
         ),
-        // Known to QEMU only: its own words are quoted.
+        // Known to QEMU only: how it ended, and its own words.
+        (
+            ResolvedVolume::EmptyDisk {
+                capacity_bytes: 512,
+            },
+            json!({"cpu": {"model": "NoSuchModel"}}),
+            "QEMU ended at once with",
+        ),
         (
             ResolvedVolume::EmptyDisk {
                 capacity_bytes: 512,

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
+use std::panic::AssertUnwindSafe;
 use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -10,7 +11,7 @@ use std::time::Duration;
 
 use api::accelerator::NodeVerdict;
 use api::virtual_machine_instance::VirtualMachineInstance;
-use futures::{Stream, StreamExt as _};
+use futures::{FutureExt as _, Stream, StreamExt as _};
 use host::changes::{Change, Changes};
 use k8s_openapi::api::core::v1::{Namespace, Node, ObjectReference, Pod};
 use kube::api::{Api, DeleteParams, Patch, PatchParams};
@@ -35,6 +36,8 @@ const DEVICES: [&str; 2] = ["kvm", "vhost-net"];
 const SETTLED: Duration = Duration::from_millis(200);
 /// Where `/dev` cannot be watched, it is looked at this often.
 const LOOK_PERIOD: Duration = Duration::from_secs(60);
+/// A machine's task that failed by a fault of ours is started again after this time.
+const AFTER_FAULT: Duration = Duration::from_secs(60);
 /// Between tries to reach an API that does not answer.
 const API_RETRY: Duration = Duration::from_secs(1);
 /// What is still to be written when we stop gets this long.
@@ -313,7 +316,18 @@ impl Machines<'_> {
         self.changed.insert(uid.clone(), Arc::clone(&changed));
         let machine = Machine::new(Arc::clone(self.context), uid.clone(), changed);
         self.tasks.spawn(async move {
-            machine.run().await;
+            // A fault in one machine's task must not take the others down.
+            if AssertUnwindSafe(machine.run())
+                .catch_unwind()
+                .await
+                .is_err()
+            {
+                tracing::error!(
+                    machine = uid,
+                    "its task failed; it is looked at again later"
+                );
+                tokio::time::sleep(AFTER_FAULT).await;
+            }
             uid
         });
     }
@@ -321,7 +335,8 @@ impl Machines<'_> {
     /// A task ended: nothing is left of its machine, unless its VMI got another pod meanwhile.
     fn ended(&mut self, uid: String) {
         self.changed.remove(&uid);
-        if self.context.objects.machine(&uid, None).0.is_some() {
+        let has_folder = self.context.machines.join(&uid).exists();
+        if has_folder || self.context.objects.machine(&uid, None).0.is_some() {
             self.wake_or_start(uid);
         }
     }
@@ -357,10 +372,8 @@ async fn keep_machines(context: &Arc<Context>, here: Vec<String>) {
             }
             Some(ended) = machines.tasks.join_next() => match ended {
                 Ok(uid) => machines.ended(uid),
-                Err(error) => {
-                    // Which one is not told; its machine is found again at the next start.
-                    tracing::error!(%error, "a machine's task failed");
-                }
+                // Only when we end.
+                Err(error) => tracing::debug!(%error, "a machine's task was cancelled"),
             },
         }
     }

@@ -41,6 +41,8 @@ pub(crate) fn wanted(
     now: Timestamp,
 ) -> Option<Change> {
     let instance = seen.instance?;
+    // A VMI that lost its pod has failed, which others tell; how we end its guest says nothing more.
+    seen.pod?;
     if !is_ours(seen, instance) || phase(instance).is_final() {
         return None;
     }

@@ -714,11 +714,22 @@ fn a_refused_start_is_a_condition_until_it_runs() {
 }
 
 #[test]
-fn the_vmi_of_another_node_is_not_touched() {
+fn the_vmi_of_another_node_or_without_its_pod_is_not_touched() {
     let elsewhere = json!({ "status": { "nodeName": "other" } });
-    let case = Case::running().with(|it| it.instance = Some(instance("Running", elsewhere)));
+    let case = Case::running().with(|it| {
+        it.instance = Some(instance("Running", elsewhere));
+        it.launcher = ended(ExitKind::Killed);
+    });
     assert_eq!(
         wanted_instance(&case.seen(), &BTreeMap::new(), at(100)),
+        None
+    );
+    let podless = Case::running().with(|it| {
+        it.launcher = ended(ExitKind::Killed);
+        it.pod = None;
+    });
+    assert_eq!(
+        wanted_instance(&podless.seen(), &BTreeMap::new(), at(100)),
         None
     );
 }

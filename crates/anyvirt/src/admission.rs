@@ -157,14 +157,13 @@ impl Admission for KubeVirtAdmission {
             Some(Subject::LegacyConfiguration) => return Ok(legacy_warnings(request, object)),
             Some(Subject::Machine) => {
                 let machine = checked::<VirtualMachine>(object)?;
-                // An object that is going away may lose its finalizers whatever else it holds.
-                if machine.metadata.deletion_timestamp.is_some() {
-                    return Ok(Vec::new());
-                }
-                (
-                    "virtualmachine-validator.kubevirt.io",
-                    validate::virtual_machine(&machine, &cluster),
-                )
+                let causes = match request.old {
+                    None => validate::virtual_machine(&machine, &cluster),
+                    Some(old) => {
+                        validate::virtual_machine_update(&checked(old)?, &machine, &cluster)
+                    }
+                };
+                ("virtualmachine-validator.kubevirt.io", causes)
             }
             Some(Subject::Instance) => {
                 let instance = checked::<VirtualMachineInstance>(object)?;

@@ -42,10 +42,6 @@ pub mod labels {
     pub const ARCHITECTURE: &str = "kubernetes.io/arch";
     /// On a node: its host name.
     pub const HOSTNAME: &str = "kubernetes.io/hostname";
-    /// On a VMI migration: the VMI's name.
-    pub const VMI_NAME: &str = "kubevirt.io/vmi-name";
-    /// On objects installed by KubeVirt's operator.
-    pub const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
 
     /// Labels a user may not put on a VMI.
     pub const RESERVED: [&str; 6] = [
@@ -74,8 +70,6 @@ pub mod annotations {
     pub const DOMAIN: &str = "kubevirt.io/domain";
     /// On a launcher pod: the container `kubectl logs` shows.
     pub const DEFAULT_CONTAINER: &str = "kubectl.kubernetes.io/default-container";
-    /// On a VM: how PCI devices are laid out.
-    pub const PCI_TOPOLOGY_VERSION: &str = "kubevirt.io/pci-topology-version";
     /// On a launcher pod: bytes added to the guest's memory.
     pub const MEMORY_OVERHEAD: &str = "kubevirt.io/memory-overhead-bytes";
     /// On a node: when its agent was last heard.

@@ -19,6 +19,8 @@ pub use tokio_util::sync::CancellationToken;
 
 use clock::{Clock, SystemClock};
 use std::sync::Arc;
+use std::time::Duration;
+use tokio::task::JoinSet;
 use virtual_machine_instance::Launcher;
 
 /// What the controllers are told at their start.
@@ -55,11 +57,73 @@ pub async fn run(
     configuration: kubevirt::Publisher,
     cancel: CancellationToken,
 ) {
-    let read = configuration.subscribe();
-    tokio::join!(
-        schedule::run(client.clone(), settings.clone(), cancel.clone()),
-        virtual_machine::run(client.clone(), settings.clone(), cancel.clone()),
-        virtual_machine_instance::run(client.clone(), settings.clone(), read, cancel.clone()),
-        kubevirt::run(client, settings, configuration, cancel),
-    );
+    let (all, stop) = ((client, settings), &cancel);
+    let schedule = keep("schedule", stop, || {
+        let (client, settings) = all.clone();
+        schedule::run(client, settings, cancel.clone())
+    });
+    let machines = keep("virtual_machine", stop, || {
+        let (client, settings) = all.clone();
+        virtual_machine::run(client, settings, cancel.clone())
+    });
+    let instances = keep("virtual_machine_instance", stop, || {
+        let (client, settings) = all.clone();
+        let configuration = configuration.subscribe();
+        virtual_machine_instance::run(client, settings, configuration, cancel.clone())
+    });
+    let kubevirt = keep("kubevirt", stop, || {
+        let (client, settings) = all.clone();
+        kubevirt::run(client, settings, configuration.clone(), cancel.clone())
+    });
+    tokio::join!(schedule, machines, instances, kubevirt);
+}
+
+/// How long a controller that panicked rests before it is started again: long enough that a defect
+/// that shows at every start leaves the machine to its guests.
+const RESTART_AFTER: Duration = Duration::from_secs(1);
+
+/// Runs a controller as a task of its own, again if it panics, until cancelled: a defect in one
+/// leaves the others running, and it finds everything it needs in the API.
+async fn keep<F>(name: &'static str, cancel: &CancellationToken, start: impl Fn() -> F)
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    loop {
+        // The set ends its task with itself, should this future be dropped.
+        let mut only = JoinSet::new();
+        only.spawn(start());
+        let ended = only.join_next().await;
+        let panicked = ended.is_some_and(|ended| ended.is_err_and(|error| error.is_panic()));
+        if !panicked || cancel.is_cancelled() {
+            return;
+        }
+        tracing::error!(
+            controller = name,
+            "a controller panicked and is started again"
+        );
+        tokio::select! {
+            () = tokio::time::sleep(RESTART_AFTER) => {}
+            () = cancel.cancelled() => return,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    #[tokio::test]
+    async fn a_controller_that_panics_is_started_again() {
+        let starts = Arc::new(AtomicU32::new(0));
+        let cancel = CancellationToken::new();
+        keep("test", &cancel, || {
+            let starts = Arc::clone(&starts);
+            async move {
+                assert!(starts.fetch_add(1, Ordering::SeqCst) > 0, "a defect");
+            }
+        })
+        .await;
+        assert_eq!(starts.load(Ordering::SeqCst), 2);
+    }
 }

@@ -112,6 +112,8 @@ async fn look(instances: Arc<Instances>, key: Key) -> kube::Result<Next> {
         // none would create a second one.
         pods = listed(&instances.client, &vmi).await?;
     }
+    // The cache has no order of its own; what is done shall have one.
+    pods.sort_by_key(|pod| pod.name_any());
     let node = node_name(&vmi).and_then(|name| instances.nodes.get(&ObjectRef::new(name)));
     let verdict = node.map(|node| NodeVerdict::of(&node));
     let refusal = match node_name(&vmi) {

@@ -133,8 +133,11 @@ pub(super) fn explain_refusal(
     let message = refusal.to_string();
     let unavailable =
         Condition::new(ACCELERATOR_AVAILABLE, false, now).because(refusal.reason, message.clone());
-    let is_news = condition::set(conditions, unavailable);
-    is_news.then(|| Fact::warning("AcceleratorUnavailable", message))
+    // The evidence may differ from one probe of the node to the next; that is no news.
+    let known = condition::find(conditions, ACCELERATOR_AVAILABLE).and_then(|it| it.reason.clone());
+    condition::set(conditions, unavailable);
+    (known.as_deref() != Some(refusal.reason))
+        .then(|| Fact::warning("AcceleratorUnavailable", message))
 }
 
 /// Says of a running guest whether it would get another accelerator if it were started now. It is

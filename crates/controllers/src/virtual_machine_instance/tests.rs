@@ -624,6 +624,11 @@ fn a_vmi_that_waits_for_a_device_is_told_why_and_what_helps() {
     // Once is enough, and it goes with its cause.
     let second = look(&first.vmi, &kvm, Some(&refusal));
     assert_eq!((second.facts.len(), second.vmi == first.vmi), (0, true));
+    let other_evidence = Refusal {
+        cause: "other evidence".to_owned(),
+        ..refusal.clone()
+    };
+    assert_eq!(look(&first.vmi, &kvm, Some(&other_evidence)).facts, []);
     let gone = |pods: &[Arc<Pod>], refusal| {
         let after = look(&first.vmi, pods, refusal)
             .vmi

@@ -38,7 +38,7 @@ pub(crate) async fn up(settings: Settings) -> Result<(), String> {
     let data = &settings.data_directory;
     private_folder(data)?;
     // The lock of the store comes first: two servers on one folder would fight over everything else.
-    let store = Store::open(&data.join("state.db"), store::Options::default())
+    let store = Store::open(&data.join("store"), store::Options::default())
         .map_err(|error| whole(&error))?;
     report.data_directory(data);
 

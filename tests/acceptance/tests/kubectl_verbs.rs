@@ -80,7 +80,7 @@ fn kubectl_reads_and_writes_virtual_machines_with_every_verb() {
     assert!(
         server
             .kubectl(&["explain", "pod.spec.containers"])
-            .contains("RESOURCE")
+            .contains("KIND:       Pod")
     );
 
     changes(&server);

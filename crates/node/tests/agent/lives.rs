@@ -8,9 +8,9 @@ use api::virtual_machine::VirtualMachine;
 use api::virtual_machine_instance::VirtualMachineInstance;
 use futures::StreamExt as _;
 use host::identity::{Identity, Signal};
-use k8s_openapi::api::core::v1::{Node, Pod};
+use k8s_openapi::api::core::v1::{Event, Node, Pod};
 use kube::ResourceExt as _;
-use kube::api::{Api, DeleteParams};
+use kube::api::{Api, DeleteParams, ListParams};
 use kube::runtime::wait::await_condition;
 use node::LogOptions;
 use serde_json::json;
@@ -18,7 +18,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::boot_sector::{GREETING, Manner, boot_sector};
 use crate::image::layout;
-use crate::world::{NODE, World};
+use crate::world::{NODE, PORT, World};
 
 const SOON: Duration = Duration::from_secs(60);
 
@@ -40,6 +40,12 @@ pub(crate) async fn all() {
     a_machine_outlives_the_agent(&mut world).await;
     println!(
         "test a machine outlives the agent ... ok ({:?})",
+        start.elapsed()
+    );
+    let start = Instant::now();
+    a_machine_of_another_api_is_left_alone(&mut world).await;
+    println!(
+        "test a machine of another API is left alone ... ok ({:?})",
         start.elapsed()
     );
     told(
@@ -125,6 +131,13 @@ async fn a_machine_runs_and_is_told(world: &World) {
             .is_some_and(|it| it.starts_with("127."))
     );
 
+    let interface = &status.interfaces[0];
+    assert_eq!(interface.ip_address, pod_status.pod_ip);
+    let address = interface.ip_address.as_deref().expect("an address");
+    tokio::net::TcpStream::connect((address, PORT))
+        .await
+        .expect("forwarded");
+
     let handle = world.handle();
     let options = LogOptions {
         follow: true,
@@ -197,6 +210,46 @@ async fn a_machine_outlives_the_agent(world: &mut World) {
         .qemu
         .expect("QEMU");
     assert_eq!((qemu.pid, qemu.start_time), (before.pid, before.start_time));
+}
+
+/// The database is lost, and an empty one takes its place: what runs is not what nobody wants, but
+/// what nobody remembers.
+async fn a_machine_of_another_api_is_left_alone(world: &mut World) {
+    let uid = world
+        .wait_phase("vm", "Running")
+        .await
+        .uid()
+        .expect("a UID");
+    world.stop_agent().await;
+    let ours = world.replace_api().await;
+    world.start_agent();
+    let events: Api<Event> = Api::namespaced(world.client.clone(), "default");
+    let warned = async {
+        loop {
+            let found = events.list(&ListParams::default()).await.expect("listed");
+            let mut reasons = found
+                .items
+                .iter()
+                .filter_map(|event| event.reason.as_deref());
+            if reasons.any(|reason| reason == "OrphanedMachines") {
+                return;
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(SOON, warned).await.expect("it warns");
+    the_node_registers_itself(world).await;
+    assert_eq!(
+        world.handle().status(&uid).await.expect("it answers").state,
+        State::Running
+    );
+    world.stop_agent().await;
+    world.client = ours;
+    world.start_agent();
+    assert_eq!(
+        world.handle().status(&uid).await.expect("it answers").state,
+        State::Running
+    );
 }
 
 async fn a_machine_stops_when_asked(world: &World) {

@@ -1,7 +1,7 @@
 //! One machine's whole system, but for HTTPS.
 
 use std::fmt::Debug;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use api::virtual_machine::VirtualMachine;
@@ -24,12 +24,15 @@ use tokio::task::JoinHandle;
 const PATIENCE: Duration = Duration::from_secs(120);
 const NAMESPACE: &str = "demo";
 pub(crate) const NODE: &str = "here";
+/// A port that is forwarded to each guest.
+pub(crate) const PORT: u16 = 8022;
 
 pub(crate) struct World {
     pub(crate) client: Client,
     pub(crate) folder: tempfile::TempDir,
     stop: CancellationToken,
     agent: Option<(CancellationToken, JoinHandle<Result<(), NodeError>>)>,
+    _others: Vec<ApiServer>,
     _server: ApiServer,
 }
 
@@ -50,19 +53,7 @@ impl Drop for World {
 impl World {
     pub(crate) async fn start() -> Self {
         let folder = tempfile::tempdir().expect("a folder");
-        let store = Store::open(&folder.path().join("state"), Options::default()).expect("a store");
-        let server = ApiServer::new(apiserver::Settings::default(), store, Extensions::default())
-            .expect("a server");
-        server.ready().await;
-        let client = Client::new(server.local(User::admin("test")), NAMESPACE);
-        bootstrap::ensure(&client).await.expect("set up");
-        let namespace: Namespace =
-            serde_json::from_value(json!({ "metadata": { "name": NAMESPACE } })).expect("JSON");
-        let namespaces: Api<Namespace> = Api::all(client.clone());
-        namespaces
-            .create(&PostParams::default(), &namespace)
-            .await
-            .expect("created");
+        let (server, client) = api(&folder.path().join("state")).await;
         let stop = CancellationToken::new();
         let controlling = controllers::run(
             client.clone(),
@@ -76,6 +67,7 @@ impl World {
             folder,
             stop,
             agent: None,
+            _others: Vec::new(),
             _server: server,
         };
         world.start_agent();
@@ -99,6 +91,13 @@ impl World {
             stop.clone(),
         );
         self.agent = Some((stop, tokio::spawn(run)));
+    }
+
+    /// Another API, which knows nothing of what is here, in place of ours. Returns ours.
+    pub(crate) async fn replace_api(&mut self) -> Client {
+        let (server, client) = api(&self.folder.path().join("other-state")).await;
+        self._others.push(server);
+        std::mem::replace(&mut self.client, client)
     }
 
     pub(crate) async fn stop_agent(&mut self) {
@@ -150,8 +149,14 @@ impl World {
                     "machine": { "type": "q35" },
                     "features": { "acpi": { "enabled": true } },
                     "firmware": { "uuid": "7a1d0a5e-3c7b-4f43-9c6f-1f6d0d5c2b11" },
-                    "devices": { "disks": [{ "name": "boot", "disk": { "bus": "virtio" } }] },
+                    "devices": {
+                        "disks": [{ "name": "boot", "disk": { "bus": "virtio" } }],
+                        "interfaces": [{
+                            "name": "default", "masquerade": {}, "ports": [{ "port": PORT }],
+                        }],
+                    },
                 },
+                "networks": [{ "name": "default", "pod": {} }],
                 "volumes": [{ "name": "boot", "containerDisk": { "image": image } }],
             } } },
         });
@@ -232,4 +237,22 @@ impl World {
                 .expect("in time");
         }
     }
+}
+
+/// An API server with its store at `state`, set up.
+async fn api(state: &Path) -> (ApiServer, Client) {
+    let store = Store::open(state, Options::default()).expect("a store");
+    let server = ApiServer::new(apiserver::Settings::default(), store, Extensions::default())
+        .expect("a server");
+    server.ready().await;
+    let client = Client::new(server.local(User::admin("test")), NAMESPACE);
+    bootstrap::ensure(&client).await.expect("set up");
+    let namespace: Namespace =
+        serde_json::from_value(json!({ "metadata": { "name": NAMESPACE } })).expect("JSON");
+    let namespaces: Api<Namespace> = Api::all(client.clone());
+    namespaces
+        .create(&PostParams::default(), &namespace)
+        .await
+        .expect("created");
+    (server, client)
 }

@@ -33,23 +33,18 @@ pub struct Server {
     process: Option<Child>,
 }
 
-/// The binary under test, beside this test's own: `target/<profile>/anyvirt`.
+/// The binary under test, of the same build as this program: `target/<profile>/anyvirt`.
 ///
 /// # Panics
 /// If it was not built (`cargo build --workspace`).
 pub fn anyvirt_program() -> PathBuf {
-    let test = std::env::current_exe().expect("a test has a path");
-    let folder = test
-        .ancestors()
-        .nth(2)
-        .expect("tests stand in target/<profile>/deps");
-    let program = folder.join("anyvirt");
-    assert!(
-        program.is_file(),
-        "{} is missing: run `cargo build --workspace`",
-        program.display()
-    );
-    program
+    let own = std::env::current_exe().expect("a program has a path");
+    // Tests stand in target/<profile>/deps, programs in target/<profile>.
+    let found = own.ancestors().skip(1).take(2).map(|folder| folder.join("anyvirt"));
+    found
+        .into_iter()
+        .find(|program| program.is_file())
+        .unwrap_or_else(|| panic!("no anyvirt beside {}: run `cargo build --workspace`", own.display()))
 }
 
 /// The unmodified kubectl that `cargo xtask setup` installed, else the one on the PATH.

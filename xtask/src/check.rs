@@ -61,8 +61,5 @@ fn deny() -> Result<(), String> {
         )?;
     }
     let program = program.display().to_string();
-    run::run(
-        &program,
-        &["check", "bans", "licenses", "sources"],
-    )
+    run::run(&program, &["check", "bans", "licenses", "sources"])
 }

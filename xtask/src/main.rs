@@ -61,14 +61,60 @@ fn main() -> std::process::ExitCode {
 
 fn demo(stop: bool) -> Result<(), String> {
     setup::everything()?;
-    run::run("cargo", &["build", "--locked", "--package", "anyvirt", "--package", "acceptance", "--bins"])?;
-    let mut arguments = vec!["run", "--locked", "--quiet", "--package", "acceptance", "--bin", "demo", "--"];
+    run::run(
+        "cargo",
+        &[
+            "build",
+            "--locked",
+            "--package",
+            "anyvirt",
+            "--package",
+            "acceptance",
+            "--bins",
+        ],
+    )?;
+    let mut arguments = vec![
+        "run",
+        "--locked",
+        "--quiet",
+        "--package",
+        "acceptance",
+        "--bin",
+        "demo",
+        "--",
+    ];
     arguments.extend(stop.then_some("--stop"));
     run::run("cargo", &arguments)
 }
 
 fn bench(name: &str) -> Result<(), String> {
     setup::everything()?;
-    run::run("cargo", &["build", "--release", "--locked", "--package", "anyvirt", "--package", "acceptance", "--bins"])?;
-    run::run("cargo", &["run", "--release", "--locked", "--quiet", "--package", "acceptance", "--bin", "bench", "--", name])
+    run::run(
+        "cargo",
+        &[
+            "build",
+            "--release",
+            "--locked",
+            "--package",
+            "anyvirt",
+            "--package",
+            "acceptance",
+            "--bins",
+        ],
+    )?;
+    run::run(
+        "cargo",
+        &[
+            "run",
+            "--release",
+            "--locked",
+            "--quiet",
+            "--package",
+            "acceptance",
+            "--bin",
+            "bench",
+            "--",
+            name,
+        ],
+    )
 }

@@ -14,7 +14,11 @@ const PACKAGES: &[(&str, &str, &str)] = &[
     ("mmdebstrap", "mmdebstrap", "makes the Debian guest"),
     ("busybox", "busybox-static", "makes the small guest"),
     ("mkfs.ext4", "e2fsprogs", "makes the Debian guest's disk"),
-    ("mkfs.vfat", "dosfstools", "makes the Debian guest's boot partition"),
+    (
+        "mkfs.vfat",
+        "dosfstools",
+        "makes the Debian guest's boot partition",
+    ),
     ("mcopy", "mtools", "fills it"),
     ("syslinux", "syslinux", "boots it"),
     ("qemu-img", "qemu-utils", "turns it into a qcow2 image"),

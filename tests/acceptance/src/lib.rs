@@ -40,11 +40,20 @@ pub struct Server {
 pub fn anyvirt_program() -> PathBuf {
     let own = std::env::current_exe().expect("a program has a path");
     // Tests stand in target/<profile>/deps, programs in target/<profile>.
-    let found = own.ancestors().skip(1).take(2).map(|folder| folder.join("anyvirt"));
+    let found = own
+        .ancestors()
+        .skip(1)
+        .take(2)
+        .map(|folder| folder.join("anyvirt"));
     found
         .into_iter()
         .find(|program| program.is_file())
-        .unwrap_or_else(|| panic!("no anyvirt beside {}: run `cargo build --workspace`", own.display()))
+        .unwrap_or_else(|| {
+            panic!(
+                "no anyvirt beside {}: run `cargo build --workspace`",
+                own.display()
+            )
+        })
 }
 
 /// The unmodified kubectl that `cargo xtask setup` installed, else the one on the PATH.

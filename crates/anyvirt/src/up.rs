@@ -34,7 +34,7 @@ const NODE_PATIENCE: Duration = Duration::from_secs(30);
 /// Runs the server until SIGINT or SIGTERM. Err: a sentence with cause and way out.
 pub(crate) async fn up(settings: Settings) -> Result<(), String> {
     let started = Instant::now();
-    let mut report = Report::default();
+    let mut report = Report;
     let data = &settings.data_directory;
     private_folder(data)?;
     // The lock of the store comes first: two servers on one folder would fight over everything else.

@@ -182,7 +182,7 @@ mod tests {
     fn a_verbs_kubeconfig_and_the_servers_do_not_get_in_each_others_way() {
         let typed = Arguments::parse_from(["anyvirt", "up", "--kubeconfig", "k"]);
         assert!(
-            matches!(typed.role, Role::Up(UpArguments { kubeconfig: Some(path), .. }) if path == "k")
+            matches!(typed.role, Role::Up(UpArguments { kubeconfig: Some(path), .. }) if path.as_path() == Path::new("k"))
         );
         let typed = Arguments::parse_from(["anyvirt", "status", "--kubeconfig", "k"]);
         assert_eq!(typed.globals.kubeconfig, Some(PathBuf::from("k")));

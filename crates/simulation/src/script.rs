@@ -1,0 +1,254 @@
+//! Scripts: what happens to a cluster, one line each. A seed writes one; people can too.
+
+use std::fmt;
+use std::str::FromStr;
+
+use crate::random::Random;
+
+/// One thing that happens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Action {
+    /// Whether the node has KVM; only at the start.
+    Hardware(bool),
+    /// Percent of the controllers' and the node's writes that fail.
+    Faults(u64),
+    /// Create a VM with a run strategy.
+    Create(String, String),
+    /// Delete a VM.
+    Delete(String),
+    /// Give a VM another run strategy.
+    Strategy(String, String),
+    /// Change a VM's template.
+    Template(String),
+    /// The verb `start`.
+    Start(String),
+    /// The verb `stop`.
+    Stop(String),
+    /// The verb `restart`.
+    Restart(String),
+    /// The guest shuts down by itself.
+    Shutdown(String),
+    /// QEMU crashes.
+    Crash(String),
+    /// From now on the guest hears no request to stop, and must be killed.
+    Ignore(String),
+    /// From now on no guest of this VM starts, until the next `settle`.
+    Unstartable(String),
+    /// Delete the VM's launcher pods, with grace.
+    DeletePod(String),
+    /// Delete the VM's instance.
+    DeleteInstance(String),
+    /// Set the emulation switch in a place; none takes it away.
+    Switch(Place, Option<bool>),
+    /// The node agent dies, with its memory, and comes back; machines run on.
+    RestartAgent,
+    /// The controllers die in the middle of what they do, and come back.
+    RestartControllers,
+    /// Seconds pass.
+    Pass(i64),
+    /// Everybody works until so many writes were done, or nobody has anything to do.
+    Run(u64),
+    /// Faults stop; everything must come to rest, as it should be.
+    Settle,
+}
+
+/// Where the emulation switch can be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Place {
+    /// The ConfigMap `openshift-cnv/kubevirt-config`.
+    ConfigMap,
+    /// The annotation of the HyperConverged object.
+    HyperConverged,
+    /// The KubeVirt object.
+    KubeVirt,
+}
+
+const PLACES: [(Place, &str); 3] = [
+    (Place::ConfigMap, "config-map"),
+    (Place::HyperConverged, "hyper-converged"),
+    (Place::KubeVirt, "kubevirt"),
+];
+
+const STRATEGIES: [&str; 5] = ["Always", "RerunOnFailure", "Manual", "Once", "Halted"];
+
+impl fmt::Display for Action {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let is = |yes: bool, one, other| if yes { one } else { other };
+        match self {
+            Self::Hardware(kvm) => write!(formatter, "hardware {}", is(*kvm, "kvm", "none")),
+            Self::Faults(percent) => write!(formatter, "faults {percent}"),
+            Self::Create(vm, strategy) => write!(formatter, "create {vm} {strategy}"),
+            Self::Delete(vm) => write!(formatter, "delete {vm}"),
+            Self::Strategy(vm, strategy) => write!(formatter, "strategy {vm} {strategy}"),
+            Self::Template(vm) => write!(formatter, "template {vm}"),
+            Self::Start(vm) => write!(formatter, "start {vm}"),
+            Self::Stop(vm) => write!(formatter, "stop {vm}"),
+            Self::Restart(vm) => write!(formatter, "restart {vm}"),
+            Self::Shutdown(vm) => write!(formatter, "shutdown {vm}"),
+            Self::Crash(vm) => write!(formatter, "crash {vm}"),
+            Self::Ignore(vm) => write!(formatter, "ignore {vm}"),
+            Self::Unstartable(vm) => write!(formatter, "unstartable {vm}"),
+            Self::DeletePod(vm) => write!(formatter, "delete-pod {vm}"),
+            Self::DeleteInstance(vm) => write!(formatter, "delete-instance {vm}"),
+            Self::Switch(place, value) => {
+                let place = PLACES.iter().find(|(it, _)| it == place);
+                let place = place.map_or("", |(_, name)| name);
+                let value = value.map_or("clear", |on| is(on, "true", "false"));
+                write!(formatter, "switch {place} {value}")
+            }
+            Self::RestartAgent => write!(formatter, "restart-agent"),
+            Self::RestartControllers => write!(formatter, "restart-controllers"),
+            Self::Pass(seconds) => write!(formatter, "pass {seconds}"),
+            Self::Run(writes) => write!(formatter, "run {writes}"),
+            Self::Settle => write!(formatter, "settle"),
+        }
+    }
+}
+
+impl FromStr for Action {
+    type Err = String;
+
+    fn from_str(line: &str) -> Result<Self, String> {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let number = |text: &str| text.parse().map_err(|_| format!("{line:?}: no number"));
+        Ok(match *words.as_slice() {
+            ["hardware", "kvm"] => Self::Hardware(true),
+            ["hardware", "none"] => Self::Hardware(false),
+            ["faults", percent] => Self::Faults(number(percent)?),
+            ["create", vm, strategy] if STRATEGIES.contains(&strategy) => {
+                Self::Create(vm.to_owned(), strategy.to_owned())
+            }
+            ["delete", vm] => Self::Delete(vm.to_owned()),
+            ["strategy", vm, strategy] if STRATEGIES.contains(&strategy) => {
+                Self::Strategy(vm.to_owned(), strategy.to_owned())
+            }
+            ["template", vm] => Self::Template(vm.to_owned()),
+            ["start", vm] => Self::Start(vm.to_owned()),
+            ["stop", vm] => Self::Stop(vm.to_owned()),
+            ["restart", vm] => Self::Restart(vm.to_owned()),
+            ["shutdown", vm] => Self::Shutdown(vm.to_owned()),
+            ["crash", vm] => Self::Crash(vm.to_owned()),
+            ["ignore", vm] => Self::Ignore(vm.to_owned()),
+            ["unstartable", vm] => Self::Unstartable(vm.to_owned()),
+            ["delete-pod", vm] => Self::DeletePod(vm.to_owned()),
+            ["delete-instance", vm] => Self::DeleteInstance(vm.to_owned()),
+            ["switch", place, value] => {
+                let place = PLACES.iter().find(|(_, name)| *name == place);
+                let (place, _) = place.ok_or_else(|| format!("{line:?}: no such place"))?;
+                let value = match value {
+                    "true" => Some(true),
+                    "false" => Some(false),
+                    "clear" => None,
+                    _ => return Err(format!("{line:?}: true, false or clear")),
+                };
+                Self::Switch(*place, value)
+            }
+            ["restart-agent"] => Self::RestartAgent,
+            ["restart-controllers"] => Self::RestartControllers,
+            ["pass", seconds] => Self::Pass(
+                seconds
+                    .parse()
+                    .map_err(|_| format!("{line:?}: no number"))?,
+            ),
+            ["run", writes] => Self::Run(number(writes)?),
+            ["settle"] => Self::Settle,
+            _ => return Err(format!("{line:?} is no action")),
+        })
+    }
+}
+
+/// Reads a script: one action a line, `#` starts a comment.
+///
+/// # Errors
+/// The first line that is none.
+pub fn parse(text: &str) -> Result<Vec<Action>, String> {
+    let lines = text
+        .lines()
+        .map(|line| line.split('#').next().unwrap_or_default().trim());
+    lines
+        .filter(|line| !line.is_empty())
+        .map(str::parse)
+        .collect()
+}
+
+/// A script as text.
+pub fn print(script: &[Action]) -> String {
+    script.iter().map(|action| format!("{action}\n")).collect()
+}
+
+/// Things that happen between two settlements, and settlements in a script: enough to interfere with
+/// one another, few enough that CI has time for many seeds.
+const LENGTH: u64 = 24;
+const ROUNDS: u64 = 2;
+
+/// The names of VMs: few, so that things happen to the same one.
+const NAMES: [&str; 3] = ["a", "b", "c"];
+
+/// The script of a seed; always the same one.
+pub fn of_seed(seed: u64) -> Vec<Action> {
+    let mut random = Random::new(seed);
+    let mut script = vec![Action::Hardware(random.below(3) != 0)];
+    let mut absent = NAMES.to_vec();
+    for _ in 0..ROUNDS {
+        script.push(Action::Faults(random.one_of(&[0, 5, 15])));
+        for _ in 0..LENGTH {
+            script.push(action(&mut random, &mut absent));
+            script.push(Action::Run(random.below(14)));
+        }
+        script.push(Action::Settle);
+    }
+    script
+}
+
+fn action(random: &mut Random, absent: &mut Vec<&'static str>) -> Action {
+    let name = random.one_of(&NAMES);
+    let vm = name.to_owned();
+    let strategy = random.one_of(&STRATEGIES).to_owned();
+    let place = random.one_of(&PLACES).0;
+    let value = random.one_of(&[Some(true), Some(false), None]);
+    if absent.contains(&name) {
+        absent.retain(|it| *it != name);
+        return Action::Create(vm, strategy);
+    }
+    match random.below(34) {
+        0..=2 => {
+            absent.push(name);
+            Action::Delete(vm)
+        }
+        3 => Action::Create(vm, strategy),
+        4..=6 => Action::Strategy(vm, strategy),
+        7 => Action::Template(vm),
+        8..=11 => Action::Start(vm),
+        12..=13 => Action::Stop(vm),
+        14..=16 => Action::Restart(vm),
+        17 => Action::Shutdown(vm),
+        18..=20 => Action::Crash(vm),
+        21 => Action::Ignore(vm),
+        22 => Action::Unstartable(vm),
+        23 => Action::DeletePod(vm),
+        24 => Action::DeleteInstance(vm),
+        25..=27 => Action::Switch(place, value),
+        28..=29 => Action::RestartAgent,
+        30..=32 => Action::RestartControllers,
+        _ => Action::Pass(i64::try_from(random.below(40)).unwrap_or(0)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_printed_script_reads_as_itself() {
+        for seed in 0..200 {
+            let script = of_seed(seed);
+            assert_eq!(parse(&print(&script)).as_ref(), Ok(&script), "seed {seed}");
+        }
+    }
+
+    #[test]
+    fn a_line_that_is_no_action_is_named() {
+        let error = parse("settle # fine\ncreate a Sometimes\n").unwrap_err();
+        assert_eq!(error, "\"create a Sometimes\" is no action");
+    }
+}

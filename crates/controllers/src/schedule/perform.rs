@@ -10,7 +10,8 @@ use serde_json::json;
 
 const POD_SCHEDULED: &str = "PodScheduled";
 
-/// Binds `pod` to `node`. A pod that is bound or gone already is no failure.
+/// Binds `pod` to `node`. A pod that is gone is no failure. A conflict is one: whether the pod is bound
+/// already or its binding lost a race is known at the next look only.
 pub(super) async fn bind(scheduler: &Scheduler, pod: &Pod, node: &str) -> kube::Result<()> {
     let name = pod.name_any();
     let binding = Binding {
@@ -34,9 +35,7 @@ pub(super) async fn bind(scheduler: &Scheduler, pod: &Pod, node: &str) -> kube::
         .await;
     match answer {
         Ok(_) => {}
-        Err(kube::Error::Api(status)) if status.is_not_found() || status.is_conflict() => {
-            return Ok(());
-        }
+        Err(kube::Error::Api(status)) if status.is_not_found() => return Ok(()),
         Err(error) => return Err(error),
     }
     let namespace = pod.namespace().unwrap_or_default();
@@ -94,9 +93,7 @@ pub(super) async fn wait(
         .await;
     match answer {
         Ok(_) => {}
-        Err(kube::Error::Api(status)) if status.is_not_found() || status.is_conflict() => {
-            return Ok(());
-        }
+        Err(kube::Error::Api(status)) if status.is_not_found() => return Ok(()),
         Err(error) => return Err(error),
     }
     if reason == "Unschedulable" {

@@ -320,3 +320,47 @@ fn a_gated_pod_is_told_so() {
         }
     ));
 }
+
+#[tokio::test]
+async fn a_pod_whose_binding_meets_a_conflict_is_bound_at_the_next_look() {
+    use super::{Scheduler, place_all};
+    use crate::event::Recorder;
+    use kube::runtime::{reflector::store::Writer, watcher::Event};
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    let asked = Arc::new(AtomicU32::new(0));
+    let count = Arc::clone(&asked);
+    let service = tower::service_fn(move |_: http::Request<kube::client::Body>| {
+        let first = count.fetch_add(1, Ordering::SeqCst) == 0;
+        let (code, status) = match first {
+            true => (
+                409,
+                json!({ "status": "Failure", "reason": "Conflict", "code": 409 }),
+            ),
+            false => (201, json!({ "kind": "Status", "status": "Success" })),
+        };
+        let body = kube::client::Body::from(status.to_string().into_bytes());
+        let answer = http::Response::builder().status(code).body(body);
+        std::future::ready(answer)
+    });
+    let client = kube::Client::new(service, "ns");
+    let settings = crate::Settings::default();
+    let (recorder, _record) = Recorder::new(client.clone(), "test", settings.clock.clone());
+    let (mut pods, mut nodes) = (Writer::<Pod>::default(), Writer::<Node>::default());
+    let waits = pod("p", |pod| {
+        pod["spec"]["schedulerName"] = json!("default-scheduler")
+    });
+    pods.apply_watcher_event(&Event::Apply((*waits).clone()));
+    nodes.apply_watcher_event(&Event::Apply((*node("n1", |_| {})).clone()));
+    let scheduler = Arc::new(Scheduler {
+        client,
+        settings,
+        recorder,
+        pods: pods.as_reader(),
+        nodes: nodes.as_reader(),
+        assumed: std::sync::Mutex::default(),
+    });
+    assert!(place_all(Arc::clone(&scheduler)).await.is_err());
+    assert!(place_all(scheduler).await.is_ok());
+    assert_eq!(asked.load(Ordering::SeqCst), 2);
+}

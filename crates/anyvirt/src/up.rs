@@ -28,6 +28,9 @@ use tokio_util::sync::CancellationToken;
 /// How long the parts get to end by themselves after a signal; machines are not waited for, they run on.
 const END_PATIENCE: Duration = Duration::from_secs(10);
 
+/// How often the store is asked whether its disk failed; writers learn it at once by themselves.
+const STORE_LOOK_PERIOD: Duration = Duration::from_secs(1);
+
 /// How long this machine's Node may take to appear; its probe is bounded by seconds.
 const NODE_PATIENCE: Duration = Duration::from_secs(30);
 
@@ -72,7 +75,7 @@ pub(crate) async fn up(settings: Settings) -> Result<(), String> {
     .map_err(|error| format!("the probe of hardware virtualization failed: {error}"))?;
 
     let publisher = Publisher::default();
-    let server = api_server(store, &authority, &publisher, data)?;
+    let server = api_server(store.clone(), &authority, &publisher, data)?;
     let stop = CancellationToken::new();
     let serving = tokio::spawn({
         let (server, stop) = (server.clone(), stop.clone());
@@ -111,7 +114,7 @@ pub(crate) async fn up(settings: Settings) -> Result<(), String> {
     await_node(&operator, &settings.node_name).await?;
     report.ready(started.elapsed(), &settings.kubeconfig, current);
 
-    let outcome = until_end(serving, agent, &stop).await;
+    let outcome = until_end(serving, agent, &store, &stop).await;
     stop.cancel();
     if tokio::time::timeout(END_PATIENCE, controlling)
         .await
@@ -126,6 +129,7 @@ pub(crate) async fn up(settings: Settings) -> Result<(), String> {
 async fn until_end(
     serving: tokio::task::JoinHandle<Result<(), apiserver::ServerError>>,
     agent: tokio::task::JoinHandle<Result<(), node::NodeError>>,
+    store: &Store,
     stop: &CancellationToken,
 ) -> Result<(), String> {
     use tokio::signal::unix::{SignalKind, signal};
@@ -138,6 +142,7 @@ async fn until_end(
     tokio::select! {
         _ = interrupt.recv() => {}
         _ = terminate.recv() => {}
+        error = failed(store) => return Err(format!("the store failed: {error}; start again once the disk is well, virtual machines run on")),
         ended = &mut serving => return Err(format!("the API server ended: {}", ending(ended))),
         ended = &mut agent => return Err(format!("the node agent ended: {}", ending(ended))),
     }
@@ -149,6 +154,16 @@ async fn until_end(
         task.map_err(|error| format!("the {name} failed while ending: {error}"))?;
     }
     Ok(())
+}
+
+/// Waits until the store's disk has failed, after which only a new start knows what is stored.
+async fn failed(store: &Store) -> store::StoreError {
+    loop {
+        if let Some(error) = store.failure() {
+            return error;
+        }
+        tokio::time::sleep(STORE_LOOK_PERIOD).await;
+    }
 }
 
 fn ending<E: std::fmt::Display>(ended: Result<Result<(), E>, tokio::task::JoinError>) -> String {

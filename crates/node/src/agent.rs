@@ -1,13 +1,13 @@
 //! The agent of one node: watches the API and the machine, and keeps one task for each virtual
 //! machine.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::panic::AssertUnwindSafe;
 use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use api::accelerator::NodeVerdict;
 use api::virtual_machine_instance::VirtualMachineInstance;
@@ -36,6 +36,10 @@ const DEVICES: [&str; 2] = ["kvm", "vhost-net"];
 const SETTLED: Duration = Duration::from_millis(200);
 /// Where `/dev` cannot be watched, it is looked at this often.
 const LOOK_PERIOD: Duration = Duration::from_secs(60);
+/// An image that no start has asked for in so long is removed; kubelet's cache is emptied by need, ours by age.
+const IMAGE_UNUSED: Duration = Duration::from_secs(14 * 24 * 3600);
+/// How often unused images are looked for; far below [`IMAGE_UNUSED`].
+const IMAGE_LOOK_PERIOD: Duration = Duration::from_secs(6 * 3600);
 /// A machine's task that failed by a fault of ours is started again after this time.
 const AFTER_FAULT: Duration = Duration::from_secs(60);
 /// Between tries to reach an API that does not answer.
@@ -100,6 +104,7 @@ pub(crate) async fn run(
         () = keep_verdict(verdict_sender, &doubt) => {}
         () = keep_registered(&context, machine, verdict) => {}
         () = keep_machines(&context, here.into_keys().collect()) => {}
+        () = keep_cache_small(&context.cache) => {}
     }
     // All tasks that record events are gone with what was selected above; their last words are
     // written if the API still listens.
@@ -201,6 +206,22 @@ fn warn_of_strangers(
         Fact::warning("OrphanedMachines", message),
         clock.now(),
     );
+}
+
+/// Removes images that no start has asked for in a long time. A running guest's image may go too: QEMU holds it open, and
+/// the next start pulls it again.
+async fn keep_cache_small(cache: &images::Cache) {
+    loop {
+        let unused_since = SystemTime::now()
+            .checked_sub(IMAGE_UNUSED)
+            .unwrap_or(SystemTime::UNIX_EPOCH);
+        match cache.prune(&BTreeSet::new(), unused_since).await {
+            Ok(0) => {}
+            Ok(bytes) => tracing::info!(bytes, "removed unused images"),
+            Err(error) => tracing::warn!(%error, "unused images cannot be removed"),
+        }
+        tokio::time::sleep(IMAGE_LOOK_PERIOD).await;
+    }
 }
 
 /// Takes the verdict again whenever the devices change, or somebody doubts it.

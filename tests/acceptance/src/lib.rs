@@ -224,6 +224,11 @@ impl Server {
         run(&kubectl_program(), &all, environment)
     }
 
+    /// Starts a kubectl that goes on, such as a watch.
+    pub fn watch(&self, arguments: &[&str]) -> Console {
+        Console::start(&kubectl_program(), arguments, self)
+    }
+
     /// Runs kubectl, which must succeed; its standard output.
     ///
     /// # Panics
@@ -352,7 +357,7 @@ fn end_processes_of(data_directory: &Path) {
     }
 }
 
-/// A guest's serial console, held by `anyvirt console` with pipes for a terminal.
+/// A program that goes on, with pipes for a terminal: a guest's console, or a watch.
 #[derive(Debug)]
 pub struct Console {
     process: Child,
@@ -361,20 +366,25 @@ pub struct Console {
 }
 
 impl Console {
-    /// Attaches to the console of the VMI `name`.
+    /// Attaches to the serial console of the VMI `name`.
     ///
     /// # Panics
     /// If the program cannot be started.
-    #[expect(clippy::disallowed_methods, reason = "acceptance tests drive programs")]
     pub fn attach(server: &Server, name: &str) -> Console {
-        let mut process = Command::new(anyvirt_program())
-            .args(["console", name])
+        Console::start(&anyvirt_program(), &["console", name], server)
+    }
+
+    /// Starts a program with this server's kubeconfig.
+    #[expect(clippy::disallowed_methods, reason = "acceptance tests drive programs")]
+    fn start(program: &Path, arguments: &[&str], server: &Server) -> Console {
+        let mut process = Command::new(program)
+            .args(arguments)
             .env("KUBECONFIG", server.kubeconfig())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn()
-            .expect("anyvirt console starts");
+            .unwrap_or_else(|error| panic!("cannot start {}: {error}", program.display()));
         let seen = std::sync::Arc::new(std::sync::Mutex::new(String::new()));
         let mut output = process.stdout.take().expect("piped");
         let sink = std::sync::Arc::clone(&seen);

@@ -4,7 +4,7 @@
 //! These tests need a machine whose KVM is missing or unusable, as this project's machines are; on one with healthy
 //! KVM they say so and fail, rather than pass without having walked.
 
-use acceptance::{PATIENCE, Server, wait_for};
+use acceptance::{Console, PATIENCE, Server, wait_for};
 use laboratory::guests::{self, small_vm as vm};
 use laboratory::registry::Registry;
 use serde_json::Value;
@@ -66,19 +66,26 @@ fn wait_unschedulable(server: &Server, name: &str) -> String {
     })
 }
 
-/// Reads the serial console through `kubectl logs` until `marker` appears.
-fn wait_for_serial(server: &Server, name: &str, marker: &str) {
-    wait_for(
-        &format!("{marker:?} on the serial console of {name}"),
-        BOOT,
-        || {
-            let said = server.anyvirt(&["logs", name]);
-            if said.out.contains(marker) {
-                Ok(())
-            } else {
-                Err(acceptance::tail(&format!("{}{}", said.out, said.err)))
-            }
-        },
+/// Attaches to the serial console until the login prompt appears.
+fn read_login_prompt(server: &Server, name: &str) {
+    let mut console = Console::attach(server, name);
+    // A prompt that was printed before the console was attached is printed again after Enter.
+    console.send("\n");
+    console.expect("login:", BOOT);
+}
+
+/// The launcher pod's logs: its own, and the guest's serial line from its first byte.
+fn read_pod_logs(server: &Server, name: &str) {
+    let selector = format!("vm.kubevirt.io/name={name}");
+    let pod = server.kubectl(&["get", "pods", "-l", &selector, "-o", "name"]);
+    let pod = pod.trim();
+    let serial = server.kubectl(&["logs", pod, "-c", "guest-console-log"]);
+    assert!(serial.contains(guests::FIRST_LINE), "{serial}");
+    assert!(server.try_kubectl(&["logs", pod]).success);
+    let refused = server.try_kubectl(&["logs", pod, "-c", "nobody"]);
+    assert!(
+        !refused.success && refused.err.contains("nobody"),
+        "{refused:?}"
     );
 }
 
@@ -122,7 +129,8 @@ fn the_articles_walk_fails_first_then_runs_after_the_edit_and_goes_back() {
     // 3. Without touching the VM it goes Starting, then Running, and a login prompt can be read.
     let vm_object = server.wait_until("vm", "walk", "/status/printableStatus", "Running", BOOT);
     assert_eq!(vm_object["status"]["ready"], true, "{vm_object}");
-    wait_for_serial(&server, "walk", "login:");
+    read_login_prompt(&server, "walk");
+    read_pod_logs(&server, "walk");
 
     // 4. The accelerator and its reason are shown.
     let vmi = server.get("vmi", "walk", "default").expect("the VMI runs");

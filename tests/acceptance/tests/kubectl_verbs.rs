@@ -279,23 +279,244 @@ spec: {accessModes: [ReadWriteOnce], resources: {requests: {storage: 1Gi}}}
 fn a_watch_shows_changes_as_they_happen() {
     let server = Server::start(&["--emulation", "on"]);
     server.apply(HALTED);
-    // `kubectl wait` is a watch that ends; it starts before the change and must see it.
-    let kubeconfig = server.kubeconfig().display().to_string();
-    let waiting = std::thread::spawn(move || {
-        acceptance::run(
-            &acceptance::kubectl_program(),
-            &[
-                "--kubeconfig",
-                &kubeconfig,
-                "wait",
-                "vm/quiet",
-                "--for=jsonpath={.metadata.labels.flag}=up",
-                "--timeout=60s",
-            ],
-            &[],
-        )
-    });
+    let mut watch = server.watch(&[
+        "get",
+        "vm",
+        "quiet",
+        "-w",
+        "--output-watch-events",
+        "-L",
+        "flag",
+    ]);
+    watch.expect("ADDED", PATIENCE);
     server.kubectl(&["label", "vm", "quiet", "flag=up"]);
-    let said = waiting.join().expect("the watch ends");
-    assert!(said.success, "{said:?}");
+    watch.expect("up", PATIENCE);
+    server.kubectl(&["delete", "vm", "quiet"]);
+    watch.expect("DELETED", PATIENCE);
+}
+
+/// A served kind, an object of it, and whether its patches may be strategic (built-in kinds only).
+struct Subject {
+    kind: &'static str,
+    name: &'static str,
+    manifest: &'static str,
+    built_in: bool,
+}
+
+const SUBJECTS: [Subject; 14] = [
+    Subject {
+        kind: "namespace",
+        name: "v-namespace",
+        built_in: true,
+        manifest: "{apiVersion: v1, kind: Namespace, metadata: {name: v-namespace}}",
+    },
+    Subject {
+        kind: "configmap",
+        name: "v-map",
+        built_in: true,
+        manifest: "{apiVersion: v1, kind: ConfigMap, metadata: {name: v-map}, data: {a: b}}",
+    },
+    Subject {
+        kind: "secret",
+        name: "v-secret",
+        built_in: true,
+        manifest: "{apiVersion: v1, kind: Secret, metadata: {name: v-secret}, stringData: {a: b}}",
+    },
+    Subject {
+        kind: "serviceaccount",
+        name: "v-account",
+        built_in: true,
+        manifest: "{apiVersion: v1, kind: ServiceAccount, metadata: {name: v-account}}",
+    },
+    Subject {
+        kind: "persistentvolumeclaim",
+        name: "v-claim",
+        built_in: true,
+        manifest: "{apiVersion: v1, kind: PersistentVolumeClaim, metadata: {name: v-claim}, spec: {accessModes: [ReadWriteOnce], resources: {requests: {storage: 1Gi}}}}",
+    },
+    Subject {
+        kind: "lease",
+        name: "v-lease",
+        built_in: true,
+        manifest: "{apiVersion: coordination.k8s.io/v1, kind: Lease, metadata: {name: v-lease}, spec: {holderIdentity: me}}",
+    },
+    Subject {
+        kind: "pod",
+        name: "v-pod",
+        built_in: true,
+        // No node matches, so that nobody tries to run it.
+        manifest: "{apiVersion: v1, kind: Pod, metadata: {name: v-pod}, spec: {nodeSelector: {none: such}, containers: [{name: c, image: i}]}}",
+    },
+    Subject {
+        kind: "node",
+        name: "v-node",
+        built_in: true,
+        manifest: "{apiVersion: v1, kind: Node, metadata: {name: v-node}, spec: {unschedulable: true}}",
+    },
+    Subject {
+        kind: "event",
+        name: "v-event",
+        built_in: true,
+        manifest: "{apiVersion: v1, kind: Event, metadata: {name: v-event}, involvedObject: {kind: Pod, name: p, namespace: default}, reason: Tried, message: tried, type: Normal}",
+    },
+    Subject {
+        kind: "priorityclass",
+        name: "v-priority",
+        built_in: true,
+        manifest: "{apiVersion: scheduling.k8s.io/v1, kind: PriorityClass, metadata: {name: v-priority}, value: 10}",
+    },
+    Subject {
+        kind: "crd",
+        name: "things.v.example",
+        built_in: true,
+        manifest: "{apiVersion: apiextensions.k8s.io/v1, kind: CustomResourceDefinition, metadata: {name: things.v.example}, spec: {group: v.example, scope: Namespaced, names: {plural: things, singular: thing, kind: Thing}, versions: [{name: v1, served: true, storage: true, schema: {openAPIV3Schema: {type: object, properties: {spec: {type: object, properties: {a: {type: string}}}}}}}]}}",
+    },
+    Subject {
+        kind: "vmi",
+        name: "v-instance",
+        built_in: false,
+        // No node matches, so that no guest starts.
+        manifest: "{apiVersion: kubevirt.io/v1, kind: VirtualMachineInstance, metadata: {name: v-instance}, spec: {nodeSelector: {none: such}, domain: {memory: {guest: 64Mi}, devices: {}}}}",
+    },
+    Subject {
+        kind: "hyperconverged",
+        name: "v-hco",
+        built_in: false,
+        manifest: "{apiVersion: hco.kubevirt.io/v1beta1, kind: HyperConverged, metadata: {name: v-hco}, spec: {}}",
+    },
+    Subject {
+        kind: "kubevirt",
+        name: "v-kubevirt",
+        built_in: false,
+        manifest: "{apiVersion: kubevirt.io/v1, kind: KubeVirt, metadata: {name: v-kubevirt}, spec: {}}",
+    },
+];
+
+#[test]
+fn every_verb_works_on_every_served_kind() {
+    let server = Server::start(&["--emulation", "off"]);
+    for subject in &SUBJECTS {
+        every_verb(&server, subject);
+    }
+}
+
+fn every_verb(server: &Server, subject: &Subject) {
+    let Subject {
+        kind,
+        name,
+        manifest,
+        ..
+    } = *subject;
+    let path = server.file("subject.yaml", manifest).display().to_string();
+    server.kubectl(&["apply", "-f", &path]);
+    let again = server.kubectl(&["apply", "-f", &path]);
+    assert!(
+        again.contains("unchanged") || again.contains("configured"),
+        "{kind}: {again}"
+    );
+    server.kubectl(&["apply", "--server-side", "--force-conflicts", "-f", &path]);
+    // diff ends with 1 when there is a difference, and with more when it fails.
+    let labelled = manifest.replacen("metadata: {", "metadata: {labels: {new: one}, ", 1);
+    let changed = server.file("changed.yaml", &labelled).display().to_string();
+    let diff = server.try_kubectl(&["diff", "-f", &changed]);
+    assert!(diff.out.contains("new: one"), "{kind}: {diff:?}");
+
+    assert!(
+        server
+            .kubectl(&["get", kind, name, "-o", "wide"])
+            .contains(name),
+        "{kind}"
+    );
+    assert!(
+        server
+            .kubectl(&["get", kind, name, "-o", "yaml"])
+            .contains("resourceVersion"),
+        "{kind}"
+    );
+    assert_eq!(
+        server.kubectl(&["get", kind, name, "-o", "jsonpath={.metadata.name}"]),
+        name,
+        "{kind}"
+    );
+    assert!(
+        server.kubectl(&["describe", kind, name]).contains(name),
+        "{kind}"
+    );
+    assert!(
+        server.kubectl(&["explain", kind]).contains("VERSION:"),
+        "{kind}"
+    );
+    assert_eq!(
+        server.kubectl(&["auth", "can-i", "delete", kind]).trim(),
+        "yes",
+        "{kind}"
+    );
+    changing_verbs(server, subject);
+}
+
+fn changing_verbs(server: &Server, subject: &Subject) {
+    let Subject {
+        kind,
+        name,
+        built_in,
+        ..
+    } = *subject;
+    server.kubectl(&["label", kind, name, "l=1"]);
+    server.kubectl(&["annotate", kind, name, "a=1"]);
+    server.kubectl(&[
+        "patch",
+        kind,
+        name,
+        "--type=merge",
+        "-p",
+        r#"{"metadata":{"labels":{"m":"1"}}}"#,
+    ]);
+    server.kubectl(&[
+        "patch",
+        kind,
+        name,
+        "--type=json",
+        "-p",
+        r#"[{"op":"add","path":"/metadata/labels/j","value":"1"}]"#,
+    ]);
+    let strategic = server.try_kubectl(&[
+        "patch",
+        kind,
+        name,
+        "--type=strategic",
+        "-p",
+        r#"{"metadata":{"labels":{"s":"1"}}}"#,
+    ]);
+    assert_eq!(strategic.success, built_in, "{kind}: {strategic:?}");
+    let edited = server.kubectl_with(
+        &["edit", kind, name],
+        &[("KUBE_EDITOR", "sed -i s/j:.*/j:\\ \\\"2\\\"/")],
+    );
+    assert!(edited.out.contains("edited"), "{kind}: {edited:?}");
+    assert_eq!(
+        server
+            .kubectl(&["get", kind, "-l", "l=1,m=1,j=2", "-o", "name"])
+            .lines()
+            .count(),
+        1,
+        "{kind}"
+    );
+    assert!(
+        server
+            .kubectl(&[
+                "wait",
+                kind,
+                name,
+                "--for=jsonpath={.metadata.labels.j}=2",
+                "--timeout=30s"
+            ])
+            .contains("met"),
+        "{kind}"
+    );
+    server.kubectl(&["delete", kind, name, "--timeout=60s"]);
+    let gone = server.try_kubectl(&["get", kind, name]);
+    assert!(
+        !gone.success && gone.err.contains("NotFound"),
+        "{kind}: {gone:?}"
+    );
 }

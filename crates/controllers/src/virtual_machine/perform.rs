@@ -178,9 +178,8 @@ async fn delete(
         .await
     {
         Ok(_) => {}
-        Err(kube::Error::Api(status)) if status.is_not_found() || status.is_conflict() => {
-            return Ok(());
-        }
+        Err(kube::Error::Api(status)) if status.is_not_found() => return Ok(()),
+        // A conflict too: it may be a lost race, after which the instance still lives.
         Err(error) => return Err(error),
     }
     let message =

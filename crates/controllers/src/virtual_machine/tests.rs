@@ -522,3 +522,42 @@ fn the_conditions_of_the_instance_are_repeated_and_go_with_it() {
     assert_eq!(without.conditions, [expected]);
     assert_eq!((without.created, without.ready), (Some(false), Some(false)));
 }
+
+#[tokio::test]
+async fn a_deletion_of_the_instance_that_meets_a_conflict_is_tried_again() {
+    use super::{Machines, look};
+    use crate::event::Recorder;
+    use crate::queue::Key;
+    use kube::runtime::{reflector::store::Writer, watcher::Event};
+    use std::sync::Arc;
+
+    let halted = vm("Halted", |_| {});
+    let told = serde_json::to_vec(&halted).unwrap();
+    let service = tower::service_fn(move |request: http::Request<kube::client::Body>| {
+        let (code, body) = match *request.method() {
+            http::Method::DELETE => {
+                let status = json!({ "status": "Failure", "reason": "Conflict", "code": 409 });
+                (409, status.to_string().into_bytes())
+            }
+            _ => (200, told.clone()),
+        };
+        let answer = http::Response::builder().status(code);
+        std::future::ready(answer.body(kube::client::Body::from(body)))
+    });
+    let client = kube::Client::new(service, "ns");
+    let settings = crate::Settings::default();
+    let (recorder, _record) = Recorder::new(client.clone(), "test", settings.clock.clone());
+    let (mut vms, mut vmis) = (Writer::default(), Writer::default());
+    let lives = vmi(&halted, "Running", |_| {});
+    vms.apply_watcher_event(&Event::Apply(halted));
+    vmis.apply_watcher_event(&Event::Apply(lives));
+    let machines = Machines {
+        client,
+        settings,
+        recorder,
+        vms: vms.as_reader(),
+        vmis: vmis.as_reader(),
+    };
+    let looked = look(Arc::new(machines), Key::new("ns", "m")).await;
+    assert!(looked.is_err(), "nobody would look again: {looked:?}");
+}

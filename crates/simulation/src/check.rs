@@ -241,6 +241,10 @@ fn machine_at_rest(
         Some(Phase::Failed) if strategy == "Once" && fails_to_start(&status) => {
             PrintableStatus::CrashLoopBackOff
         }
+        // So does a VM whose instance was deleted by somebody after starts that failed.
+        None if strategy == "RerunOnFailure" && fails_to_start(&status) => {
+            PrintableStatus::CrashLoopBackOff
+        }
         None | Some(Phase::Succeeded | Phase::Failed) => PrintableStatus::Stopped,
         Some(Phase::Running) => PrintableStatus::Running,
         Some(_) if forbidden => PrintableStatus::ErrorUnschedulable,
@@ -249,8 +253,9 @@ fn machine_at_rest(
     };
     if printed(vm) != expected {
         return wrong(format!(
-            "{strategy}, {state}, forbidden: {forbidden}: prints {}, not {expected}",
-            printed(vm)
+            "{strategy}, {state}, forbidden: {forbidden}: prints {}, not {expected}: {:?}",
+            printed(vm),
+            (wanted, status.run_strategy, status.start_failure)
         ));
     }
     let ready = vmi.is_some_and(|vmi| phase(vmi) == Phase::Running);
@@ -268,7 +273,8 @@ fn fails_to_start(status: &VirtualMachineStatus) -> bool {
     failure.and_then(|it| it.consecutive_fail_count) > Some(0)
 }
 
-/// Seconds until the controllers want to try again what failed.
+/// Seconds until the controllers that run now want to try again what failed. Their timers are real, so
+/// a time that has come for the clock meanwhile has not come for them.
 pub(crate) async fn waits(cluster: &Cluster) -> kube::Result<Option<i64>> {
     let vms = cluster.api::<VirtualMachine>();
     let vms = vms.list(&ListParams::default()).await?.items;
@@ -276,7 +282,8 @@ pub(crate) async fn waits(cluster: &Cluster) -> kube::Result<Option<i64>> {
     let retries = vms.iter().filter_map(|vm| {
         let failure = vm.status.as_ref()?.start_failure.as_ref()?;
         let at = failure.retry_after_timestamp.as_ref()?.0;
-        (at > now).then(|| at.duration_since(now).as_secs().saturating_add(1))
+        let left = at.duration_since(now).as_secs().saturating_add(1);
+        (at > cluster.controllers_began).then_some(left.max(0))
     });
     Ok(retries.max())
 }

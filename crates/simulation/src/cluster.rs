@@ -15,6 +15,7 @@ use controllers::clock::Clock as _;
 use controllers::kubevirt::Publisher;
 use controllers::subresource::{self, RestartOptions, StartOptions, StopOptions};
 use controllers::{CancellationToken, bootstrap};
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Pod};
 use kube::Client;
 use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams};
@@ -152,6 +153,8 @@ pub(crate) struct Cluster {
     pub(crate) switches: BTreeMap<Place, bool>,
     /// Whether a VM should run, as far as its strategy leaves that to what was asked; none: unknown.
     pub(crate) wanted: BTreeMap<String, Option<bool>>,
+    /// When the controllers that run now began.
+    pub(crate) controllers_began: Timestamp,
     faulty: Client,
     faults: Faults,
     plant: Plant,
@@ -207,6 +210,7 @@ impl Cluster {
             kvm,
             switches: BTreeMap::new(),
             wanted: BTreeMap::new(),
+            controllers_began: Timestamp::UNIX_EPOCH,
             faulty,
             faults,
             plant,
@@ -224,6 +228,7 @@ impl Cluster {
     /// Drops the controllers wherever they are, and starts new ones.
     fn restart_controllers(&mut self) {
         self.controllers.abort();
+        self.controllers_began = self.clock.now();
         let clock: Arc<Clock> = Arc::clone(&self.clock);
         let settings = controllers::Settings {
             clock,

@@ -3,7 +3,7 @@
 use simulation::{Plant, run, script};
 
 /// Seeds in CI: a few seconds each, most of it waiting, so three tests share them.
-const SEEDS: u64 = 15;
+const SEEDS: u64 = 18;
 
 /// Runs seeds, and prints the first that fails with its script, which replays it.
 fn check(seeds: impl IntoIterator<Item = u64>) {

@@ -83,6 +83,7 @@ impl Routes {
             request.resource.as_str(),
             request.subresource.as_deref().unwrap_or_default(),
         );
+        may_be_asked(resource, verb, request.verb)?;
         match (resource, verb) {
             ("pods", "log") => self.log(client, &namespace, &name, &request).await,
             ("virtualmachines", "start") => {
@@ -225,6 +226,15 @@ impl Handler for Routes {
     }
 }
 
+/// Only with the verb that discovery names: who may read must not start or stop machines.
+fn may_be_asked(resource: &str, subresource: &str, verb: &str) -> Result<(), Status> {
+    let name = format!("{resource}/{subresource}");
+    match SERVED.iter().find(|(served, _)| *served == name) {
+        Some((_, wanted)) if *wanted != verb => Err(Status::method_not_allowed()),
+        _ => Ok(()),
+    }
+}
+
 fn empty(code: StatusCode) -> Response<Body> {
     let mut response = Response::new(Body::empty());
     *response.status_mut() = code;
@@ -343,6 +353,25 @@ mod tests {
         let mut instance = VirtualMachineInstance::default();
         instance.status.get_or_insert_default().phase = Some(phase);
         instance
+    }
+
+    #[test]
+    fn who_may_only_read_does_not_stop_a_machine() {
+        for (resource, subresource, verb, may) in [
+            ("virtualmachines", "stop", "update", true),
+            ("virtualmachines", "stop", "get", false),
+            ("virtualmachines", "start", "create", false),
+            ("virtualmachineinstances", "pause", "get", false),
+            ("virtualmachineinstances", "console", "get", true),
+            ("virtualmachineinstances", "console", "update", false),
+            ("pods", "log", "get", true),
+        ] {
+            let asked = may_be_asked(resource, subresource, verb);
+            assert_eq!(asked.is_ok(), may, "{verb} {resource}/{subresource}");
+            if let Err(refused) = asked {
+                assert_eq!(refused.code, 405);
+            }
+        }
     }
 
     #[test]

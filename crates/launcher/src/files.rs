@@ -58,8 +58,16 @@ pub(crate) enum FileError {
         source: io::Error,
     },
     /// Another machine writes to the disk.
-    #[error("disk in use: {0}")]
-    InUse(#[from] LockError),
+    #[error("disk in use: {} is held by {by}; stop that one first", disk.display())]
+    InUse {
+        /// The disk's file, as it was opened.
+        disk: PathBuf,
+        /// Who holds it.
+        by: String,
+    },
+    /// Nothing could be promised of the disk.
+    #[error("the disk cannot be locked: {0}")]
+    Lock(LockError),
     /// The image refers to something outside itself, or is not what was said.
     #[error("the image {} is refused: {problem}", path.display())]
     Image {
@@ -297,7 +305,20 @@ fn lock_of(opened: &OpenedFiles, number: RawFd, places: Places<'_>) -> Result<Ow
         ));
     };
     host::socket::private_directory(places.locks).map_err(doing("make", places.locks))?;
-    Ok(LifeLock::acquire_for_disk(places.locks, &disk, places.holder)?.into_descriptor())
+    match LifeLock::acquire_for_disk(places.locks, &disk, places.holder) {
+        Ok(lock) => Ok(lock.into_descriptor()),
+        Err(LockError::Held { by, .. }) => Err(FileError::InUse {
+            disk: path_of(&disk),
+            by,
+        }),
+        Err(error) => Err(FileError::Lock(error)),
+    }
+}
+
+/// Where the open file is: people know the disk, not the lock that stands for it.
+fn path_of(file: &File) -> PathBuf {
+    let link = format!("/proc/self/fd/{}", file.as_raw_fd());
+    std::fs::read_link(&link).unwrap_or_else(|_| PathBuf::from(link))
 }
 
 /// QEMU opens this one by itself, as its own user: if that user may not, it gets a copy in memory.

@@ -310,6 +310,9 @@ pub struct InterfaceStatus {
     pub mac: String,
     /// Address by which the guest is reached.
     pub address: IpAddr,
+    /// Why no packet passes any more, though the guest runs: what carried its network has ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failure: Option<String>,
 }
 
 /// A thing that happened in a guest's life.

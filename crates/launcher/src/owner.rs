@@ -22,7 +22,7 @@ use tokio::time::{Instant, sleep_until};
 use crate::life::{Action, Decision, Ended, Input, Life, Refusal};
 use crate::monitor::Monitor;
 use crate::serial::Serial;
-use crate::start::{Guest, Home, Progress, StartError, start};
+use crate::start::{Guest, Home, NetworkEnded, Progress, StartError, start};
 
 /// How often the status tells how many bytes the guest has written, and the directory is looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -91,6 +91,7 @@ struct Running {
     guest: Guest,
     events: bool,
     agent: bool,
+    networks: bool,
     first_byte: bool,
 }
 
@@ -103,6 +104,7 @@ enum Heard {
     Said(Event),
     Ended(Ended),
     Agent(bool),
+    NetworkEnded(NetworkEnded),
     FirstByte,
     Tick,
     Look,
@@ -192,6 +194,7 @@ impl Owner {
                 self.status
                     .send_modify(|status| status.agent_connected = connected);
             }
+            Heard::NetworkEnded(ended) => self.network_ended(&ended),
             Heard::FirstByte => self.milestone("first-byte", Timestamp::now()),
             Heard::Tick => return self.input(Input::Tick).await,
             Heard::Look => {
@@ -397,6 +400,7 @@ impl Owner {
                 name: interface.name.clone(),
                 mac: interface.mac.clone(),
                 address: interface.address,
+                failure: None,
             })
             .collect();
         self.status.send_modify(|status| {
@@ -414,7 +418,21 @@ impl Owner {
             guest,
             events: true,
             agent: true,
+            networks: true,
             first_byte: true,
+        });
+    }
+
+    /// The guest is left alone: its disks and programs are worth more than its network, and only a
+    /// new QEMU can be given a new one.
+    fn network_ended(&self, ended: &NetworkEnded) {
+        tracing::error!(address = %ended.address, "the guest has no network any more: {}", ended.how);
+        self.status.send_modify(|status| {
+            for interface in &mut status.interfaces {
+                if interface.address == ended.address {
+                    interface.failure = Some(ended.how.clone());
+                }
+            }
         });
     }
 
@@ -556,6 +574,10 @@ async fn happening(running: &mut Option<Running>) -> Heard {
             changed = guest.agent.changed(), if running.agent => match changed {
                 Ok(()) => return Heard::Agent(*guest.agent.borrow_and_update()),
                 Err(_) => running.agent = false,
+            },
+            ended = guest.networks.recv(), if running.networks => match ended {
+                Some(ended) => return Heard::NetworkEnded(ended),
+                None => running.networks = false,
             },
             first = &mut guest.first_byte, if running.first_byte => {
                 running.first_byte = false;

@@ -1,6 +1,6 @@
 //! From a request to a guest that runs: locks, disks, sockets, network, QEMU, monitor, `cont`.
 
-use std::net::{SocketAddrV4, TcpListener};
+use std::net::{IpAddr, SocketAddrV4, TcpListener};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use api::launcher::{Identity, Protocol, StartRequest, files as names};
 use host::identity::Signal;
 use host::lock::LifeLock;
 use host::network::PASST;
-use host::process::{Child, Program, find_program};
+use host::process::{Child, Ending, Program, find_program};
 use jiff::Timestamp;
 use qemu::command_line::command_line;
 use qemu::qmp::{Command, Event};
@@ -74,8 +74,19 @@ pub(crate) struct Guest {
     pub(crate) agent: watch::Receiver<bool>,
     /// Whether it has a graphics card.
     pub(crate) graphics: bool,
+    /// Told of networks that ended before it.
+    pub(crate) networks: mpsc::Receiver<NetworkEnded>,
     /// Whether its processors wait: `startStrategy: Paused`.
     pub(crate) paused: bool,
+}
+
+/// A guest's network has ended, and the guest has not.
+#[derive(Clone, Debug)]
+pub(crate) struct NetworkEnded {
+    /// The network's own address.
+    pub(crate) address: IpAddr,
+    /// What happened, in words.
+    pub(crate) how: String,
 }
 
 /// Why a guest does not run: a sentence for people with all causes.
@@ -125,6 +136,7 @@ pub(crate) async fn start(
         sockets,
         accelerator,
         graphics,
+        networks,
     } = prepared;
     let mut qemu = program.spawn().map_err(failed)?;
     progress.reached("spawned");
@@ -182,6 +194,7 @@ pub(crate) async fn start(
                 first_byte,
                 agent,
                 graphics,
+                networks,
                 paused,
             })
         }
@@ -210,6 +223,7 @@ struct Prepared {
     sockets: Sockets,
     accelerator: Accelerator,
     graphics: bool,
+    networks: mpsc::Receiver<NetworkEnded>,
 }
 
 /// Our ends of QEMU's sockets.
@@ -248,7 +262,8 @@ async fn prepare(
     let (mut inherited, sockets) = open_sockets(home, &blueprint.files).await?;
     inherited.extend(opened.files);
     let (qemu_user, network_user) = jail::users(&home.identity.uid);
-    inherited.extend(start_networks(home, &blueprint, root.then_some(network_user)).await?);
+    let (files, networks) = start_networks(home, &blueprint, root.then_some(network_user)).await?;
+    inherited.extend(files);
     progress.reached("network");
     let number = blueprint
         .files
@@ -284,6 +299,7 @@ async fn prepare(
         sockets,
         accelerator: request.accelerator,
         graphics: blueprint.machine.graphics,
+        networks,
     })
 }
 
@@ -359,8 +375,10 @@ async fn start_networks(
     home: &Home,
     blueprint: &Blueprint,
     user: Option<u32>,
-) -> Result<Vec<Opened>, StartError> {
+) -> Result<(Vec<Opened>, mpsc::Receiver<NetworkEnded>), StartError> {
     let mut inherited = Vec::new();
+    // Each network ends once.
+    let (tell, networks) = mpsc::channel(blueprint.networks.len().max(1));
     for piece in &blueprint.files {
         let Source::Network(index) = piece.source else {
             continue;
@@ -379,6 +397,7 @@ async fn start_networks(
             .collect();
         let (output, log) =
             Output::to_file(&home.directory.join(format!("passt{index}.log"))).map_err(failed)?;
+        let address = network.address;
         let network = host::network::Network {
             program: PathBuf::from(PASST),
             address: network.address,
@@ -389,8 +408,21 @@ async fn start_networks(
         let mut passt = network.start().map_err(failed)?;
         let ready = passt.ready(NETWORK_WITHIN).await;
         let (mut process, socket) = passt.into_parts();
-        // It ends with its socket; somebody must wait for it.
-        let reaper = tokio::spawn(async move { process.wait().await });
+        // It ends with its socket, so mostly with QEMU, of whose end the owner hears in this time.
+        let tell = tell.clone();
+        let reaper = tokio::spawn(async move {
+            let how = match process.wait().await {
+                Ok(Ending::Exited(code)) => format!("passt ended with status {code}"),
+                Ok(Ending::Signalled(signal)) => format!("passt was ended by signal {signal}"),
+                Err(error) => format!("passt is lost: {error}"),
+            };
+            tokio::time::sleep(ENDS_WITHIN).await;
+            // Nobody listens once the guest is gone.
+            let _ = tell.try_send(NetworkEnded {
+                address: address.into(),
+                how,
+            });
+        });
         if let Err(error) = ready {
             drop(socket);
             let _ = tokio::time::timeout(NETWORK_WITHIN, reaper).await;
@@ -404,7 +436,7 @@ async fn start_networks(
             file: socket,
         });
     }
-    Ok(inherited)
+    Ok((inherited, networks))
 }
 
 /// Waits for QEMU's greeting and checks that it is what was asked for.

@@ -22,6 +22,8 @@ use crate::event::Fact;
 const SYNCHRONIZED: &str = "Synchronized";
 const PAUSED: &str = "Paused";
 const AGENT_CONNECTED: &str = "AgentConnected";
+/// What carries a running guest's network has ended.
+const INTERFACE_FAILED: &str = "InterfaceFailed";
 /// KubeVirt's reason of a failed start.
 const NOT_SYNCHRONIZED: &str = "Synchronizing with the Domain failed.";
 
@@ -122,7 +124,7 @@ fn run(
         facts.push(Fact::normal("Started", "VirtualMachineInstance started."));
     }
     accelerate(status, launcher.accelerator, seen, now, facts);
-    condition::remove(&mut status.conditions, SYNCHRONIZED);
+    connect(status, instance, launcher, now, facts);
     let paused =
         Condition::new(PAUSED, true, now).because("PausedByUser", "VMI was paused by user");
     keep_while(status, launcher.state == State::Paused, paused);
@@ -142,7 +144,14 @@ fn run(
             pod_interface_name: Some("eth0".to_owned()),
             info_source: Some("domain".to_owned()),
             queue_count: Some(1),
-            link_state: Some("up".to_owned()),
+            link_state: Some(
+                if interface.failure.is_none() {
+                    "up"
+                } else {
+                    "down"
+                }
+                .to_owned(),
+            ),
             ..VirtualMachineInstanceNetworkInterface::default()
         })
         .collect();
@@ -164,6 +173,37 @@ fn run(
         }
     });
     status.volume_status = volumes(&instance.spec, pulled, &status.volume_status);
+}
+
+/// A guest without its network runs on, and is not what was asked for: that is told once, with the
+/// way out.
+fn connect(
+    status: &mut VirtualMachineInstanceStatus,
+    instance: &VirtualMachineInstance,
+    launcher: &Status,
+    now: Timestamp,
+    facts: &mut Vec<Fact>,
+) {
+    let failed = launcher.interfaces.iter().find_map(|interface| {
+        let how = interface.failure.as_ref()?;
+        Some((interface.name.as_str(), how))
+    });
+    let Some((interface, how)) = failed else {
+        condition::remove(&mut status.conditions, SYNCHRONIZED);
+        return;
+    };
+    let name = instance.metadata.name.as_deref().unwrap_or_default();
+    let message = format!(
+        "interface {interface} has lost its network, and the guest runs on without it: {how}; \
+         restart the virtual machine to mend it: anyvirt restart {name}"
+    );
+    let known = condition::find(&status.conditions, SYNCHRONIZED)
+        .is_some_and(|known| known.reason.as_deref() == Some(INTERFACE_FAILED));
+    if !known {
+        facts.push(Fact::warning(INTERFACE_FAILED, message.clone()));
+    }
+    let failed = Condition::new(SYNCHRONIZED, false, now).because(INTERFACE_FAILED, message);
+    condition::set(&mut status.conditions, failed);
 }
 
 /// What runs the guest's instructions is what QEMU says. Why was decided at its start, and is kept

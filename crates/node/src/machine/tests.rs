@@ -559,9 +559,46 @@ fn run_status(accelerator: Accelerator, state: State) -> LauncherSeen {
             name: "default".to_owned(),
             mac: "02:00:00:00:00:01".to_owned(),
             address: Ipv4Addr::new(127, 64, 0, 5).into(),
+            failure: None,
         }],
         ..Status::default()
     }))
+}
+
+#[test]
+fn a_guest_that_lost_its_network_runs_on_and_says_so_once() {
+    let case = Case::running().with(|it| {
+        it.launcher = run_status(Accelerator::Tcg, State::Running);
+        it.accelerator = Some(decision());
+        if let LauncherSeen::Answers(status) = &mut it.launcher {
+            status.interfaces[0].failure = Some("passt was ended by signal 9".to_owned());
+        }
+    });
+    let change = wanted_instance(&case.seen(), &BTreeMap::new(), at(100)).expect("a change");
+    assert_eq!(change.status.phase, Some(Phase::Running));
+    assert_eq!(
+        change.status.interfaces[0].link_state.as_deref(),
+        Some("down")
+    );
+    let told = |facts: &[crate::event::Fact]| {
+        facts
+            .iter()
+            .filter(|fact| fact.reason == "InterfaceFailed")
+            .count()
+    };
+    assert_eq!(told(&change.facts), 1);
+    let condition =
+        condition::find(&change.status.conditions, "Synchronized").expect("a condition");
+    assert_eq!(condition.status, "False");
+    let message = condition.message.as_deref().unwrap_or_default();
+    assert!(message.contains("signal 9; restart"), "{message}");
+    let later = case.with(|it| {
+        it.instance.as_mut().expect("a VMI").status = Some(change.status);
+    });
+    assert_eq!(
+        wanted_instance(&later.seen(), &BTreeMap::new(), at(101)),
+        None
+    );
 }
 
 fn decision() -> Decision {

@@ -82,6 +82,13 @@ pub(super) fn decide(
         strategy,
         next: Next::OnChange,
     };
+    // The instance of an earlier machine of this name, which is gone: nobody else lets it go.
+    if let Some(theirs) = found.filter(|found| is_going(found) && !controls(vm, found))
+        && let Some(release) = release(theirs)
+    {
+        decision.actions.push(release);
+        return decision;
+    }
     if vm.metadata.deletion_timestamp.is_some() {
         decision.actions.extend(farewell(vm, vmi));
         return decision;

@@ -561,3 +561,14 @@ async fn a_deletion_of_the_instance_that_meets_a_conflict_is_tried_again() {
     let looked = look(Arc::new(machines), Key::new("ns", "m")).await;
     assert!(looked.is_err(), "nobody would look again: {looked:?}");
 }
+
+#[test]
+fn a_going_instance_of_an_earlier_machine_of_the_name_is_released() {
+    let earlier = vm("Always", |_| {});
+    let left = vmi(&earlier, "Failed", |vmi| {
+        vmi["metadata"]["deletionTimestamp"] = json!("2026-11-22T12:00:00Z");
+    });
+    let new = vm("Halted", |vm| vm["metadata"]["uid"] = json!("another"));
+    let decision = decide(&new, Some(&left), now(), 0);
+    assert_eq!(decision.actions, [Action::Release]);
+}

@@ -262,6 +262,17 @@ impl Cluster {
     async fn act(&mut self, action: &Action) -> Outcome<String> {
         self.actions += 1;
         self.clock.pass(1);
+        let refused = self.attempt(action).await?;
+        // What cannot start may fail or come late, whatever was asked for.
+        for (vm, wanted) in &mut self.wanted {
+            if self.world.is_unstartable(vm) {
+                *wanted = None;
+            }
+        }
+        Ok(refused)
+    }
+
+    async fn attempt(&mut self, action: &Action) -> Outcome<String> {
         let refusal = match action {
             Action::Hardware(_) => None,
             Action::Faults(percent) => {

@@ -194,6 +194,10 @@ impl World {
         self.inside().unstartable.insert(vm.to_owned());
     }
 
+    pub(crate) fn is_unstartable(&self, vm: &str) -> bool {
+        self.inside().unstartable.contains(vm)
+    }
+
     pub(crate) fn heal(&self) {
         self.inside().unstartable.clear();
     }

@@ -100,7 +100,7 @@ enum Heard {
     Order(Ordered),
     NoOrders,
     Milestone(&'static str, Timestamp),
-    Started(Result<Guest, StartError>),
+    Started(Box<Result<Guest, StartError>>),
     Said(Event),
     Ended(Ended),
     Agent(bool),
@@ -159,7 +159,7 @@ impl Owner {
             let heard = tokio::select! {
                 biased;
                 happened = happening(&mut self.guest) => happened,
-                started = started(&mut self.starting) => Heard::Started(started),
+                started = started(&mut self.starting) => Heard::Started(Box::new(started)),
                 Some((name, at)) = self.progress.1.recv() => Heard::Milestone(name, at),
                 () = at(due) => Heard::Tick,
                 Some(()) = leave.recv() => Heard::Leave,
@@ -179,14 +179,19 @@ impl Owner {
             // The server is gone, which happens only when the launcher ends.
             Heard::NoOrders => return true,
             Heard::Milestone(name, at) => self.milestone(name, at),
-            Heard::Started(Ok(guest)) => {
-                let paused = guest.paused;
-                self.adopt(guest);
-                return self.input(Input::Started { paused }).await;
-            }
-            Heard::Started(Err(error)) => {
-                self.starting = None;
-                return self.input(Input::StartFailed(error.to_string())).await;
+            Heard::Started(started) => {
+                let input = match *started {
+                    Ok(guest) => {
+                        let paused = guest.paused;
+                        self.adopt(guest);
+                        Input::Started { paused }
+                    }
+                    Err(error) => {
+                        self.starting = None;
+                        Input::StartFailed(error.to_string())
+                    }
+                };
+                return self.input(input).await;
             }
             Heard::Said(event) => return self.said(event).await,
             Heard::Ended(ended) => return self.ended(ended).await,

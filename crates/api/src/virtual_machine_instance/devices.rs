@@ -125,7 +125,8 @@ pub struct Interface {
     /// MAC address as the guest sees it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mac_address: Option<String>,
-    /// Ports forwarded to the guest; all when none is listed.
+    /// Ports forwarded to the guest. When none is listed: TCP 22, 80, 443, 3389, 8080 and 8443, as far as they are free
+    /// (below 1024 only where anyvirt runs as root).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub ports: Vec<Port>,
     /// Fields of KubeVirt that are not served.

@@ -1,0 +1,140 @@
+//! A guest's network: out to an address beyond the host's loopback, in through a listed port, and never to the loopback itself.
+
+use acceptance::{Console, PATIENCE, Server, run, wait_for};
+use laboratory::guests;
+use laboratory::registry::Registry;
+use std::io::{Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
+use std::path::Path;
+use std::time::Duration;
+
+const BOOT: Duration = Duration::from_secs(180);
+
+/// A network of the test's own: a namespace joined to this host by a cable. It ends with its namespace.
+struct Neighbour {
+    name: String,
+}
+
+impl Neighbour {
+    /// `ours` is our end's address, `theirs` the neighbour's, both of a /24 that nobody else uses.
+    fn new(ours: &str, theirs: &str) -> Neighbour {
+        let neighbour = Neighbour {
+            name: format!("anyvirt-{}", std::process::id()),
+        };
+        let (name, cable) = (neighbour.name.as_str(), format!("av{}", std::process::id()));
+        let far = format!("{cable}p");
+        ip(&["netns", "add", name]);
+        ip(&[
+            "link", "add", &cable, "type", "veth", "peer", "name", &far, "netns", name,
+        ]);
+        ip(&["address", "add", &format!("{ours}/24"), "dev", &cable]);
+        ip(&["link", "set", &cable, "up"]);
+        ip(&[
+            "-n",
+            name,
+            "address",
+            "add",
+            &format!("{theirs}/24"),
+            "dev",
+            &far,
+        ]);
+        ip(&["-n", name, "link", "set", &far, "up"]);
+        neighbour
+    }
+}
+
+fn ip(arguments: &[&str]) {
+    let said = run(Path::new("ip"), arguments, &[]);
+    assert!(said.success, "ip {}: {}", arguments.join(" "), said.err);
+}
+
+impl Drop for Neighbour {
+    fn drop(&mut self) {
+        // Takes the cable with it.
+        run(Path::new("ip"), &["netns", "delete", &self.name], &[]);
+    }
+}
+
+/// Answers each connection with `text`, until the test ends.
+fn serve(listener: TcpListener, text: &'static str) {
+    std::thread::spawn(move || {
+        for mut connection in listener.incoming().flatten() {
+            // A client that leaves early is its own affair.
+            let _ = connection.write_all(text.as_bytes());
+        }
+    });
+}
+
+#[test]
+fn a_guest_reaches_out_is_reached_at_listed_ports_and_never_reaches_the_hosts_loopback() {
+    let image = guests::small().expect("the small guest is made from Debian packages");
+    let registry = Registry::serve(&image.layout).expect("a registry on loopback");
+    let _neighbour = Neighbour::new("10.213.7.1", "10.213.7.2");
+    let answering = TcpListener::bind("10.213.7.1:0").expect("our end of the cable");
+    let outside = answering.local_addr().expect("an address");
+    serve(answering, "hello from outside\n");
+    let loopback = TcpListener::bind("127.0.0.1:0").expect("loopback");
+    let hidden = loopback.local_addr().expect("an address").port();
+    serve(loopback, "a secret of the host\n");
+
+    let server = Server::start(&["--emulation", "on"]);
+    let manifest = guests::small_vm("net", &registry.reference("small"))
+        .replace("masquerade: {}}", "masquerade: {}, ports: [{port: 7777}]}");
+    server.apply(&manifest);
+    let vmi = server.wait_until("vmi", "net", "/status/phase", "Running", BOOT);
+    let mut console = Console::attach(&server, "net");
+    console.send("\n");
+    console.expect("login:", BOOT);
+    console.send("root\n");
+    console.expect("# ", BOOT);
+
+    console.send("ip -4 -o address show eth0; ip route\n");
+    let network = console.expect("default via 10.0.2.1", PATIENCE);
+    assert!(network.contains("10.0.2.2/24"), "{network}");
+
+    console.send(&format!(
+        "echo out; nc -w 20 {} {} < /dev/null; echo e'n'd\n",
+        outside.ip(),
+        outside.port()
+    ));
+    let out = console.expect("end", PATIENCE);
+    assert!(out.contains("hello from outside"), "{out}");
+
+    for gateway in ["10.0.2.1", "10.0.2.2", "127.0.0.1"] {
+        console.send(&format!(
+            "nc -w 5 {gateway} {hidden} < /dev/null; echo d'on'e\n"
+        ));
+        let said = console.expect("done", PATIENCE);
+        assert!(
+            !said.contains("a secret of the host"),
+            "through {gateway}: {said}"
+        );
+    }
+
+    // The client speaks first, as ssh and HTTP clients do.
+    console.send("nc -l -p 7777 -e cat &\n");
+    console.expect("# ", PATIENCE);
+    let address = vmi["status"]["interfaces"][0]["ipAddress"]
+        .as_str()
+        .expect("an address")
+        .to_owned();
+    wait_for("an echo through the listed port", PATIENCE, || {
+        let mut stream =
+            TcpStream::connect((address.as_str(), 7777)).map_err(|error| error.to_string())?;
+        stream
+            .set_read_timeout(Some(Duration::from_secs(10)))
+            .map_err(|error| error.to_string())?;
+        stream
+            .write_all(b"ping\n")
+            .map_err(|error| error.to_string())?;
+        let mut echo = [0; 5];
+        stream
+            .read_exact(&mut echo)
+            .map_err(|error| error.to_string())?;
+        if &echo == b"ping\n" {
+            Ok(())
+        } else {
+            Err(format!("{echo:?}"))
+        }
+    });
+}

@@ -127,8 +127,8 @@ fn the_articles_walk_fails_first_then_runs_after_the_edit_and_goes_back() {
     );
 
     // 3. Without touching the VM it goes Starting, then Running, and a login prompt can be read.
-    let vm_object = server.wait_until("vm", "walk", "/status/printableStatus", "Running", BOOT);
-    assert_eq!(vm_object["status"]["ready"], true, "{vm_object}");
+    server.wait_until("vm", "walk", "/status/printableStatus", "Running", BOOT);
+    server.kubectl(&["wait", "--for=condition=Ready", "--timeout=60s", "vm/walk"]);
     read_login_prompt(&server, "walk");
     read_pod_logs(&server, "walk");
 

@@ -5,6 +5,7 @@ pub mod condition;
 pub mod configuration;
 pub mod crds;
 pub mod defaults;
+pub mod explain;
 pub mod hyper_converged;
 pub mod kubevirt;
 pub mod launcher;

@@ -34,8 +34,8 @@ pub(crate) fn look() -> Facts {
         kvm: device("/dev/kvm"),
         kvm_verdict: Some(NodeVerdict {
             usable: verdict.usable(),
-            reason: verdict.reason.name().to_owned(),
-            message: verdict.message,
+            reason: verdict.class.name().to_owned(),
+            message: verdict.evidence,
         }),
         vhost_net: device("/dev/vhost-net"),
         tun: device("/dev/net/tun"),

@@ -36,7 +36,7 @@ impl Report {
 
     /// What the probe found, and what that means for VMs.
     pub(crate) fn acceleration(&mut self, verdict: &Verdict, choice: &Choice) {
-        for line in acceleration(verdict.usable(), &verdict.message, choice) {
+        for line in acceleration(verdict.usable(), &verdict.evidence, choice) {
             println!("{line}");
         }
     }

@@ -135,8 +135,8 @@ async fn verdict() -> NodeVerdict {
     match taken.await {
         Ok(verdict) => NodeVerdict {
             usable: verdict.usable(),
-            reason: verdict.reason.name().to_owned(),
-            message: verdict.message,
+            reason: verdict.class.name().to_owned(),
+            message: verdict.evidence,
         },
         Err(error) => NodeVerdict {
             usable: false,

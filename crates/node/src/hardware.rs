@@ -16,7 +16,7 @@ pub fn take_verdict(device: &Path) -> Verdict {
     let mut verdict = probe_device(device);
     // A hint, never proof; but it names the cause for whoever can change it.
     if !verdict.usable() && host::facts::module_loaded("kvm_pvm") {
-        verdict.message.push_str(
+        verdict.evidence.push_str(
             "; the module kvm_pvm is loaded: this machine's KVM is a software layer of its host",
         );
     }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use host::facts::{Device, device, module_loaded};
 use host::kvm::{self, Ending, Guest, Mode};
 use node::hardware::{DEVICE, take_verdict};
-use qemu::probe::Reason;
+use qemu::probe::Class;
 
 #[test]
 fn a_verdict_is_taken_in_well_under_a_second_and_says_why() {
@@ -15,13 +15,13 @@ fn a_verdict_is_taken_in_well_under_a_second_and_says_why() {
     let elapsed = start.elapsed();
     println!(
         "{} in {elapsed:?}: {}",
-        verdict.reason.name(),
-        verdict.message
+        verdict.class.name(),
+        verdict.evidence
     );
     assert!(elapsed < Duration::from_millis(900), "{elapsed:?}");
-    assert!(!verdict.message.is_empty());
+    assert!(!verdict.evidence.is_empty());
     if device(Path::new(DEVICE)) == Device::Missing {
-        assert_eq!(verdict.reason, Reason::DeviceMissing);
+        assert_eq!(verdict.class, Class::DeviceMissing);
     }
 }
 
@@ -42,20 +42,20 @@ fn a_guest_that_only_halts_passes_where_the_probe_refuses() {
     assert_eq!(naive.ending, Ending::Halted, "the naive probe passes");
     let verdict = take_verdict(Path::new(DEVICE));
     assert_eq!(
-        verdict.reason,
-        Reason::GuestKernelEmulated,
+        verdict.class,
+        Class::GuestKernelEmulated,
         "{}",
-        verdict.message
+        verdict.evidence
     );
 }
 
 #[test]
 fn something_else_than_kvm_is_refused() {
     assert_eq!(
-        take_verdict(Path::new("/dev/nonexistent")).reason,
-        Reason::DeviceMissing
+        take_verdict(Path::new("/dev/nonexistent")).class,
+        Class::DeviceMissing
     );
     let other = take_verdict(Path::new("/dev/null"));
-    assert!(!other.usable(), "{}", other.message);
-    assert_eq!(other.reason, Reason::SetupFailed);
+    assert!(!other.usable(), "{}", other.evidence);
+    assert_eq!(other.class, Class::SetupFailed);
 }

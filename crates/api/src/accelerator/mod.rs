@@ -1,6 +1,9 @@
 //! The accelerator policy: who may run on what, decided by a pure function.
 
+mod class;
 mod policy;
+mod remedies;
+mod surroundings;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -9,7 +12,10 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Node;
 use serde::{Deserialize, Serialize};
 
+pub use class::Class;
 pub use policy::{ClusterInputs, ClusterPolicy, Problem, SWITCH};
+pub use remedies::{HelperDevice, device_remedies, remedies};
+pub use surroundings::{Container, Platform, Processor, SURROUNDINGS_ANNOTATION, Surroundings};
 
 use crate::condition::Condition;
 use crate::names;

@@ -8,7 +8,11 @@
 //!
 //! Pure: whoever has the device runs the guests ([`next`] says which) and brings back what it saw.
 
+mod verdict;
+
 use std::time::Duration;
+
+pub use verdict::{Class, Verdict};
 
 /// Where a guest writes its result.
 pub const PORT: u16 = 0xf4;
@@ -167,83 +171,6 @@ pub enum Next {
     Done(Verdict),
 }
 
-/// Why KVM is usable, or not. The names are those of the Node condition `HardwareVirtualization`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Reason {
-    /// Guests run as they should.
-    Usable,
-    /// No `/dev/kvm`.
-    DeviceMissing,
-    /// It may not be opened.
-    PermissionDenied,
-    /// Another hypervisor has the processor.
-    DeviceBusy,
-    /// It cannot be opened, or is something else.
-    DeviceBroken,
-    /// A step before the first instruction failed.
-    SetupFailed,
-    /// The guest's kernel is emulated one instruction at a time.
-    GuestKernelEmulated,
-    /// KVM gave up on a guest.
-    InternalError,
-    /// A guest faulted, or was refused by the processor, where none should.
-    GuestFault,
-    /// A guest calculated wrongly.
-    WrongResult,
-    /// Guests run far too slowly, each time.
-    Slow,
-    /// A vCPU never came back.
-    Stuck,
-    /// No probe for this architecture.
-    NotProbed,
-}
-
-impl Reason {
-    /// The name in a condition.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Usable => "Usable",
-            Self::DeviceMissing => "DeviceMissing",
-            Self::PermissionDenied => "PermissionDenied",
-            Self::DeviceBusy => "DeviceBusy",
-            Self::DeviceBroken => "DeviceBroken",
-            Self::SetupFailed => "SetupFailed",
-            Self::GuestKernelEmulated => "GuestKernelEmulated",
-            Self::InternalError => "InternalError",
-            Self::GuestFault => "GuestFault",
-            Self::WrongResult => "WrongResult",
-            Self::Slow => "Slow",
-            Self::Stuck => "Stuck",
-            Self::NotProbed => "NotProbed",
-        }
-    }
-}
-
-/// Whether KVM is usable here, and what shows it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Verdict {
-    /// Why.
-    pub reason: Reason,
-    /// The evidence, as a sentence for people.
-    pub message: String,
-}
-
-impl Verdict {
-    /// Whether guests may be run with KVM.
-    #[must_use]
-    pub fn usable(&self) -> bool {
-        self.reason == Reason::Usable
-    }
-
-    fn new(reason: Reason, message: impl Into<String>) -> Self {
-        Self {
-            reason,
-            message: message.into(),
-        }
-    }
-}
-
 /// What to do after `seen`, in the order in which it was seen. Starts with nothing seen; ends
 /// after at most six guests.
 #[must_use]
@@ -278,36 +205,36 @@ pub fn next(seen: &[Observation]) -> Next {
 pub fn obstructed(obstacle: &Obstacle) -> Verdict {
     match obstacle {
         Obstacle::Missing => Verdict::new(
-            Reason::DeviceMissing,
+            Class::DeviceMissing,
             "there is no /dev/kvm: the processor has no virtualization, it is off in the firmware, \
              this machine is itself a virtual machine without nested virtualization, or the module \
              kvm_intel or kvm_amd is not loaded",
         ),
         Obstacle::PermissionDenied(rights) => Verdict::new(
-            Reason::PermissionDenied,
+            Class::PermissionDenied,
             format!(
                 "/dev/kvm exists and may not be opened ({rights}): add the user that runs anyvirt \
                  to the device's group, usually `kvm`"
             ),
         ),
         Obstacle::Busy => Verdict::new(
-            Reason::DeviceBusy,
+            Class::DeviceBusy,
             "/dev/kvm exists, and another hypervisor holds the processor's virtualization",
         ),
         Obstacle::Broken(error) => Verdict::new(
-            Reason::DeviceBroken,
+            Class::DeviceBroken,
             format!("/dev/kvm exists and does not work: {error}"),
         ),
         Obstacle::Setup(error) => Verdict::new(
-            Reason::SetupFailed,
+            Class::SetupFailed,
             format!("/dev/kvm opens, and a guest cannot be made: {error}"),
         ),
         Obstacle::Stuck => Verdict::new(
-            Reason::Stuck,
+            Class::DeadVcpu,
             "/dev/kvm opens, and a guest's vCPU never came back from the kernel",
         ),
         Obstacle::Architecture(name) => Verdict::new(
-            Reason::NotProbed,
+            Class::Unknown,
             format!("there is no probe guest for {name} yet"),
         ),
     }
@@ -346,20 +273,21 @@ fn judge(seen: &[Observation]) -> Verdict {
                 ended(failed)
             ));
         }
-        return Verdict::new(Reason::GuestKernelEmulated, message);
+        return Verdict::new(Class::GuestKernelEmulated, message);
     }
     if let Some(failed) = internal_error {
-        return refusal(Reason::InternalError, failed);
+        return refusal(Class::InternalError, failed);
     }
     for observation in seen {
         let reason = match observation.ending {
             Ending::Output { port: PORT, value } if value == observation.stage.result() => continue,
-            Ending::Output { .. } | Ending::Halted => Reason::WrongResult,
-            Ending::Shutdown | Ending::EntryFailed | Ending::Other(_) => Reason::GuestFault,
-            Ending::InternalError { .. } => Reason::InternalError,
+            Ending::Output { .. } | Ending::Halted => Class::WrongResult,
+            Ending::Shutdown | Ending::Other(_) => Class::GuestFault,
+            Ending::EntryFailed => Class::EntryFailed,
+            Ending::InternalError { .. } => Class::InternalError,
             // Judged below: once is chance.
             Ending::Deadline if observation.stage == Stage::Loop => continue,
-            Ending::Deadline => Reason::Slow,
+            Ending::Deadline => Class::Slow,
         };
         return refusal(reason, observation);
     }
@@ -369,7 +297,7 @@ fn judge(seen: &[Observation]) -> Verdict {
         .min_by_key(|observation| (observation.ending == Ending::Deadline, observation.elapsed));
     match best {
         Some(best) if best.ending != Ending::Deadline => Verdict::new(
-            Reason::Usable,
+            Class::Usable,
             format!(
                 "guests ran in kernel mode as on hardware: {} took {:.2} ms",
                 best.stage.purpose(),
@@ -382,7 +310,7 @@ fn judge(seen: &[Observation]) -> Verdict {
                 .filter(|observation| observation.stage == Stage::Loop)
                 .count();
             Verdict::new(
-                Reason::Slow,
+                Class::Slow,
                 format!(
                     "/dev/kvm opens, and {} did not end within {} ms in {tries} tries; hardware \
                      takes less than 0.2 ms",
@@ -391,11 +319,11 @@ fn judge(seen: &[Observation]) -> Verdict {
                 ),
             )
         }
-        None => Verdict::new(Reason::SetupFailed, "no guest was run"),
+        None => Verdict::new(Class::SetupFailed, "no guest was run"),
     }
 }
 
-fn refusal(reason: Reason, observation: &Observation) -> Verdict {
+fn refusal(reason: Class, observation: &Observation) -> Verdict {
     Verdict::new(
         reason,
         format!(
@@ -454,9 +382,9 @@ mod tests {
         )
     }
 
-    fn reason(observations: &[Observation]) -> Reason {
+    fn reason(observations: &[Observation]) -> Class {
         match next(observations) {
-            Next::Done(verdict) => verdict.reason,
+            Next::Done(verdict) => verdict.class,
             Next::Run(stage) => panic!("wants {stage:?} after {observations:?}"),
         }
     }
@@ -466,12 +394,12 @@ mod tests {
         assert_eq!(next(&[]), Next::Run(Stage::Instructions));
         assert_eq!(next(&[good(Stage::Instructions)]), Next::Run(Stage::Loop));
         let both = [good(Stage::Instructions), good(Stage::Loop)];
-        assert_eq!(reason(&both), Reason::Usable);
+        assert_eq!(reason(&both), Class::Usable);
         let uncounted = both.map(|observation| Observation {
             emulated: None,
             ..observation
         });
-        assert_eq!(reason(&uncounted), Reason::Usable);
+        assert_eq!(reason(&uncounted), Class::Usable);
     }
 
     #[test]
@@ -486,12 +414,12 @@ mod tests {
         let slow = |emulated| seen(Stage::Loop, Ending::Deadline, emulated);
         assert_eq!(
             reason(&[error(), slow(Some(16_000))]),
-            Reason::GuestKernelEmulated
+            Class::GuestKernelEmulated
         );
-        assert_eq!(reason(&[error(), slow(None)]), Reason::InternalError);
+        assert_eq!(reason(&[error(), slow(None)]), Class::InternalError);
         assert_eq!(
             reason(&[good(Stage::Instructions), slow(Some(16_000))]),
-            Reason::GuestKernelEmulated
+            Class::GuestKernelEmulated
         );
         // Finished in time on a fast host, and yet emulated.
         let finished = seen(
@@ -504,7 +432,7 @@ mod tests {
         );
         assert_eq!(
             reason(&[good(Stage::Instructions), finished]),
-            Reason::GuestKernelEmulated
+            Class::GuestKernelEmulated
         );
     }
 
@@ -514,33 +442,33 @@ mod tests {
         let mut observations = vec![good(Stage::Instructions), late()];
         assert_eq!(next(&observations), Next::Run(Stage::Loop));
         let lucky = [observations.clone(), vec![good(Stage::Loop)]].concat();
-        assert_eq!(reason(&lucky), Reason::Usable);
+        assert_eq!(reason(&lucky), Class::Usable);
         observations.extend([late(), late(), late(), late()]);
-        assert_eq!(reason(&observations), Reason::Slow);
+        assert_eq!(reason(&observations), Class::Slow);
     }
 
     #[test]
     fn a_guest_that_merely_halts_or_calculates_wrongly_or_faults_is_refused() {
         for (ending, expected) in [
-            (Ending::Halted, Reason::WrongResult),
+            (Ending::Halted, Class::WrongResult),
             (
                 Ending::Output {
                     port: PORT,
                     value: 9,
                 },
-                Reason::WrongResult,
+                Class::WrongResult,
             ),
             (
                 Ending::Output {
                     port: 0x80,
                     value: 10,
                 },
-                Reason::WrongResult,
+                Class::WrongResult,
             ),
-            (Ending::Shutdown, Reason::GuestFault),
-            (Ending::EntryFailed, Reason::GuestFault),
-            (Ending::Other(99), Reason::GuestFault),
-            (Ending::Deadline, Reason::Slow),
+            (Ending::Shutdown, Class::GuestFault),
+            (Ending::EntryFailed, Class::EntryFailed),
+            (Ending::Other(99), Class::GuestFault),
+            (Ending::Deadline, Class::Slow),
         ] {
             let observations = [seen(Stage::Instructions, ending, None), good(Stage::Loop)];
             assert_eq!(reason(&observations), expected, "{observations:?}");
@@ -551,34 +479,34 @@ mod tests {
     fn each_obstacle_has_its_reason_and_says_what_to_do() {
         let rights = "mode 660, user 0, group 108".to_owned();
         for (obstacle, expected, word) in [
-            (Obstacle::Missing, Reason::DeviceMissing, "nested"),
+            (Obstacle::Missing, Class::DeviceMissing, "nested"),
             (
                 Obstacle::PermissionDenied(rights),
-                Reason::PermissionDenied,
+                Class::PermissionDenied,
                 "group 108",
             ),
-            (Obstacle::Busy, Reason::DeviceBusy, "another hypervisor"),
+            (Obstacle::Busy, Class::DeviceBusy, "another hypervisor"),
             (
                 Obstacle::Broken("ENODEV".to_owned()),
-                Reason::DeviceBroken,
+                Class::DeviceBroken,
                 "ENODEV",
             ),
             (
                 Obstacle::Setup("create a VM".to_owned()),
-                Reason::SetupFailed,
+                Class::SetupFailed,
                 "create a VM",
             ),
-            (Obstacle::Stuck, Reason::Stuck, "never"),
+            (Obstacle::Stuck, Class::DeadVcpu, "never"),
             (
                 Obstacle::Architecture("riscv64".to_owned()),
-                Reason::NotProbed,
+                Class::Unknown,
                 "riscv64",
             ),
         ] {
             let verdict = obstructed(&obstacle);
-            assert_eq!(verdict.reason, expected);
+            assert_eq!(verdict.class, expected);
             assert!(!verdict.usable());
-            assert!(verdict.message.contains(word), "{}", verdict.message);
+            assert!(verdict.evidence.contains(word), "{}", verdict.evidence);
         }
     }
 }

@@ -255,6 +255,11 @@ pub struct Status {
     /// What happened when, in order: for progress and measurements.
     #[serde(default)]
     pub milestones: Vec<Milestone>,
+    /// When the guest last showed a sign of life while it starts: wrote to its serial console, used
+    /// a disk, or kept a processor busy. `None` while nobody looks: before it runs, while it is
+    /// paused, and once its start is over.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_sign: Option<Timestamp>,
 }
 
 impl Default for Status {
@@ -271,6 +276,7 @@ impl Default for Status {
             serial_bytes: 0,
             agent_connected: false,
             milestones: Vec::new(),
+            last_sign: None,
         }
     }
 }
@@ -316,12 +322,53 @@ pub struct InterfaceStatus {
 }
 
 /// A thing that happened in a guest's life.
-#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Milestone {
-    /// What: `disks`, `spawned`, `qmp`, `running`, `first-byte` ...
+    /// What: see [`milestones`].
     pub name: String,
     /// When.
     pub at: Timestamp,
+    /// What the guest wrote, for those that tell of trouble.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub text: Option<String>,
+    /// The longest time without a sign of life between the milestone before and this one, in
+    /// milliseconds; for those that the guest reaches.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub silence_milliseconds: Option<u64>,
+}
+
+/// Names of milestones.
+pub mod milestones {
+    /// All disks are made and open.
+    pub const DISKS: &str = "disks";
+    /// The networks are there.
+    pub const NETWORK: &str = "network";
+    /// QEMU's process exists.
+    pub const SPAWNED: &str = "spawned";
+    /// QEMU's monitor has greeted.
+    pub const QMP: &str = "qmp";
+    /// The guest's processors run for the first time.
+    pub const RUNNING: &str = "running";
+    /// The guest was paused before its start was over, so its times mean nothing.
+    pub const PAUSED: &str = "paused";
+    /// The first byte on the serial console.
+    pub const FIRST_BYTE: &str = "first-byte";
+    /// The firmware has said something.
+    pub const FIRMWARE: &str = "firmware";
+    /// The kernel has said something.
+    pub const KERNEL: &str = "kernel";
+    /// Programs of the guest have said something.
+    pub const USER_SPACE: &str = "user-space";
+    /// The serial console asks for a name, or shows a shell.
+    pub const LOGIN: &str = "login";
+    /// The guest agent has answered for the first time.
+    pub const AGENT: &str = "agent";
+    /// The guest's kernel has given up.
+    pub const PANIC: &str = "panic";
+    /// The guest's user space has given up, and asks for somebody to mend it.
+    pub const EMERGENCY: &str = "emergency";
+    /// The firmware found nothing to boot from.
+    pub const NO_BOOT_DISK: &str = "no-boot-disk";
 }
 
 /// How a guest ended.

@@ -62,6 +62,9 @@ pub mod annotations {
     pub const EMULATION_POLICY: &str = "anyvirt.io/emulation-policy";
     /// On a launcher pod and VMI: the place that decided that policy.
     pub const EMULATION_DECIDED_BY: &str = "anyvirt.io/emulation-decided-by";
+    /// On a VM or VMI: seconds without any sign of life after which a guest that starts counts as
+    /// stuck, instead of what its earlier starts say.
+    pub const STUCK_AFTER: &str = "anyvirt.io/stuck-after-seconds";
     /// On HyperConverged: a JSON patch for the KubeVirt object.
     pub const HYPER_CONVERGED_PATCH: &str = "kubevirt.kubevirt.io/jsonpatch";
     /// On a VMI: the VM's generation it was made from.

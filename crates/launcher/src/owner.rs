@@ -524,6 +524,7 @@ impl Owner {
         let milestone = Milestone {
             name: name.to_owned(),
             at,
+            ..Milestone::default()
         };
         self.status
             .send_modify(|status| status.milestones.push(milestone));

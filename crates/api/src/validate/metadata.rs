@@ -1,5 +1,7 @@
 //! Rules for labels and annotations.
 
+use std::collections::BTreeMap;
+
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use super::cause::{Causes, Path};
@@ -43,6 +45,35 @@ pub(super) fn check(path: &Path, metadata: &ObjectMeta, causes: &mut Causes) {
         );
         causes.not_supported(&path, message);
     }
+    if let Err(value) = stuck_after(annotations) {
+        let message = format!(
+            "{path}: \"{value}\" is no value for {}: write a whole number of seconds from {} to \
+             {}, or remove it",
+            names::annotations::STUCK_AFTER,
+            STUCK_AFTER_SECONDS.start(),
+            STUCK_AFTER_SECONDS.end()
+        );
+        causes.not_supported(&path, message);
+    }
+}
+
+/// What may stand in the annotation [`names::annotations::STUCK_AFTER`]: the launcher looks for signs of life
+/// every few seconds, and after a day nobody waits any more.
+const STUCK_AFTER_SECONDS: std::ops::RangeInclusive<u32> = 10..=86_400;
+
+/// The seconds in the annotation [`names::annotations::STUCK_AFTER`], if it is there.
+///
+/// # Errors
+/// Its value, if that is no number from 10 to 86400.
+pub fn stuck_after(annotations: &BTreeMap<String, String>) -> Result<Option<u32>, String> {
+    let Some(value) = annotations.get(names::annotations::STUCK_AFTER) else {
+        return Ok(None);
+    };
+    let seconds = value
+        .parse()
+        .ok()
+        .filter(|seconds| STUCK_AFTER_SECONDS.contains(seconds));
+    seconds.map(Some).ok_or_else(|| value.clone())
 }
 
 /// Labels that only KubeVirt's own components may set.
@@ -82,4 +113,36 @@ pub(super) fn refuse_changed_reserved_labels(
 
 fn is_reserved(key: &str) -> bool {
     names::labels::RESERVED.contains(&key)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_bound_of_a_silence_is_a_number_of_seconds_or_refused_with_its_value() {
+        for (value, wanted) in [
+            (None, Ok(None)),
+            (Some("10"), Ok(Some(10))),
+            (Some("86400"), Ok(Some(86_400))),
+            (Some("9"), Err("9")),
+            (Some("86401"), Err("86401")),
+            (Some("5m"), Err("5m")),
+            (Some(""), Err("")),
+            (Some("-20"), Err("-20")),
+        ] {
+            let annotations =
+                value.map(|value| (names::annotations::STUCK_AFTER.to_owned(), value.to_owned()));
+            let annotations = annotations.into_iter().collect();
+            let found = stuck_after(&annotations);
+            assert_eq!(found, wanted.map_err(str::to_owned), "{value:?}");
+            let metadata = ObjectMeta {
+                annotations: Some(annotations),
+                ..ObjectMeta::default()
+            };
+            let mut causes = Causes::default();
+            check(&Path::of("metadata"), &metadata, &mut causes);
+            assert_eq!(Vec::from(causes).is_empty(), found.is_ok(), "{value:?}");
+        }
+    }
 }

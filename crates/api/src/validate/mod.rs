@@ -13,6 +13,7 @@ mod volumes;
 
 pub use cause::{Cause, Denial, Reason};
 use cause::{Causes, Path};
+pub use metadata::stuck_after;
 
 use crate::configuration::ClusterConfiguration;
 use crate::defaults::{self, FirmwareIdentity};

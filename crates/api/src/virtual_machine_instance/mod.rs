@@ -5,6 +5,7 @@
 mod devices;
 mod domain;
 mod status;
+mod timeline;
 mod volumes;
 
 use std::collections::BTreeMap;
@@ -17,6 +18,7 @@ use serde::{Deserialize, Serialize};
 pub use devices::*;
 pub use domain::*;
 pub use status::*;
+pub use timeline::*;
 pub use volumes::*;
 
 use crate::unserved::Unserved;

@@ -29,6 +29,9 @@ pub struct VirtualMachineInstanceStatus {
     /// What runs the guest's instructions, and why.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub accelerator: Option<AcceleratorStatus>,
+    /// How its start goes, or went.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start_timeline: Option<super::StartTimeline>,
     /// What is true of it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub conditions: Vec<Condition>,

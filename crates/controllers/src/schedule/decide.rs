@@ -1,11 +1,15 @@
 //! Pods without a node and the nodes there are in; a node for each, or the reason why not, out.
+//!
+//! A [`Cluster`] is kept from look to look: it is told what changed, and remembers for each kind of
+//! pod which nodes fit, until one of them changes. A cluster of 200 nodes with 5,000 pods is looked at
+//! in microseconds, not in tens of milliseconds.
 
-use super::fit::{Room, obstacles, suitability};
-use super::resources::{self, Amounts};
+use super::fit::{self, Obstacle};
+use super::requirements::{Refusal, Requirements};
+use super::site::{Ask, Facts, Names, Site};
 use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::ResourceExt as _;
 use std::collections::BTreeMap;
-use tracing::warn;
 
 /// The scheduler a pod names when it means this one.
 pub const SCHEDULER_NAME: &str = "default-scheduler";
@@ -27,114 +31,303 @@ pub enum Placement {
     },
 }
 
-/// The nodes with what is taken from them.
+/// Pods that ask for the same, in one [`Cluster`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Shape(usize);
+
+/// What is known of one shape.
 #[derive(Debug)]
-pub(super) struct Cluster<'a> {
-    rooms: BTreeMap<String, Room<'a>>,
+struct Known {
+    requirements: Requirements,
+    asks: Vec<Ask>,
+    /// cpu and memory: what counts when all else is equal.
+    weighed: [(usize, i128); 2],
+    /// By the number of a site.
+    seen: Vec<Seen>,
+    /// The revision at which no node fitted.
+    fitted_none_at: Option<u64>,
+    /// Why it waited, at a revision.
+    told: Option<(u64, String)>,
 }
 
-impl<'a> Cluster<'a> {
-    /// `assumed` names the nodes of pods, by uid, whose binding is made but not yet seen.
-    pub(super) fn observe(
-        nodes: &'a [impl AsRef<Node>],
-        pods: &[impl AsRef<Pod>],
-        assumed: &BTreeMap<String, String>,
-    ) -> Self {
-        let mut rooms = BTreeMap::new();
-        for node in nodes.iter().map(AsRef::as_ref) {
-            // A node that cannot say what it has gets no pods; it is the node's defect to repair.
-            let allocatable = resources::allocatable(node).unwrap_or_else(|problem| {
-                warn!(
-                    node = node.name_any(),
-                    problem, "node's resources cannot be read"
-                );
-                Amounts::new()
-            });
-            rooms.insert(
-                node.name_any(),
-                Room {
-                    node,
-                    allocatable,
-                    taken: Amounts::new(),
-                    pods: 0,
-                },
-            );
+/// How one shape fits one site, as of the revisions of the site.
+#[derive(Debug, Clone, Copy, Default)]
+struct Seen {
+    facts_revision: u64,
+    revision: u64,
+    obstacle: Option<Obstacle>,
+    fits: bool,
+    suitability: (i64, i64, i128),
+}
+
+/// The nodes with what is taken from them.
+#[derive(Debug)]
+pub struct Cluster {
+    names: Names,
+    /// The number of the resource `pods`.
+    pods: usize,
+    sites: Vec<Site>,
+    /// The numbers of sites, by the names of their nodes.
+    by_name: BTreeMap<String, usize>,
+    free_sites: Vec<usize>,
+    shapes: Vec<Known>,
+    by_key: BTreeMap<String, Shape>,
+    taken: BTreeMap<String, (usize, Shape)>,
+    /// Counts changes; the first is 1, so that a 0 in [`Seen`] is never up to date.
+    revision: u64,
+    /// The last change that can have made a node fit: taking room never does.
+    helped_at: u64,
+}
+
+impl Default for Cluster {
+    fn default() -> Self {
+        let mut names = Names::default();
+        Self {
+            pods: names.number("pods"),
+            names,
+            sites: Vec::new(),
+            by_name: BTreeMap::new(),
+            free_sites: Vec::new(),
+            shapes: Vec::new(),
+            by_key: BTreeMap::new(),
+            taken: BTreeMap::new(),
+            revision: 1,
+            helped_at: 1,
         }
-        let mut cluster = Self { rooms };
-        for pod in pods.iter().map(AsRef::as_ref).filter(|pod| !is_over(pod)) {
-            let bound = pod.spec.as_ref().and_then(|spec| spec.node_name.clone());
-            let node = bound.or_else(|| assumed.get(pod.metadata.uid.as_deref()?).cloned());
-            if let Some(node) = node {
-                cluster.take(&node, pod);
-            }
+    }
+}
+
+impl Cluster {
+    /// A node was created or changed.
+    pub fn set_node(&mut self, node: &Node) {
+        let facts = Facts::of(node);
+        let number = self.site(&facts.name);
+        let site = &mut self.sites[number];
+        if site.facts.as_ref() == Some(&facts) {
+            return;
         }
-        cluster
+        site.set(facts, &mut self.names);
+        self.revision += 1;
+        site.facts_revision = self.revision;
+        site.revision = self.revision;
+        self.helped_at = self.revision;
     }
 
-    /// Counts `pod` as running on `node`.
-    pub(super) fn take(&mut self, node: &str, pod: &Pod) {
-        let Some(room) = self.rooms.get_mut(node) else {
+    /// A node is gone. Pods bound to it still are.
+    pub fn remove_node(&mut self, name: &str) {
+        let Some(number) = self.by_name.get(name).copied() else {
             return;
         };
-        room.pods += 1;
-        match resources::requested(pod) {
-            Ok(requested) => resources::add(&mut room.taken, &requested),
-            Err(problem) => warn!(
-                pod = pod.name_any(),
-                problem, "pod's resources cannot be read"
-            ),
+        self.revision += 1;
+        let site = &mut self.sites[number];
+        site.facts = None;
+        site.facts_revision = self.revision;
+        site.revision = self.revision;
+        self.drop_if_empty(name);
+    }
+
+    /// The names of the nodes there are.
+    pub fn nodes(&self) -> impl Iterator<Item = &str> {
+        let present = |number: &usize| self.sites[*number].facts.is_some();
+        let present = self.by_name.iter().filter(move |(_, it)| present(it));
+        present.map(|(name, _)| name.as_str())
+    }
+
+    /// What `pod` asks for.
+    pub fn shape(&mut self, pod: &Pod) -> Shape {
+        let requirements = Requirements::of(pod);
+        let key = requirements.key();
+        if let Some(shape) = self.by_key.get(&key) {
+            return *shape;
+        }
+        let asks: Vec<Ask> = requirements
+            .requested
+            .iter()
+            .map(|(name, amount)| Ask {
+                name: name.clone(),
+                number: self.names.number(name),
+                amount: *amount,
+            })
+            .collect();
+        let weighed = ["cpu", "memory"].map(|name| {
+            let asked = requirements.requested.get(name).copied().unwrap_or(0);
+            (self.names.number(name), asked)
+        });
+        let shape = Shape(self.shapes.len());
+        self.shapes.push(Known {
+            requirements,
+            asks,
+            weighed,
+            seen: Vec::new(),
+            fitted_none_at: None,
+            told: None,
+        });
+        self.by_key.insert(key, shape);
+        shape
+    }
+
+    /// How many shapes are remembered.
+    pub fn shapes(&self) -> usize {
+        self.shapes.len()
+    }
+
+    /// A pod of `shape` that goes by `uid` is bound to `node`, or about to be. A second time it
+    /// moves there.
+    pub fn take(&mut self, uid: &str, shape: Shape, node: &str) {
+        if let Some((site, known)) = self.taken.get(uid)
+            && *known == shape
+            && self.by_name.get(node) == Some(site)
+        {
+            return;
+        }
+        self.release(uid);
+        let number = self.site(node);
+        self.taken.insert(uid.to_owned(), (number, shape));
+        self.count(number, shape, 1);
+    }
+
+    /// A pod that took room is over or gone.
+    pub fn release(&mut self, uid: &str) {
+        if let Some((number, shape)) = self.taken.remove(uid) {
+            self.count(number, shape, -1);
+            self.helped_at = self.revision;
+            if self.sites[number].facts.is_none() {
+                let name = self.by_name.iter().find(|(_, it)| **it == number);
+                let name = name.map(|(name, _)| name.clone()).unwrap_or_default();
+                self.drop_if_empty(&name);
+            }
         }
     }
 
-    /// Finds a node for `pod`.
-    pub(super) fn place(&self, pod: &Pod) -> Placement {
-        let wait = |reason, message| Placement::Wait { reason, message };
-        if let Some(gates) = pod
-            .spec
-            .as_ref()
-            .and_then(|spec| spec.scheduling_gates.as_deref())
-            && !gates.is_empty()
+    fn count(&mut self, number: usize, shape: Shape, times: i128) {
+        self.revision += 1;
+        let site = &mut self.sites[number];
+        site.count(&self.shapes[shape.0].asks, times);
+        site.revision = self.revision;
+    }
+
+    fn site(&mut self, name: &str) -> usize {
+        if let Some(number) = self.by_name.get(name) {
+            return *number;
+        }
+        let number = self.free_sites.pop().unwrap_or_else(|| {
+            self.sites.push(Site::default());
+            self.sites.len() - 1
+        });
+        self.by_name.insert(name.to_owned(), number);
+        number
+    }
+
+    fn drop_if_empty(&mut self, name: &str) {
+        if let Some(number) = self.by_name.get(name).copied()
+            && self.sites[number].facts.is_none()
+            && self.sites[number].is_empty()
         {
-            let message = "Scheduling is blocked due to non-empty scheduling gates".to_owned();
-            return wait("SchedulingGated", message);
+            self.by_name.remove(name);
+            self.sites[number] = Site::default();
+            self.free_sites.push(number);
         }
-        if self.rooms.is_empty() {
-            return wait(
-                "Unschedulable",
-                "no nodes available to schedule pods".to_owned(),
-            );
+    }
+
+    /// The best node for a pod of `shape`, if any fits.
+    pub fn choose(&mut self, shape: Shape) -> Option<&str> {
+        let known = &mut self.shapes[shape.0];
+        let hopeless = known.fitted_none_at.is_some_and(|at| at >= self.helped_at);
+        if hopeless || known.requirements.refusal.is_some() {
+            return None;
         }
-        if let Some(field) = unserved(pod) {
-            let message = format!(
-                "{field} is not served by this scheduler: remove it, or express it by a nodeSelector \
-                 or a required node affinity"
-            );
-            return wait("Unschedulable", message);
-        }
-        let requested = match resources::requested(pod) {
-            Ok(requested) => requested,
-            Err(problem) => return wait("Unschedulable", problem),
-        };
-        let mut best: Option<(_, &str)> = None;
-        let mut reasons: BTreeMap<String, usize> = BTreeMap::new();
-        for (name, room) in &self.rooms {
-            let obstacles = obstacles(pod, &requested, room);
-            if obstacles.is_empty() {
-                let suitability = suitability(pod, &requested, room);
-                if best.is_none_or(|(highest, _)| suitability > highest) {
-                    best = Some((suitability, name));
+        known.seen.resize(self.sites.len(), Seen::default());
+        let mut best: Option<((i64, i64, i128), &str)> = None;
+        for (name, number) in &self.by_name {
+            let site = &self.sites[*number];
+            let Some(facts) = &site.facts else { continue };
+            let seen = &mut known.seen[*number];
+            if seen.revision != site.revision {
+                if seen.facts_revision != site.facts_revision {
+                    let suits = fit::suitability(&known.requirements, facts);
+                    seen.obstacle = fit::obstacle(&known.requirements, facts);
+                    seen.suitability = (suits.0, suits.1, 0);
+                    seen.facts_revision = site.facts_revision;
                 }
+                seen.revision = site.revision;
+                let lacks = site.is_full(self.pods) || known.asks.iter().any(|it| site.lacks(it));
+                seen.fits = seen.obstacle.is_none() && !lacks;
+                let left = known
+                    .weighed
+                    .map(|(it, asked)| site.left_permille(it, asked));
+                seen.suitability.2 = left.iter().sum();
             }
-            for obstacle in obstacles {
-                *reasons.entry(obstacle).or_insert(0) += 1;
+            if seen.fits && best.is_none_or(|(highest, _)| seen.suitability > highest) {
+                best = Some((seen.suitability, name));
             }
         }
-        match best {
-            Some((_, node)) => Placement::Bind {
+        if best.is_none() {
+            known.fitted_none_at = Some(self.revision);
+        }
+        best.map(|(_, name)| name)
+    }
+
+    /// Finds a node for a pod of `shape`, or says why there is none.
+    pub fn place(&mut self, shape: Shape) -> Placement {
+        if let Some(node) = self.choose(shape) {
+            return Placement::Bind {
                 node: node.to_owned(),
-            },
-            None => wait("Unschedulable", fit_error(self.rooms.len(), &reasons)),
+            };
         }
+        let reason = match self.shapes[shape.0].requirements.refusal {
+            Some(Refusal::Gated) => "SchedulingGated",
+            _ => "Unschedulable",
+        };
+        let told = self.shapes[shape.0].told.take();
+        let message = match told {
+            Some((at, message)) if at == self.revision => message,
+            _ => self.why_not(&self.shapes[shape.0]),
+        };
+        self.shapes[shape.0].told = Some((self.revision, message.clone()));
+        Placement::Wait { reason, message }
+    }
+
+    fn why_not(&self, known: &Known) -> String {
+        let present = || {
+            let sites = self.by_name.values().map(|number| &self.sites[*number]);
+            sites.filter_map(|site| Some((site, site.facts.as_ref()?)))
+        };
+        match &known.requirements.refusal {
+            Some(Refusal::Gated) => {
+                return "Scheduling is blocked due to non-empty scheduling gates".to_owned();
+            }
+            _ if present().next().is_none() => {
+                return "no nodes available to schedule pods".to_owned();
+            }
+            Some(Refusal::Unserved(field)) => {
+                return format!(
+                    "{field} is not served by this scheduler: remove it, or express it by a \
+                     nodeSelector or a required node affinity"
+                );
+            }
+            Some(Refusal::Unreadable(problem)) => return problem.clone(),
+            None => {}
+        }
+        // Only the first kind of reason that applies is told, but every resource that lacks.
+        let mut reasons: BTreeMap<String, usize> = BTreeMap::new();
+        let mut lacking = vec![0; known.asks.len()];
+        let mut full = 0;
+        for (site, facts) in present() {
+            if let Some(obstacle) = fit::obstacle(&known.requirements, facts) {
+                *reasons.entry(obstacle.words(facts)).or_insert(0) += 1;
+                continue;
+            }
+            full += usize::from(site.is_full(self.pods));
+            for (ask, count) in known.asks.iter().zip(&mut lacking) {
+                *count += usize::from(site.lacks(ask));
+            }
+        }
+        reasons.insert("Too many pods".to_owned(), full);
+        for (ask, count) in known.asks.iter().zip(lacking) {
+            reasons.insert(format!("Insufficient {}", ask.name), count);
+        }
+        reasons.retain(|_, count| *count > 0);
+        fit_error(present().count(), &reasons)
     }
 }
 
@@ -164,7 +357,7 @@ pub(super) fn waiting<P: AsRef<Pod> + Clone>(
         .filter(|pod| wants_a_node(pod.as_ref()) && !is_assumed(pod.as_ref()))
         .cloned()
         .collect();
-    waiting.sort_by_key(|pod| {
+    waiting.sort_by_cached_key(|pod| {
         let pod = pod.as_ref();
         let priority = pod
             .spec
@@ -191,49 +384,11 @@ pub(super) fn wants_a_node(pod: &Pod) -> bool {
         && !is_over(pod)
 }
 
-fn is_over(pod: &Pod) -> bool {
+/// Whether a pod's containers have all ended, so that it takes no room.
+pub(super) fn is_over(pod: &Pod) -> bool {
     let phase = pod
         .status
         .as_ref()
         .and_then(|status| status.phase.as_deref());
     matches!(phase, Some("Succeeded" | "Failed"))
-}
-
-/// The first rule of a pod that would be broken if it were placed regardless.
-fn unserved(pod: &Pod) -> Option<&'static str> {
-    let spec = pod.spec.as_ref()?;
-    let affinity = spec.affinity.as_ref();
-    let near = affinity.and_then(|it| it.pod_affinity.as_ref());
-    let far = affinity.and_then(|it| it.pod_anti_affinity.as_ref());
-    let has_near = near
-        .and_then(|it| {
-            it.required_during_scheduling_ignored_during_execution
-                .as_ref()
-        })
-        .is_some_and(|terms| !terms.is_empty());
-    let has_far = far
-        .and_then(|it| {
-            it.required_during_scheduling_ignored_during_execution
-                .as_ref()
-        })
-        .is_some_and(|terms| !terms.is_empty());
-    let spread = spec.topology_spread_constraints.iter().flatten();
-    if has_near {
-        Some("spec.affinity.podAffinity.requiredDuringSchedulingIgnoredDuringExecution")
-    } else if has_far {
-        Some("spec.affinity.podAntiAffinity.requiredDuringSchedulingIgnoredDuringExecution")
-    } else if spread
-        .into_iter()
-        .any(|it| it.when_unsatisfiable == "DoNotSchedule")
-    {
-        Some("spec.topologySpreadConstraints with whenUnsatisfiable DoNotSchedule")
-    } else if spec
-        .resource_claims
-        .as_ref()
-        .is_some_and(|claims| !claims.is_empty())
-    {
-        Some("spec.resourceClaims")
-    } else {
-        None
-    }
 }

@@ -14,24 +14,28 @@
 
 mod decide;
 mod fit;
+mod memory;
 mod perform;
+mod requirements;
 mod resources;
+mod site;
 #[cfg(test)]
 mod tests;
 
-pub use decide::{Placement, SCHEDULER_NAME};
+pub use decide::{Cluster, Placement, SCHEDULER_NAME, Shape};
 
 use crate::Settings;
 use crate::engine::{Engine, Next, Presence};
 use crate::event::Recorder;
 use crate::queue::Key;
-use decide::{Cluster, waiting, wants_a_node};
+use decide::{waiting, wants_a_node};
 use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::runtime::reflector::Store;
 use kube::runtime::watcher::Config;
 use kube::{Api, Client, ResourceExt as _};
+use memory::Memory;
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio_util::sync::CancellationToken;
 
 /// Binds pods until cancelled.
@@ -56,6 +60,7 @@ pub async fn run(client: Client, settings: Settings, cancel: CancellationToken) 
         pods,
         nodes,
         assumed: Mutex::default(),
+        memory: Mutex::default(),
     });
     engine
         .run(cancel, move |_| place_all(Arc::clone(&scheduler)))
@@ -71,16 +76,15 @@ struct Scheduler {
     nodes: Store<Node>,
     /// The nodes of pods, by the pods' uids, whose binding is made but not yet seen.
     assumed: Mutex<BTreeMap<String, String>>,
+    /// What the last look saw. A look takes it out while it works; one that is given up loses it,
+    /// and the next reads everything again.
+    memory: Mutex<Memory>,
 }
 
 /// Places every pod that waits. The error is the first there was; every pod had its turn.
 async fn place_all(scheduler: Arc<Scheduler>) -> kube::Result<Next> {
     let pods = scheduler.pods.state();
-    let mut assumed = scheduler
-        .assumed
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner)
-        .clone();
+    let mut assumed = locked(&scheduler.assumed).clone();
     let unseen: BTreeSet<&str> = pods
         .iter()
         .filter(|pod| wants_a_node(pod))
@@ -91,12 +95,13 @@ async fn place_all(scheduler: Arc<Scheduler>) -> kube::Result<Next> {
     let waiting = waiting(&pods, &assumed);
     if !waiting.is_empty() {
         let nodes = scheduler.nodes.state();
-        let mut cluster = Cluster::observe(&nodes, &pods, &assumed);
+        let mut memory = std::mem::take(&mut *locked(&scheduler.memory));
+        memory.refresh(&nodes, &pods, &assumed);
         for pod in waiting {
-            match cluster.place(&pod) {
+            match memory.place(&pod) {
                 Placement::Bind { node } => match perform::bind(&scheduler, &pod, &node).await {
                     Ok(()) => {
-                        cluster.take(&node, &pod);
+                        memory.take(&node, &pod);
                         assumed.insert(pod.uid().unwrap_or_default(), node);
                     }
                     Err(error) => failure = failure.or(Some(error)),
@@ -108,10 +113,12 @@ async fn place_all(scheduler: Arc<Scheduler>) -> kube::Result<Next> {
                 }
             }
         }
+        *locked(&scheduler.memory) = memory;
     }
-    *scheduler
-        .assumed
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner) = assumed;
+    *locked(&scheduler.assumed) = assumed;
     failure.map_or(Ok(Next::OnChange), Err)
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

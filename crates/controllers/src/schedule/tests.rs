@@ -1,4 +1,5 @@
-use super::decide::{Cluster, Placement, waiting};
+use super::decide::{Placement, waiting};
+use super::memory::Memory;
 use k8s_openapi::api::core::v1::{Node, Pod};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -29,8 +30,15 @@ fn pod(name: &str, change: impl FnOnce(&mut Value)) -> Arc<Pod> {
     Arc::new(serde_json::from_value(pod).unwrap())
 }
 
-fn place(pod: &Pod, nodes: &[Arc<Node>], pods: &[Arc<Pod>]) -> String {
-    match Cluster::observe(nodes, pods, &BTreeMap::new()).place(pod) {
+/// A scheduler that looks for the first time.
+fn observe(nodes: &[Arc<Node>], pods: &[Arc<Pod>], assumed: &BTreeMap<String, String>) -> Memory {
+    let mut memory = Memory::default();
+    memory.refresh(nodes, pods, assumed);
+    memory
+}
+
+fn place(pod: &Arc<Pod>, nodes: &[Arc<Node>], pods: &[Arc<Pod>]) -> String {
+    match observe(nodes, pods, &BTreeMap::new()).place(pod) {
         Placement::Bind { node } => format!("bind {node}"),
         Placement::Wait { message, .. } => message,
     }
@@ -202,8 +210,7 @@ fn a_binding_not_yet_seen_takes_its_room() {
     let assumed = BTreeMap::from([("first".to_owned(), "n1".to_owned())]);
     let waiting = waiting(&pods, &assumed);
     assert_eq!(waiting.len(), 1);
-    let Placement::Wait { message, .. } =
-        Cluster::observe(&nodes, &pods, &assumed).place(&waiting[0])
+    let Placement::Wait { message, .. } = observe(&nodes, &pods, &assumed).place(&waiting[0])
     else {
         panic!("there is no room for a second pod");
     };
@@ -311,7 +318,7 @@ fn a_gated_pod_is_told_so() {
         pod["spec"]["schedulingGates"] = json!([{ "name": "g" }])
     });
     let nodes = [node("n1", |_| {})];
-    let placement = Cluster::observe(&nodes, &[] as &[Arc<Pod>], &BTreeMap::new()).place(&gated);
+    let placement = observe(&nodes, &[], &BTreeMap::new()).place(&gated);
     assert!(matches!(
         placement,
         Placement::Wait {
@@ -319,6 +326,66 @@ fn a_gated_pod_is_told_so() {
             ..
         }
     ));
+}
+
+#[test]
+fn what_is_remembered_places_as_a_first_look_does() {
+    let mut dice = 7_u64;
+    let mut roll = move |bound: usize| {
+        dice = dice.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        usize::try_from(dice >> 33).unwrap() % bound
+    };
+    let cpu = ["100m", "700m", "1500m"];
+    let (mut nodes, mut pods) = (Vec::new(), Vec::<Arc<Pod>>::new());
+    let mut assumed = BTreeMap::new();
+    let mut memory = Memory::default();
+    let mut outcomes = std::collections::BTreeSet::new();
+    for round in 0..400 {
+        let name = format!("n{}", roll(5));
+        nodes.retain(|node: &Arc<Node>| node.metadata.name.as_ref() != Some(&name));
+        if roll(4) > 0 {
+            let (speed, all, ready) = (roll(3).to_string(), roll(4).to_string(), roll(5) > 0);
+            nodes.push(node(&name, |node| {
+                node["metadata"]["labels"]["speed"] = json!(speed);
+                node["status"]["allocatable"]["cpu"] = json!(all);
+                node["status"]["conditions"][0]["status"] =
+                    json!(if ready { "True" } else { "False" });
+            }));
+        }
+        let name = format!("p{}", roll(12));
+        pods.retain(|pod| pod.metadata.name.as_ref() != Some(&name));
+        assumed.remove(&name);
+        let (cpu, at) = (cpu[roll(3)], format!("n{}", roll(6)));
+        let (bound, over, picky) = (roll(3) > 0, roll(5) == 0, roll(2) == 0);
+        if !bound && roll(2) == 0 {
+            assumed.insert(name.clone(), at.clone());
+        }
+        pods.push(pod(&name, |pod| {
+            pod["spec"]["containers"][0]["resources"]["requests"]["cpu"] = json!(cpu);
+            if bound {
+                pod["spec"]["nodeName"] = json!(at);
+            }
+            if over {
+                pod["status"] = json!({ "phase": "Failed" });
+            }
+            if picky {
+                let rule = json!({ "key": "speed", "operator": "In", "values": ["1", "2"] });
+                pod["spec"]["affinity"] = required(&rule);
+            }
+        }));
+        memory.refresh(&nodes, &pods, &assumed);
+        let mut fresh = observe(&nodes, &pods, &assumed);
+        for pod in waiting(&pods, &assumed) {
+            let (kept, first) = (memory.place(&pod), fresh.place(&pod));
+            assert_eq!(kept, first, "round {round}, {:?}", pod.metadata.name);
+            if let Placement::Bind { node } = &kept {
+                memory.take(node, &pod);
+                fresh.take(node, &pod);
+            }
+            outcomes.insert(matches!(kept, Placement::Bind { .. }));
+        }
+    }
+    assert_eq!(outcomes.len(), 2, "both outcomes are met");
 }
 
 #[tokio::test]
@@ -359,6 +426,7 @@ async fn a_pod_whose_binding_meets_a_conflict_is_bound_at_the_next_look() {
         pods: pods.as_reader(),
         nodes: nodes.as_reader(),
         assumed: std::sync::Mutex::default(),
+        memory: std::sync::Mutex::default(),
     });
     assert!(place_all(Arc::clone(&scheduler)).await.is_err());
     assert!(place_all(scheduler).await.is_ok());

@@ -1,0 +1,161 @@
+//! A node as placing sees it: what it is, what it has, and what is taken from it.
+
+use super::fit;
+use super::resources::{self, Amounts};
+use k8s_openapi::api::core::v1::{Node, Taint};
+use kube::ResourceExt as _;
+use std::collections::BTreeMap;
+use tracing::warn;
+
+/// The taint a node without a `Ready` condition is treated to have, as the node lifecycle
+/// controller of a cluster would set it.
+const NOT_READY: &str = "node.kubernetes.io/not-ready";
+/// The taint a cordoned node is treated to have.
+const UNSCHEDULABLE: &str = "node.kubernetes.io/unschedulable";
+
+/// What of a Node object matters for placing. A heartbeat changes nothing of it.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Facts {
+    pub(super) name: String,
+    pub(super) labels: BTreeMap<String, String>,
+    /// Of a cordoned node, the taint that stands for it.
+    pub(super) cordon: Option<Taint>,
+    pub(super) taints: Vec<Taint>,
+    allocatable: Amounts,
+}
+
+impl Facts {
+    pub(super) fn of(node: &Node) -> Self {
+        let spec = node.spec.as_ref();
+        let taints = spec.and_then(|spec| spec.taints.as_deref());
+        let not_ready = (!is_ready(node)).then(|| fit::taint(NOT_READY));
+        let cordoned = spec.and_then(|spec| spec.unschedulable) == Some(true);
+        // A node that cannot say what it has gets no pods; it is the node's defect to repair.
+        let allocatable = resources::allocatable(node).unwrap_or_else(|problem| {
+            warn!(
+                node = node.name_any(),
+                problem, "node's resources cannot be read"
+            );
+            Amounts::new()
+        });
+        Self {
+            name: node.name_any(),
+            labels: node.metadata.labels.clone().unwrap_or_default(),
+            cordon: cordoned.then(|| fit::taint(UNSCHEDULABLE)),
+            taints: taints
+                .unwrap_or_default()
+                .iter()
+                .chain(&not_ready)
+                .cloned()
+                .collect(),
+            allocatable,
+        }
+    }
+}
+
+fn is_ready(node: &Node) -> bool {
+    let conditions = node
+        .status
+        .as_ref()
+        .and_then(|status| status.conditions.as_ref());
+    conditions
+        .into_iter()
+        .flatten()
+        .any(|it| it.type_ == "Ready" && it.status == "True")
+}
+
+/// Names of resources as numbers: amounts are then lists. There are as many as nodes and pods ever
+/// named, which is a handful.
+#[derive(Debug, Default)]
+pub(super) struct Names {
+    numbers: BTreeMap<String, usize>,
+}
+
+impl Names {
+    /// The number of a name.
+    pub(super) fn number(&mut self, name: &str) -> usize {
+        if let Some(number) = self.numbers.get(name) {
+            return *number;
+        }
+        let number = self.numbers.len();
+        self.numbers.insert(name.to_owned(), number);
+        number
+    }
+}
+
+/// What is asked for of one resource.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Ask {
+    pub(super) name: String,
+    pub(super) number: usize,
+    pub(super) amount: i128,
+}
+
+/// A node with what is taken from it.
+#[derive(Debug, Default)]
+pub(super) struct Site {
+    /// None: there is no such node, but pods are bound to it.
+    pub(super) facts: Option<Facts>,
+    /// When the facts changed, in changes of the cluster.
+    pub(super) facts_revision: u64,
+    /// When the facts or what is taken changed.
+    pub(super) revision: u64,
+    allocatable: Vec<i128>,
+    taken: Vec<i128>,
+    pods: i128,
+}
+
+fn of(amounts: &[i128], number: usize) -> i128 {
+    amounts.get(number).copied().unwrap_or(0)
+}
+
+impl Site {
+    /// Takes what the Node object says.
+    pub(super) fn set(&mut self, facts: Facts, names: &mut Names) {
+        self.allocatable.clear();
+        for (name, amount) in &facts.allocatable {
+            let number = names.number(name);
+            if self.allocatable.len() <= number {
+                self.allocatable.resize(number + 1, 0);
+            }
+            self.allocatable[number] = *amount;
+        }
+        self.facts = Some(facts);
+    }
+
+    /// Counts a pod in (`times` 1) or out (-1).
+    pub(super) fn count(&mut self, asks: &[Ask], times: i128) {
+        self.pods += times;
+        for ask in asks {
+            if self.taken.len() <= ask.number {
+                self.taken.resize(ask.number + 1, 0);
+            }
+            self.taken[ask.number] += ask.amount * times;
+        }
+    }
+
+    /// Whether no pod is bound to it.
+    pub(super) fn is_empty(&self) -> bool {
+        self.pods == 0
+    }
+
+    /// Whether one more pod would be too many; `pods` is that resource's number.
+    pub(super) fn is_full(&self, pods: usize) -> bool {
+        (self.pods + 1) * 1000 > of(&self.allocatable, pods)
+    }
+
+    /// Whether there is too little left for one ask.
+    pub(super) fn lacks(&self, ask: &Ask) -> bool {
+        ask.amount > 0
+            && ask.amount > of(&self.allocatable, ask.number) - of(&self.taken, ask.number)
+    }
+
+    /// How much would be left of a resource, in thousandths of all there is.
+    pub(super) fn left_permille(&self, number: usize, asked: i128) -> i128 {
+        let all = of(&self.allocatable, number);
+        if all <= 0 {
+            return 0;
+        }
+        (all - of(&self.taken, number) - asked) * 1000 / all
+    }
+}

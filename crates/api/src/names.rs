@@ -113,8 +113,10 @@ pub mod containers {
     pub const KERNEL_BOOT_VOLUME: &str = "kernel-boot";
 }
 
-/// Conditions that anyvirt adds to KubeVirt's.
+/// Conditions: KubeVirt's of launcher pods, and those that anyvirt adds to KubeVirt's.
 pub mod conditions {
+    /// On a launcher pod, as its readiness gate: its guest is not paused.
+    pub const UNPAUSED: &str = "kubevirt.io/virtual-machine-unpaused";
     /// On a node: does hardware virtualization work here?
     pub const HARDWARE_VIRTUALIZATION: &str = "HardwareVirtualization";
     /// On a VMI and VM: is the guest emulated in software?

@@ -39,7 +39,8 @@ pub(super) fn status(
         .iter()
         .any(|it| matches!(it, Action::Create(_)));
     let created = creates && failure.is_none();
-    let ready = vmi.is_some_and(|vmi| condition::is_true(conditions_of(vmi), "Ready"));
+    let conditions = conditions(vm, vmi, failure, now);
+    let ready = vmi.is_some() && condition::is_true(&conditions, "Ready");
     let observed = if created {
         Some(generation(vm))
     } else {
@@ -55,7 +56,7 @@ pub(super) fn status(
         } else {
             decision.strategy
         },
-        conditions: conditions(vm, vmi, failure, now),
+        conditions,
         state_change_requests: decision.requests.clone(),
         start_failure: decision.start_failure.clone(),
         observed_generation: observed.or(known.observed_generation),
@@ -124,6 +125,25 @@ fn printable(
     }
 }
 
+/// What `theirs` should say, if it says that a guest is ready which does not run.
+fn contradiction(
+    vmi: Option<&VirtualMachineInstance>,
+    theirs: &Condition,
+    now: Timestamp,
+) -> Option<Condition> {
+    let vmi = vmi.filter(|_| theirs.type_ == "Ready" && theirs.is_true())?;
+    let not = |reason: &str, message: &str| {
+        Some(Condition::new("Ready", false, now).because(reason, message.to_owned()))
+    };
+    if instance::phase(vmi) != Phase::Running {
+        return not("GuestNotRunning", "Guest VM is not reported as running");
+    }
+    if condition::is_true(conditions_of(vmi), "Paused") {
+        return not("Paused", "the virtual machine is paused");
+    }
+    None
+}
+
 /// The instance's conditions, and the VM's own.
 fn conditions(
     vm: &VirtualMachine,
@@ -142,6 +162,11 @@ fn conditions(
         OWN.contains(&it.type_.as_str()) || condition::find(theirs, &it.type_).is_some()
     });
     for theirs in theirs {
+        // Whoever ends or pauses a guest is faster than whoever takes its readiness back.
+        if let Some(corrected) = contradiction(vmi, theirs, now) {
+            condition::set(&mut conditions, corrected);
+            continue;
+        }
         match conditions.iter_mut().find(|it| it.type_ == theirs.type_) {
             Some(ours) => *ours = theirs.clone(),
             None => conditions.push(theirs.clone()),

@@ -496,6 +496,41 @@ fn the_printable_status_tells_what_is_about_to_happen() {
 }
 
 #[test]
+fn a_machine_whose_guest_ended_or_is_paused_is_not_ready_whatever_its_instance_still_says() {
+    let ready = json!({ "type": "Ready", "status": "True" });
+    let paused = json!({ "type": "Paused", "status": "True" });
+    let table = [
+        ("Running", json!([ready]), (PrintableStatus::Running, true)),
+        (
+            "Running",
+            json!([ready, paused]),
+            (PrintableStatus::Paused, false),
+        ),
+        (
+            "Succeeded",
+            json!([ready]),
+            (PrintableStatus::Stopped, false),
+        ),
+        ("Failed", json!([ready]), (PrintableStatus::Stopped, false)),
+    ];
+    for (phase, conditions, expected) in table {
+        let vm = vm("Manual", unchanged);
+        let vmi = vmi(&vm, phase, |vmi| vmi["status"]["conditions"] = conditions);
+        let decision = decide(&vm, Some(&vmi), now(), 0);
+        let status = status(&vm, Some(&vmi), &decision, None, now());
+        let told = condition::is_true(&status.conditions, "Ready");
+        assert_eq!((status.printable_status, told), expected, "{phase}");
+        assert_eq!(status.ready, Some(expected.1), "{phase}");
+        // Saying it again changes nothing.
+        let mut again = vm.clone();
+        again.status = Some(status.clone());
+        let later = "2026-11-22T13:00:00Z".parse().unwrap();
+        let repeated = super::status::status(&again, Some(&vmi), &decision, None, later);
+        assert_eq!(repeated, status, "{phase}");
+    }
+}
+
+#[test]
 fn the_conditions_of_the_instance_are_repeated_and_go_with_it() {
     let vm = vm("Manual", |vm| {
         vm["status"]["conditions"] = json!([{ "type": "AgentConnected", "status": "True" }]);

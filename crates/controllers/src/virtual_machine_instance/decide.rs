@@ -18,12 +18,12 @@ use crate::engine::Next;
 use crate::event::Fact;
 use api::accelerator::{ClusterPolicy, NodeVerdict, Refusal};
 use api::configuration::ClusterConfiguration;
-use api::names::{finalizers, labels};
+use api::names::{conditions, finalizers, labels};
 use api::virtual_machine_instance::{
     Phase, PhaseTransition, VirtualMachineInstance, VirtualMachineInstanceStatus,
 };
 use jiff::{SignedDuration, Timestamp};
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{Pod, PodCondition};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt as _;
 use std::time::Duration;
@@ -51,6 +51,12 @@ pub(super) enum Action {
     },
     /// Say on the pod, for people and selectors, on which node it runs.
     Label { name: String, node: String },
+    /// Say on the pod whether its guest is paused, which its readiness gate waits for.
+    Gate {
+        name: String,
+        uid: Option<String>,
+        condition: Box<PodCondition>,
+    },
 }
 
 /// What is seen of one VMI.
@@ -87,6 +93,9 @@ pub(super) fn decide<P: AsRef<Pod>>(seen: &Seen<'_, P>, now: Timestamp) -> Decis
     };
     let problem = step(seen, now, &mut decision).err();
     let pod = observe::current(seen.pods);
+    decision
+        .actions
+        .extend(pod.and_then(|pod| gate(seen.vmi, pod, now)));
     hold(&mut decision.vmi);
     // What is said after a pod was created is what its first appearance would make us say.
     let created = decision.actions.iter().find_map(|action| match action {
@@ -195,6 +204,27 @@ fn schedule<P>(
         }
     }
     Ok(())
+}
+
+/// What the readiness gate of `pod` shall say, if it says something else. From the moment at which the
+/// pod has a node, so that it never delays the pod's readiness.
+fn gate(vmi: &VirtualMachineInstance, pod: &Pod, now: Timestamp) -> Option<Action> {
+    let gates = pod.spec.as_ref()?.readiness_gates.iter().flatten();
+    let mut ours = gates.filter(|gate| gate.condition_type == conditions::UNPAUSED);
+    if observe::is_going(pod) || observe::is_over(pod) {
+        return None;
+    }
+    let (_, _) = (ours.next()?, observe::node(pod)?);
+    let wanted = status::unpaused(vmi, now);
+    let known = observe::condition(pod, conditions::UNPAUSED);
+    if known.is_some_and(|known| known.status == wanted.status) {
+        return None;
+    }
+    Some(Action::Gate {
+        name: pod.name_any(),
+        uid: pod.uid(),
+        condition: Box::new(wanted),
+    })
 }
 
 /// Gives the VMI to its node.

@@ -22,7 +22,7 @@ pub(super) async fn perform(
     let (labelling, pods): (Vec<_>, Vec<_>) = decision
         .actions
         .iter()
-        .partition(|it| matches!(it, Action::Label { .. }));
+        .partition(|it| matches!(it, Action::Label { .. } | Action::Gate { .. }));
     for action in pods {
         if let Err(error) = act(instances, vmi, action).await {
             tell_failure(instances, vmi, action, &error).await?;
@@ -126,6 +126,22 @@ async fn act(
             )
             .await?;
         }
+        Action::Gate {
+            name,
+            uid,
+            condition,
+        } => {
+            // Strategic: conditions are merged by their type, so those of others stay.
+            let told =
+                json!({ "metadata": { "uid": uid }, "status": { "conditions": [condition] } });
+            match pods
+                .patch_status(name, &PatchParams::default(), &Patch::Strategic(&told))
+                .await
+            {
+                Err(kube::Error::Api(status)) if status.is_not_found() => {}
+                other => drop(other?),
+            }
+        }
         Action::Label { name, node } => {
             let labelled = json!({ "metadata": { "labels": { labels::NODE_NAME: node } } });
             match pods
@@ -190,7 +206,7 @@ async fn tell_failure(
             "FailedDelete",
             format!("Error deleting pod {name}: {cause}"),
         ),
-        Action::Label { .. } => return Ok(()),
+        Action::Label { .. } | Action::Gate { .. } => return Ok(()),
     };
     instances
         .recorder

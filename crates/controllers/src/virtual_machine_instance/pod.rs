@@ -3,12 +3,12 @@
 use crate::event::fingerprint;
 use api::accelerator::{self, Accelerator};
 use api::configuration::ClusterConfiguration;
-use api::names::{annotations, containers, labels};
+use api::names::{annotations, conditions, containers, labels};
 use api::resources;
 use api::virtual_machine_instance::{VirtualMachineInstance, Volume as InstanceVolume};
 use k8s_openapi::api::core::v1::{
-    Capabilities, Container, ContainerPort, ImageVolumeSource, Pod, PodSecurityContext, PodSpec,
-    ResourceRequirements, SecurityContext, Volume, VolumeMount,
+    Capabilities, Container, ContainerPort, ImageVolumeSource, Pod, PodReadinessGate,
+    PodSecurityContext, PodSpec, ResourceRequirements, SecurityContext, Volume, VolumeMount,
 };
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -95,6 +95,9 @@ pub(super) fn render(
         }),
         hostname: Some(hostname(vmi)),
         subdomain: vmi.spec.subdomain.clone(),
+        readiness_gates: Some(vec![PodReadinessGate {
+            condition_type: conditions::UNPAUSED.to_owned(),
+        }]),
         node_selector: Some(node_selector(vmi, cluster)),
         tolerations: Some(vmi.spec.tolerations.clone()).filter(|list| !list.is_empty()),
         init_containers: logs_console(vmi).then(|| vec![console_log(launcher)]),

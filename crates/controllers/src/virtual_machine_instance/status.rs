@@ -5,10 +5,11 @@ use crate::event::Fact;
 use api::accelerator::{self, NodeVerdict, Refusal};
 use api::condition::{self, Condition};
 use api::configuration::ClusterConfiguration;
-use api::names::resources;
+use api::names::{conditions, resources};
 use api::virtual_machine_instance::{Phase, VirtualMachineInstance};
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{Pod, PodCondition};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt as _;
 
 /// On a VMI: started again now, it would run on another accelerator, or not at all.
@@ -18,6 +19,7 @@ pub const ACCELERATOR_OUTDATED: &str = "AcceleratorOutdated";
 pub const ACCELERATOR_AVAILABLE: &str = "AcceleratorAvailable";
 
 const READY: &str = "Ready";
+const PAUSED: &str = "Paused";
 const POD_SCHEDULED: &str = "PodScheduled";
 const SYNCHRONIZED: &str = "Synchronized";
 
@@ -39,9 +41,9 @@ pub(super) fn explain(
     problem: Option<String>,
     now: Timestamp,
 ) {
-    let phase = phase(vmi);
+    let (phase, paused) = (phase(vmi), is_paused(vmi));
     let conditions = &mut vmi.status.get_or_insert_default().conditions;
-    condition::set(conditions, ready(phase, pod, now));
+    condition::set(conditions, ready(phase, paused, pod, now));
     match pod
         .filter(|_| phase == Phase::Scheduling)
         .and_then(unscheduled)
@@ -72,8 +74,32 @@ pub(super) fn set_synchronized(
     }
 }
 
-fn ready(phase: Phase, pod: Option<&Pod>, now: Timestamp) -> Condition {
-    let not = |reason, message| Condition::new(READY, false, now).because(reason, message);
+/// The pod's condition that its readiness gate waits for, in KubeVirt's words.
+pub(super) fn unpaused(vmi: &VirtualMachineInstance, now: Timestamp) -> PodCondition {
+    let (status, reason, message) = if is_paused(vmi) {
+        ("False", "Paused", "the virtual machine is paused")
+    } else {
+        ("True", "NotPaused", "the virtual machine is not paused")
+    };
+    PodCondition {
+        type_: conditions::UNPAUSED.to_owned(),
+        status: status.to_owned(),
+        reason: Some(reason.to_owned()),
+        message: Some(message.to_owned()),
+        last_transition_time: Some(Time(now)),
+        ..PodCondition::default()
+    }
+}
+
+fn is_paused(vmi: &VirtualMachineInstance) -> bool {
+    let status = vmi.status.as_ref();
+    status.is_some_and(|status| condition::is_true(&status.conditions, PAUSED))
+}
+
+fn ready(phase: Phase, paused: bool, pod: Option<&Pod>, now: Timestamp) -> Condition {
+    let not = |reason: &str, message: &str| {
+        Condition::new(READY, false, now).because(reason, message.to_owned())
+    };
     let Some(pod) = pod else {
         return not(
             "PodNotExists",
@@ -87,6 +113,14 @@ fn ready(phase: Phase, pod: Option<&Pod>, now: Timestamp) -> Condition {
         return not("GuestNotRunning", "Guest VM is not reported as running");
     }
     match observe::condition(pod, READY) {
+        // The pod follows in a moment; until then these are kubelet's words already.
+        Some(theirs) if paused && theirs.status == "True" => not(
+            "ReadinessGatesNotReady",
+            &format!(
+                "the status of pod readiness gate {:?} is not \"True\", but False",
+                conditions::UNPAUSED
+            ),
+        ),
         Some(theirs) => Condition {
             type_: READY.to_owned(),
             status: theirs.status.clone(),

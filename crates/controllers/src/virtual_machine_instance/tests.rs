@@ -67,12 +67,18 @@ fn going(object: &mut Value) {
 
 fn bound(pod: &mut Value) {
     pod["spec"]["nodeName"] = json!("n1");
+    pod["status"] = json!({ "phase": "Pending", "conditions": [unpaused()] });
+}
+
+/// The condition that a pod's readiness gate waits for.
+fn unpaused() -> Value {
+    json!({ "type": "kubevirt.io/virtual-machine-unpaused", "status": "True" })
 }
 
 fn up(pod: &mut Value) {
     bound(pod);
     pod["status"] = json!({ "phase": "Running", "qosClass": "Burstable", "conditions": [
-        { "type": "ContainersReady", "status": "True" }, { "type": "Ready", "status": "True" }] });
+        { "type": "ContainersReady", "status": "True" }, { "type": "Ready", "status": "True" }, unpaused()] });
 }
 
 fn look(vmi: &VirtualMachineInstance, pods: &[Arc<Pod>]) -> Decision {
@@ -103,6 +109,9 @@ fn told(decision: &Decision) -> String {
         Action::Delete { name, .. } => format!("delete {name}"),
         Action::Discard { name, .. } => format!("discard {name}"),
         Action::Label { name, node } => format!("label {name} {node}"),
+        Action::Gate {
+            name, condition, ..
+        } => format!("gate {name} {}", condition.status),
     });
     let status = decision.vmi.status.as_ref().unwrap();
     let reason = status.reason.iter().cloned();
@@ -370,7 +379,7 @@ fn ready_follows_pod_and_guest() {
     };
     let without_conditions = |pod: &mut Value| {
         bound(pod);
-        pod["status"] = json!({ "phase": "Running" });
+        pod["status"] = json!({ "phase": "Running", "conditions": [unpaused()] });
     };
     let table = [
         ("Succeeded", vec![], "False", Some("PodNotExists")),
@@ -408,6 +417,67 @@ fn ready_follows_pod_and_guest() {
             "{phase}"
         );
     }
+}
+
+#[test]
+fn a_paused_guest_is_not_ready_and_its_pod_is_told_so() {
+    let paused = |vmi: &mut Value| {
+        vmi["status"]["conditions"] = json!([{ "type": "Paused", "status": "True" }]);
+    };
+    let gate = |pod: &mut Value, status: &str| {
+        let conditions = pod["status"]["conditions"].as_array_mut().unwrap();
+        conditions.retain(|it| it["type"] != "kubevirt.io/virtual-machine-unpaused");
+        if !status.is_empty() {
+            conditions
+                .push(json!({ "type": "kubevirt.io/virtual-machine-unpaused", "status": status }));
+        }
+    };
+    let kubelets = |pod: &mut Value| {
+        pod["status"]["conditions"][1] =
+            json!({ "type": "Ready", "status": "False", "reason": "ReadinessGatesNotReady" });
+    };
+    // Paused; the gate's condition; whether the pod knows; what is done; the VMI's readiness.
+    let table = [
+        (false, "True", false, "Running", "True"),
+        (false, "", false, "gate p True Running", "True"),
+        (false, "False", true, "gate p True Running", "False"),
+        (true, "True", false, "gate p False Running", "False"),
+        (true, "False", false, "Running", "False"),
+        (true, "False", true, "Running", "False"),
+    ];
+    for (is_paused, told_gate, knows, expected, ready) in table {
+        let vmi = vmi("Running", |vmi| {
+            if is_paused {
+                paused(vmi);
+            }
+        });
+        let pod = pod(|pod| {
+            up(pod);
+            gate(pod, told_gate);
+            if knows {
+                kubelets(pod);
+            }
+        });
+        let decision = look(&vmi, &[pod]);
+        assert_eq!(told(&decision), expected);
+        let conditions = decision.vmi.status.unwrap().conditions;
+        let found = condition::find(&conditions, "Ready").unwrap();
+        assert_eq!(found.status, ready, "{is_paused} {told_gate} {knows}");
+        if ready == "False" {
+            assert_eq!(found.reason.as_deref(), Some("ReadinessGatesNotReady"));
+        }
+    }
+    // A pod that waits for a node is not told yet; one that has just got one is.
+    let waiting = pod(unchanged);
+    assert_eq!(
+        told(&look(&vmi("Scheduling", unchanged), &[waiting])),
+        "Scheduling"
+    );
+    let just_bound = pod(|pod| pod["spec"]["nodeName"] = json!("n1"));
+    assert_eq!(
+        told(&look(&vmi("Scheduling", unchanged), &[just_bound])),
+        "gate p True Scheduling"
+    );
 }
 
 #[test]

@@ -130,12 +130,9 @@ fn running(spec: &PodSpec, before: &PodStatus, address: Ipv4Addr, now: Timestamp
         .get_or_insert_with(|| quality_of_service(spec).to_owned());
     set(&mut status, "Initialized", true, None, now);
     set(&mut status, "ContainersReady", true, None, now);
-    match open_gate(spec, before) {
+    match open_gates(spec, before) {
         None => set(&mut status, "Ready", true, None, now),
-        Some(gate) => {
-            let message = format!(
-                "corresponding condition of pod readiness gate {gate:?} does not exist or is not True."
-            );
+        Some(message) => {
             set(
                 &mut status,
                 "Ready",
@@ -218,19 +215,25 @@ fn started_at(before: &PodStatus, name: &str) -> Option<Time> {
     state.running.as_ref()?.started_at.clone()
 }
 
-/// The first readiness gate of the pod that is not fulfilled.
-fn open_gate<'a>(spec: &'a PodSpec, status: &PodStatus) -> Option<&'a str> {
+/// What kubelet says of the pod's readiness gates that are not fulfilled; none if all are.
+fn open_gates(spec: &PodSpec, status: &PodStatus) -> Option<String> {
     let conditions = status.conditions.as_deref().unwrap_or_default();
-    let fulfilled = |wanted: &str| {
-        conditions
-            .iter()
-            .any(|condition| condition.type_ == wanted && condition.status == "True")
-    };
     let gates = spec.readiness_gates.as_deref().unwrap_or_default();
-    gates
-        .iter()
-        .map(|gate| gate.condition_type.as_str())
-        .find(|gate| !fulfilled(gate))
+    let open = gates.iter().filter_map(|gate| {
+        let gate = gate.condition_type.as_str();
+        let told = conditions.iter().find(|condition| condition.type_ == gate);
+        match told.map(|condition| condition.status.as_str()) {
+            Some("True") => None,
+            Some(status) => Some(format!(
+                "the status of pod readiness gate {gate:?} is not \"True\", but {status}"
+            )),
+            None => Some(format!(
+                "corresponding condition of pod readiness gate {gate:?} does not exist."
+            )),
+        }
+    });
+    let open: Vec<String> = open.collect();
+    (!open.is_empty()).then(|| open.join(", "))
 }
 
 fn set(

@@ -522,6 +522,29 @@ fn a_readiness_gate_keeps_a_pod_from_being_ready() {
         pod_condition(&status, "ContainersReady").as_deref(),
         Some("True")
     );
+    let message = |status: &PodStatus| {
+        let conditions = status.conditions.as_deref().unwrap_or_default();
+        let ready = conditions.iter().find(|it| it.type_ == "Ready");
+        ready.and_then(|it| it.message.clone()).unwrap_or_default()
+    };
+    assert_eq!(
+        message(&status),
+        "corresponding condition of pod readiness gate \"kubevirt.io/x\" does not exist."
+    );
+    for (told, expected) in [
+        (
+            "False",
+            "the status of pod readiness gate \"kubevirt.io/x\" is not \"True\", but False",
+        ),
+        ("True", ""),
+    ] {
+        let gate = json!({
+            "spec": { "readinessGates": [{ "conditionType": "kubevirt.io/x" }] },
+            "status": { "conditions": [{ "type": "kubevirt.io/x", "status": told }] },
+        });
+        let case = Case::running().with(|it| it.pod = Some(pod(gate)));
+        assert_eq!(message(&case.pod_status().expect("a status")), expected);
+    }
 }
 
 #[test]

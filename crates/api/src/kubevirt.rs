@@ -6,7 +6,7 @@ use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::accelerator::Problem;
+use crate::accelerator::{EmulationMultiTenancy, EmulationPolicy, Problem};
 use crate::condition::Condition;
 use crate::quantity::Quantity;
 use crate::unserved::Unserved;
@@ -42,6 +42,14 @@ pub struct KubeVirtConfiguration {
     /// Settings that KubeVirt files under development.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub developer_configuration: Option<DeveloperConfiguration>,
+    /// The worst way to run guests that is permitted: `None` (KVM only), `Hardware` or `Software`
+    /// (emulation where KVM does not work). Stands above every older place of this setting.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub emulation_policy: Option<EmulationPolicy>,
+    /// What happens when emulated guests of several namespaces would share a node: `Allow`, `Warn`
+    /// (the default) or `Deny`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub emulation_multi_tenancy: Option<EmulationMultiTenancy>,
     /// Default processor model.
     #[serde(default, rename = "cpuModel", skip_serializing_if = "Option::is_none")]
     pub cpu_model: Option<String>,

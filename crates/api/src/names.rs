@@ -40,6 +40,27 @@ pub mod labels {
     pub const SCHEDULABLE: &str = "kubevirt.io/schedulable";
     /// On a node: its processor architecture, in Go's names.
     pub const ARCHITECTURE: &str = "kubernetes.io/arch";
+    /// On a Namespace and a Node: the most that is permitted there, `None`, `Hardware` or `Software`.
+    pub const EMULATION_POLICY: &str = "anyvirt.io/emulation-policy";
+    /// On a Namespace: may its emulated guests share a node with other namespaces' ones? `Allow`, `Warn`
+    /// or `Deny`.
+    pub const EMULATION_MULTI_TENANCY: &str = "anyvirt.io/emulation-multi-tenancy";
+    /// On a node: `usable` or `unusable`.
+    pub const HARDWARE_VIRTUALIZATION: &str = "anyvirt.io/hardware-virtualization";
+    /// On a node: `true` where `/dev/kvm` exists and opens, whatever it is worth.
+    pub const KVM_DEVICE: &str = "anyvirt.io/kvm-device";
+    /// On a node, followed by an architecture in Go's names: `true` where such guests can run.
+    pub const VM_ARCHITECTURE_PREFIX: &str = "kubevirt.io/vm-arch-";
+    /// On a node, followed by a processor model: `true` where guests can have it.
+    pub const CPU_MODEL_PREFIX: &str = "cpu-model.node.kubevirt.io/";
+    /// On a node, followed by a processor feature: `true` where guests can have it.
+    pub const CPU_FEATURE_PREFIX: &str = "cpu-feature.node.kubevirt.io/";
+    /// On a node, followed by the model that `host-model` stands for.
+    pub const HOST_MODEL_CPU_PREFIX: &str = "host-model-cpu.node.kubevirt.io/";
+    /// On a node, followed by its processor's vendor.
+    pub const CPU_VENDOR_PREFIX: &str = "cpu-vendor.node.kubevirt.io/";
+    /// On a node, followed by a machine type: `true` where guests can have it.
+    pub const MACHINE_TYPE_PREFIX: &str = "machine-type.node.kubevirt.io/";
     /// On a node: its host name.
     pub const HOSTNAME: &str = "kubernetes.io/hostname";
 
@@ -65,6 +86,14 @@ pub mod annotations {
     /// On a VM or VMI: seconds without any sign of life after which a guest that starts counts as
     /// stuck, instead of what its earlier starts say.
     pub const STUCK_AFTER: &str = "anyvirt.io/stuck-after-seconds";
+    /// On a launcher pod and VMI: every place that had a say in that policy, a JSON list.
+    pub const EMULATION_CONSIDERED: &str = "anyvirt.io/emulation-considered";
+    /// On a node: its verdict on hardware virtualization, a JSON object (class, stage, evidence, at,
+    /// took, runs).
+    pub const HARDWARE_VIRTUALIZATION_VERDICT: &str = "anyvirt.io/hardware-virtualization-verdict";
+    /// On a node: how many times slower than KVM an emulated guest is there, e.g. `7.8`; absent where
+    /// it was not measured.
+    pub const TCG_SLOWDOWN: &str = "anyvirt.io/tcg-slowdown";
     /// On HyperConverged: a JSON patch for the KubeVirt object.
     pub const HYPER_CONVERGED_PATCH: &str = "kubevirt.kubevirt.io/jsonpatch";
     /// On a VMI: the VM's generation it was made from.
@@ -121,6 +150,8 @@ pub mod conditions {
     pub const HARDWARE_VIRTUALIZATION: &str = "HardwareVirtualization";
     /// On a VMI and VM: is the guest emulated in software?
     pub const SOFTWARE_EMULATION: &str = "SoftwareEmulation";
+    /// On a VMI: are the emulated guests on its node all of one owner?
+    pub const EMULATION_ISOLATION: &str = "EmulationIsolation";
     /// On the KubeVirt object: were all places of configuration understood, and do they agree?
     pub const EMULATION_CONFIGURATION: &str = "EmulationConfiguration";
 }

@@ -14,6 +14,12 @@ use crate::names;
 /// The key of the legacy ConfigMap that permits software emulation.
 pub const SWITCH: &str = "debug.useEmulation";
 
+/// The field of the KubeVirt object that stands above every older place.
+pub(super) const POLICY_FIELD: &str = "spec.configuration.emulationPolicy";
+
+/// The variable of the server's environment by which HyperConverged's operator is told.
+pub const ENVIRONMENT: &str = "KVM_EMULATION";
+
 /// The switch's path in the KubeVirt object.
 const SWITCH_POINTER: &str = "/spec/configuration/developerConfiguration/useEmulation";
 
@@ -27,6 +33,9 @@ pub struct ClusterInputs<'a> {
     pub config_maps: Vec<(&'a str, &'a BTreeMap<String, String>)>,
     /// The HyperConverged object, if there is one.
     pub hyper_converged: Option<&'a HyperConverged>,
+    /// The variable `KVM_EMULATION` of the server's environment, by which HyperConverged's operator is
+    /// told: `true` or `false`.
+    pub environment: Option<&'a str>,
     /// The KubeVirt object, if there is one.
     pub kubevirt: Option<&'a KubeVirt>,
     /// The policy that stood before: it stays when the place that decides has an invalid value.
@@ -54,7 +63,8 @@ pub struct Problem {
 }
 
 impl Problem {
-    pub(crate) fn new(reason: &str, message: String) -> Self {
+    /// A problem with its reason in one word and a sentence.
+    pub fn new(reason: &str, message: String) -> Self {
         Self {
             reason: reason.to_owned(),
             message,
@@ -76,13 +86,48 @@ impl Default for ClusterPolicy {
 /// What one place says.
 enum Reading {
     Unset,
-    Set(bool),
+    /// The switch: on permits software emulation, off forbids it.
+    Switch(bool),
+    /// The policy by its name.
+    Policy(EmulationPolicy),
+    /// Why it cannot be understood, and what to write.
     Invalid(String),
 }
 
+impl Reading {
+    /// The policy that it asks for.
+    fn policy(&self) -> Option<EmulationPolicy> {
+        match self {
+            Self::Unset | Self::Invalid(_) => None,
+            Self::Switch(true) => Some(EmulationPolicy::Software),
+            Self::Switch(false) => Some(EmulationPolicy::None),
+            Self::Policy(policy) => Some(*policy),
+        }
+    }
+
+    /// Does it ask for something else than `winner`? A switch that is off says no more than that
+    /// software emulation is not permitted.
+    fn disagrees(&self, winner: EmulationPolicy) -> bool {
+        match self {
+            Self::Unset | Self::Invalid(_) => false,
+            Self::Switch(on) => *on != winner.permits_software(),
+            Self::Policy(policy) => *policy != winner,
+        }
+    }
+
+    fn shown(&self) -> String {
+        match self {
+            Self::Unset | Self::Invalid(_) => String::new(),
+            Self::Switch(on) => on.to_string(),
+            Self::Policy(policy) => policy.to_string(),
+        }
+    }
+}
+
 impl ClusterPolicy {
-    /// The policy that follows from `inputs`: a ConfigMap with the key set wins over HyperConverged,
-    /// which wins over the KubeVirt object.
+    /// The policy that follows from `inputs`. The strongest place that says something decides:
+    /// KubeVirt `emulationPolicy`, the ConfigMaps in their order, HyperConverged, the environment,
+    /// KubeVirt `useEmulation`.
     pub fn read(inputs: &ClusterInputs<'_>) -> Self {
         let mut problems = Vec::new();
         let places = read_places(inputs, &mut problems);
@@ -107,36 +152,6 @@ impl ClusterPolicy {
         })
     }
 
-    /// The policy under which an object was made, from its annotations.
-    pub fn of_annotations(annotations: &BTreeMap<String, String>) -> Option<Self> {
-        let policy =
-            EmulationPolicy::parse(annotations.get(names::annotations::EMULATION_POLICY)?)?;
-        let decided_by = annotations
-            .get(names::annotations::EMULATION_DECIDED_BY)
-            .cloned();
-        let decided_by = decided_by.unwrap_or_else(|| "an unknown place".to_owned());
-        Some(Self {
-            policy,
-            decided_by,
-            problems: Vec::new(),
-        })
-    }
-
-    /// The annotations that record the policy on a pod or VMI.
-    pub fn annotations(&self) -> BTreeMap<String, String> {
-        [
-            (
-                names::annotations::EMULATION_POLICY.to_owned(),
-                self.policy.to_string(),
-            ),
-            (
-                names::annotations::EMULATION_DECIDED_BY.to_owned(),
-                self.decided_by.clone(),
-            ),
-        ]
-        .into()
-    }
-
     /// The same for the KubeVirt object's status.
     pub fn status(&self) -> EmulationStatus {
         EmulationStatus {
@@ -150,6 +165,17 @@ impl ClusterPolicy {
 /// What each place says, the strongest first.
 fn read_places(inputs: &ClusterInputs<'_>, problems: &mut Vec<Problem>) -> Vec<(String, Reading)> {
     let mut places = Vec::new();
+    let configuration = inputs
+        .kubevirt
+        .and_then(|object| object.spec.configuration.as_ref());
+    let object_name = inputs
+        .kubevirt
+        .map(|object| full_name(&object.metadata))
+        .unwrap_or_default();
+    if let Some(policy) = configuration.and_then(|found| found.emulation_policy) {
+        let place = format!("KubeVirt {object_name} {POLICY_FIELD}");
+        places.push((place, Reading::Policy(policy)));
+    }
     for (namespace, data) in &inputs.config_maps {
         let place = format!("ConfigMap {namespace}/{}", names::CONFIG_MAP);
         for key in data.keys().filter(|key| is_misspelt(key)) {
@@ -160,7 +186,7 @@ fn read_places(inputs: &ClusterInputs<'_>, problems: &mut Vec<Problem>) -> Vec<(
                 ),
             ));
         }
-        places.push((format!("{place} {SWITCH}"), read_text(data.get(SWITCH))));
+        places.push((format!("{place} {SWITCH}"), read_text(data.get(SWITCH).map(String::as_str))));
     }
     if let Some(object) = inputs.hyper_converged {
         let annotation = object
@@ -178,18 +204,18 @@ fn read_places(inputs: &ClusterInputs<'_>, problems: &mut Vec<Problem>) -> Vec<(
             places.push((place, reading));
         }
     }
-    if let Some(object) = inputs.kubevirt {
+    if let Some(value) = inputs.environment {
+        let place = format!("environment variable {ENVIRONMENT} of the server");
+        places.push((place, read_text(Some(value))));
+    }
+    let switch = configuration
+        .and_then(|found| found.developer_configuration.as_ref())
+        .and_then(|developer| developer.use_emulation);
+    if let Some(value) = switch {
         let place = format!(
-            "KubeVirt {} spec.configuration.developerConfiguration.useEmulation",
-            full_name(&object.metadata)
+            "KubeVirt {object_name} spec.configuration.developerConfiguration.useEmulation"
         );
-        let value = object
-            .spec
-            .configuration
-            .as_ref()
-            .and_then(|configuration| configuration.developer_configuration.as_ref())
-            .and_then(|developer| developer.use_emulation);
-        places.push((place, value.map_or(Reading::Unset, Reading::Set)));
+        places.push((place, Reading::Switch(value)));
     }
     places
 }
@@ -209,11 +235,11 @@ fn is_misspelt(key: &str) -> bool {
     key != SWITCH && (letters.contains("emulation") || letters.contains("useemul"))
 }
 
-fn read_text(value: Option<&String>) -> Reading {
-    match value.map(|value| value.trim()) {
+fn read_text(value: Option<&str>) -> Reading {
+    match value.map(str::trim) {
         None | Some("") => Reading::Unset,
-        Some("true") => Reading::Set(true),
-        Some("false") => Reading::Set(false),
+        Some("true") => Reading::Switch(true),
+        Some("false") => Reading::Switch(false),
         Some(other) => Reading::Invalid(format!("\"{other}\" is neither \"true\" nor \"false\"")),
     }
 }
@@ -242,7 +268,7 @@ fn read_patch(patch: &str, place: &str, problems: &mut Vec<Problem>) -> Reading 
             ("add" | "replace", Some(rest)) => {
                 let value = operation.get("value").and_then(|value| value.pointer(rest));
                 reading = match value {
-                    Some(Value::Bool(value)) => Reading::Set(*value),
+                    Some(Value::Bool(value)) => Reading::Switch(*value),
                     None if !rest.is_empty() => Reading::Unset,
                     other => Reading::Invalid(format!(
                         "the value for {SWITCH_POINTER} is {}, which is neither true nor false",
@@ -269,46 +295,39 @@ fn decide(
     last_good: Option<&ClusterPolicy>,
     problems: &mut Vec<Problem>,
 ) -> Option<(EmulationPolicy, String)> {
-    let mut decided: Option<(EmulationPolicy, String)> = None;
+    let mut decided: Option<(EmulationPolicy, String, String)> = None;
     for (place, reading) in places {
-        match reading {
-            Reading::Unset => {}
-            Reading::Invalid(why) => {
-                let kept = match (&decided, last_good) {
-                    (None, Some(last)) => {
-                        decided = Some((last.policy, last.decided_by.clone()));
-                        format!(
-                            "the last good policy stays: {}, by {}",
-                            last.policy, last.decided_by
-                        )
-                    }
-                    _ => "it is ignored".to_owned(),
-                };
-                let message = format!("{place}: {why}; {kept}; write true or false");
-                problems.push(Problem::new("InvalidValue", message));
-            }
-            Reading::Set(value) => {
-                let policy = if *value {
-                    EmulationPolicy::Software
-                } else {
-                    EmulationPolicy::None
-                };
-                match &decided {
-                    None => decided = Some((policy, place.clone())),
-                    Some((winner, by)) if *winner != policy => problems.push(Problem::new(
-                        "Conflict",
-                        format!(
-                            "{place} says {value}, but {by} says {} and wins; make them agree, or \
-                             remove one",
-                            winner.permits_software()
-                        ),
-                    )),
-                    Some(_) => {}
+        if let Reading::Invalid(why) = reading {
+            let kept = match (&decided, last_good) {
+                (None, Some(last)) => {
+                    let kept = (last.policy, last.decided_by.clone(), last.policy.to_string());
+                    decided = Some(kept);
+                    format!(
+                        "the last good policy stays: {}, by {}",
+                        last.policy, last.decided_by
+                    )
                 }
+                _ => "it is ignored".to_owned(),
+            };
+            let message = format!("{place}: {why}; {kept}; write true or false");
+            problems.push(Problem::new("InvalidValue", message));
+        }
+        let Some(policy) = reading.policy() else {
+            continue;
+        };
+        match &decided {
+            None => decided = Some((policy, place.clone(), reading.shown())),
+            Some((winner, by, said)) if reading.disagrees(*winner) => {
+                let message = format!(
+                    "{place} says {}, but {by} says {said} and wins; make them agree, or remove one",
+                    reading.shown()
+                );
+                problems.push(Problem::new("Conflict", message));
             }
+            Some(_) => {}
         }
     }
-    decided
+    decided.map(|(policy, by, _)| (policy, by))
 }
 
 #[cfg(test)]
@@ -450,7 +469,7 @@ mod tests {
                 config_maps: vec![("openshift-cnv", &cnv_data), ("kubevirt", &map_data)],
                 hyper_converged: hyper.as_ref(),
                 kubevirt: Some(&object),
-                last_good: None,
+                ..ClusterInputs::default()
             });
             let case = format!("{cnv:?} {map:?} {patched:?}: {read:?}");
             assert_eq!(read.policy, policy, "{case}");
@@ -530,16 +549,12 @@ mod tests {
     }
 
     #[test]
-    fn a_policy_survives_annotations_and_status() {
+    fn a_policy_survives_the_status() {
         let policy = ClusterPolicy {
             policy: EmulationPolicy::Software,
             decided_by: "somebody".to_owned(),
             problems: Vec::new(),
         };
-        assert_eq!(
-            ClusterPolicy::of_annotations(&policy.annotations()),
-            Some(policy.clone())
-        );
         assert_eq!(ClusterPolicy::recorded(&policy.status()), Some(policy));
     }
 }

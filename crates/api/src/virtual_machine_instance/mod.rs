@@ -21,6 +21,7 @@ pub use status::*;
 pub use timeline::*;
 pub use volumes::*;
 
+use crate::accelerator::EmulationPolicy;
 use crate::unserved::Unserved;
 
 /// What a virtual machine shall be.
@@ -67,6 +68,10 @@ pub struct VirtualMachineInstanceSpec {
     /// What happens when its node is drained: `None` or `LiveMigrateIfPossible` are served.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub eviction_strategy: Option<String>,
+    /// The worst way to run the guest that is permitted: `None` (KVM only), `Hardware` or `Software`
+    /// (emulation where KVM does not work). Default: the cluster's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub emulation_policy: Option<EmulationPolicy>,
     /// `Paused` starts the guest with its processors stopped.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub start_strategy: Option<String>,

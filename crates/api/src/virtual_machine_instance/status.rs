@@ -7,6 +7,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::accelerator::Considered;
 use crate::condition::Condition;
 use crate::quantity::Quantity;
 
@@ -143,6 +144,19 @@ pub struct AcceleratorStatus {
     /// The place that decided the policy.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub decided_by: Option<String>,
+    /// Every place that says something about the policy, and what.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub considered: Vec<Considered>,
+    /// How many times slower than KVM an emulated guest is expected to be, e.g. `7.8`. Absent for KVM,
+    /// and where it was not measured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expected_slowdown: Option<String>,
+    /// What keeps the guest apart from its host: `hardware`, or only its `process`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub isolation: Option<String>,
+    /// The guest's architecture, in Go's names.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub architecture: Option<String>,
 }
 
 /// A network interface and its addresses.

@@ -34,7 +34,8 @@ pub(crate) fn look() -> Facts {
         kvm: device("/dev/kvm"),
         kvm_verdict: Some(NodeVerdict {
             usable: verdict.usable(),
-            reason: verdict.class.name().to_owned(),
+            class: verdict.class.name().to_owned(),
+            stage: String::new(),
             message: verdict.evidence,
         }),
         vhost_net: device("/dev/vhost-net"),

@@ -259,7 +259,7 @@ fn kvm(facts: &Facts) -> Check {
             Outcome::Warning,
             format!(
                 "can be opened, but does not run guests: {} ({})",
-                verdict.message, verdict.reason
+                verdict.message, verdict.class
             ),
             Some("guests are emulated instead: anyvirt emulation on".to_owned()),
         ),
@@ -419,7 +419,8 @@ mod tests {
             kvm: Device::Usable,
             kvm_verdict: Some(NodeVerdict {
                 usable: true,
-                reason: "Usable".to_owned(),
+                class: "Usable".to_owned(),
+                stage: String::new(),
                 message: "a guest ran in 3 ms".to_owned(),
             }),
             vhost_net: Device::Usable,

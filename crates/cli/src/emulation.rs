@@ -131,6 +131,8 @@ impl Seen {
                 .map(|(namespace, data)| (namespace.as_str(), data))
                 .collect(),
             hyper_converged: self.hyper_converged.as_ref(),
+            // The server's environment is not seen from here; what it decided is in the status.
+            environment: None,
             kubevirt: self.kubevirt.as_ref(),
             last_good: last_good.as_ref(),
         })
@@ -230,7 +232,7 @@ pub(crate) fn verdict_words(verdict: &NodeVerdict) -> String {
     };
     format!(
         "hardware virtualization {works} ({}: {})",
-        verdict.reason, verdict.message
+        verdict.class, verdict.message
     )
 }
 
@@ -419,7 +421,8 @@ mod tests {
             .collect();
         let verdict = NodeVerdict {
             usable: false,
-            reason: "DeviceMissing".to_owned(),
+            class: "DeviceMissing".to_owned(),
+            stage: String::new(),
             message: "/dev/kvm does not exist".to_owned(),
         };
         Seen {

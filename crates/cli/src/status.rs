@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use api::accelerator::{self, ClusterPolicy};
+use api::accelerator::{self, ClusterPolicy, NodeFacts};
 use api::condition;
 use api::names;
 use api::virtual_machine::VirtualMachine;
@@ -135,7 +135,7 @@ pub(crate) async fn run(connection: &Connection, format: Format) -> Result<Exit,
             .map(|(name, verdict)| NodeRow {
                 name: name.clone(),
                 hardware_virtualization: verdict.usable,
-                reason: verdict.reason.clone(),
+                reason: verdict.class.clone(),
                 message: verdict.message.clone(),
             })
             .collect(),
@@ -157,10 +157,15 @@ fn waiting(rows: &[Machine], seen: &Seen, policy: &ClusterPolicy) -> Option<Wait
         return None;
     }
     let (_, verdict) = seen.nodes.first()?;
-    let refusal = accelerator::resolve(policy, None, verdict).err()?;
+    let policy = accelerator::effective(policy, None, None);
+    let node = NodeFacts {
+        verdict: verdict.clone(),
+        ..NodeFacts::default()
+    };
+    let refusal = accelerator::resolve(&policy, None, "", &node).err()?;
     Some(Waiting {
         cause: refusal.cause,
-        remedies: refusal.remedies,
+        remedies: refusal.remedies.iter().map(ToString::to_string).collect(),
     })
 }
 

@@ -68,7 +68,7 @@ pub(crate) async fn run(
     let first = verdict().await;
     tracing::info!(
         usable = first.usable,
-        reason = first.reason,
+        reason = first.class,
         message = first.message,
         "hardware virtualization"
     );
@@ -135,12 +135,14 @@ async fn verdict() -> NodeVerdict {
     match taken.await {
         Ok(verdict) => NodeVerdict {
             usable: verdict.usable(),
-            reason: verdict.class.name().to_owned(),
+            class: verdict.class.name().to_owned(),
+            stage: String::new(),
             message: verdict.evidence,
         },
         Err(error) => NodeVerdict {
             usable: false,
-            reason: "ProbeFailed".to_owned(),
+            class: "ProbeFailed".to_owned(),
+            stage: String::new(),
             message: format!("the probe of /dev/kvm did not end well: {error}"),
         },
     }
@@ -257,7 +259,7 @@ async fn keep_verdict(verdicts: watch::Sender<NodeVerdict>, doubt: &Notify) {
         if *verdicts.borrow() != new {
             tracing::info!(
                 usable = new.usable,
-                reason = new.reason,
+                reason = new.class,
                 message = new.message,
                 "hardware virtualization"
             );

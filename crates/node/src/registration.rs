@@ -102,7 +102,7 @@ pub(crate) fn status(
         &mut wanted,
         conditions::HARDWARE_VIRTUALIZATION,
         offer.verdict.usable,
-        &offer.verdict.reason,
+        &offer.verdict.class,
         &offer.verdict.message,
         now,
     );
@@ -258,7 +258,8 @@ mod tests {
             },
             verdict: NodeVerdict {
                 usable,
-                reason: if usable { "Usable" } else { "DeviceMissing" }.to_owned(),
+                class: if usable { "Usable" } else { "DeviceMissing" }.to_owned(),
+                stage: String::new(),
                 message: "evidence".to_owned(),
             },
             vhost_net: Device::Missing,

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use api::accelerator::{self, ClusterPolicy, NodeVerdict};
+use api::accelerator::{self, EffectivePolicy, NodeFacts, NodeVerdict};
 use api::names::{conditions, labels, resources};
 use api::virtual_machine_instance::{Phase, VirtualMachineInstance};
 use controllers::clock::Clock as _;
@@ -44,7 +44,8 @@ pub(crate) struct Agent {
 pub(crate) fn verdict(kvm: bool) -> NodeVerdict {
     NodeVerdict {
         usable: kvm,
-        reason: if kvm { "Usable" } else { "DeviceMissing" }.to_owned(),
+        class: if kvm { "Usable" } else { "DeviceMissing" }.to_owned(),
+        stage: String::new(),
         message: "simulated".to_owned(),
     }
 }
@@ -61,7 +62,7 @@ pub(crate) async fn register(client: &Client, kvm: bool) -> kube::Result<()> {
         },
         "conditions": [
             { "type": "Ready", "status": "True" },
-            { "type": conditions::HARDWARE_VIRTUALIZATION, "reason": verdict.reason,
+            { "type": conditions::HARDWARE_VIRTUALIZATION, "reason": verdict.class,
               "message": verdict.message, "status": if kvm { "True" } else { "False" } },
         ],
     });
@@ -275,9 +276,15 @@ impl Agent {
         if phase(instance) != Phase::Scheduled && self.plant != Plant::StartsTwice {
             return;
         }
-        let policy = ClusterPolicy::of_annotations(instance.annotations()).unwrap_or_default();
+        let policy = EffectivePolicy::of_annotations(instance.annotations()).unwrap_or_default();
         let forced = accelerator::forced(instance.annotations()).unwrap_or_default();
-        if let Ok(decision) = accelerator::resolve(&policy, forced, &self.verdict) {
+        let architecture = controllers::Settings::default().architecture;
+        let node = NodeFacts {
+            verdict: self.verdict.clone(),
+            architecture: architecture.clone(),
+            ..NodeFacts::default()
+        };
+        if let Ok(decision) = accelerator::resolve(&policy, forced, &architecture, &node) {
             self.started.push(uid.to_owned());
             self.world.start(uid, &decision.accelerator.to_string());
         }

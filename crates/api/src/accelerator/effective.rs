@@ -195,7 +195,10 @@ impl EffectivePolicy {
     pub fn annotations(&self) -> BTreeMap<String, String> {
         let considered = serde_json::to_string(&self.considered).unwrap_or_default();
         [
-            (names::annotations::EMULATION_POLICY, self.policy.to_string()),
+            (
+                names::annotations::EMULATION_POLICY,
+                self.policy.to_string(),
+            ),
             (
                 names::annotations::EMULATION_DECIDED_BY,
                 self.decided_by.clone(),

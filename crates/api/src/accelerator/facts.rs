@@ -178,7 +178,10 @@ mod tests {
         assert!(!facts.verdict.usable);
         assert_eq!(facts.verdict.stage, "LongMode");
         assert_eq!(facts.verdict.evidence(), "it crawls (GuestKernelEmulated)");
-        assert_eq!(facts.cap.as_ref().unwrap().policy, EmulationPolicy::Hardware);
+        assert_eq!(
+            facts.cap.as_ref().unwrap().policy,
+            EmulationPolicy::Hardware
+        );
         assert!(facts.kvm_device);
         assert_eq!(facts.slowdown, Some(7.8));
         assert!(facts.can_emulate("amd64") && facts.can_emulate("arm64"));

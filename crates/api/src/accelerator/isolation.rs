@@ -16,17 +16,7 @@ use crate::names;
 
 /// What happens when emulated guests of several namespaces would share a node.
 #[derive(
-    Clone,
-    Copy,
-    Debug,
-    Default,
-    Deserialize,
-    Eq,
-    JsonSchema,
-    Ord,
-    PartialEq,
-    PartialOrd,
-    Serialize,
+    Clone, Copy, Debug, Default, Deserialize, Eq, JsonSchema, Ord, PartialEq, PartialOrd, Serialize,
 )]
 pub enum EmulationMultiTenancy {
     /// They share it.
@@ -44,7 +34,9 @@ impl EmulationMultiTenancy {
 
     /// The value of that name.
     pub fn parse(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|value| value.to_string() == name)
+        Self::ALL
+            .into_iter()
+            .find(|value| value.to_string() == name)
     }
 }
 
@@ -81,8 +73,7 @@ pub fn cluster_tenancy(kubevirt: Option<&KubeVirt>) -> Tenancy {
             .emulation_multi_tenancy?;
         let namespace = object.metadata.namespace.as_deref().unwrap_or_default();
         let name = object.metadata.name.as_deref().unwrap_or_default();
-        let place =
-            format!("KubeVirt {namespace}/{name} spec.configuration.emulationMultiTenancy");
+        let place = format!("KubeVirt {namespace}/{name} spec.configuration.emulationMultiTenancy");
         Some((value, place))
     });
     let (value, decided_by) = said.unwrap_or((Default::default(), "default".to_owned()));
@@ -95,11 +86,7 @@ pub fn cluster_tenancy(kubevirt: Option<&KubeVirt>) -> Tenancy {
 
 /// What is in force for a namespace with these labels: the stricter of the cluster's word and its own.
 /// A value that is none counts as `Deny`.
-pub fn tenancy(
-    cluster: &Tenancy,
-    namespace: &str,
-    labels: &BTreeMap<String, String>,
-) -> Tenancy {
+pub fn tenancy(cluster: &Tenancy, namespace: &str, labels: &BTreeMap<String, String>) -> Tenancy {
     let key = names::labels::EMULATION_MULTI_TENANCY;
     let mut tenancy = cluster.clone();
     let Some(text) = labels.get(key) else {

@@ -59,17 +59,7 @@ impl fmt::Display for Accelerator {
 
 /// The worst way to run a guest that is permitted. The best way that works is always taken.
 #[derive(
-    Clone,
-    Copy,
-    Debug,
-    Default,
-    Deserialize,
-    Eq,
-    JsonSchema,
-    Ord,
-    PartialEq,
-    PartialOrd,
-    Serialize,
+    Clone, Copy, Debug, Default, Deserialize, Eq, JsonSchema, Ord, PartialEq, PartialOrd, Serialize,
 )]
 pub enum EmulationPolicy {
     /// No emulation: KVM only.

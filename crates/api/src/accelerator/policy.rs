@@ -186,7 +186,10 @@ fn read_places(inputs: &ClusterInputs<'_>, problems: &mut Vec<Problem>) -> Vec<(
                 ),
             ));
         }
-        places.push((format!("{place} {SWITCH}"), read_text(data.get(SWITCH).map(String::as_str))));
+        places.push((
+            format!("{place} {SWITCH}"),
+            read_text(data.get(SWITCH).map(String::as_str)),
+        ));
     }
     if let Some(object) = inputs.hyper_converged {
         let annotation = object
@@ -300,7 +303,11 @@ fn decide(
         if let Reading::Invalid(why) = reading {
             let kept = match (&decided, last_good) {
                 (None, Some(last)) => {
-                    let kept = (last.policy, last.decided_by.clone(), last.policy.to_string());
+                    let kept = (
+                        last.policy,
+                        last.decided_by.clone(),
+                        last.policy.to_string(),
+                    );
                     decided = Some(kept);
                     format!(
                         "the last good policy stays: {}, by {}",

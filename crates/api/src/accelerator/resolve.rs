@@ -4,10 +4,10 @@ use std::fmt;
 
 use jiff::Timestamp;
 
+use super::Accelerator;
 use super::effective::{EffectivePolicy, Scope};
 use super::facts::NodeFacts;
 use super::policy::{POLICY_FIELD, SWITCH};
-use super::Accelerator;
 use crate::condition::Condition;
 use crate::names;
 use crate::virtual_machine_instance::AcceleratorStatus;
@@ -99,15 +99,16 @@ impl fmt::Display for Remedy {
 impl fmt::Display for Step {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::RepairHardware => formatter.write_str(
-                "make hardware virtualization work (`anyvirt doctor` shows how)",
-            ),
-            Self::ProvideDevice => formatter.write_str(
-                "give the node a /dev/kvm that opens (`anyvirt doctor` shows how)",
-            ),
+            Self::RepairHardware => formatter
+                .write_str("make hardware virtualization work (`anyvirt doctor` shows how)"),
+            Self::ProvideDevice => formatter
+                .write_str("give the node a /dev/kvm that opens (`anyvirt doctor` shows how)"),
             // This field stands above the switch, so the switch would change nothing.
             Self::PermitByCluster { place } if place.ends_with(POLICY_FIELD) => {
-                write!(formatter, "permit software emulation: set {place} to Software")
+                write!(
+                    formatter,
+                    "permit software emulation: set {place} to Software"
+                )
             }
             Self::PermitByCluster { .. } => write!(
                 formatter,
@@ -121,10 +122,17 @@ impl fmt::Display for Step {
                  (spec.template.spec.emulationPolicy of a VirtualMachine) to Software",
             ),
             Self::RaiseCap { place, .. } => {
-                write!(formatter, "set the {place} to Software, or remove that label")
+                write!(
+                    formatter,
+                    "set the {place} to Software, or remove that label"
+                )
             }
             Self::RemoveForced => {
-                write!(formatter, "remove the annotation {}", names::annotations::ACCELERATOR)
+                write!(
+                    formatter,
+                    "remove the annotation {}",
+                    names::annotations::ACCELERATOR
+                )
             }
             Self::InstallEmulator { architecture } => write!(
                 formatter,
@@ -393,13 +401,21 @@ impl Question<'_> {
         alternatives
             .into_iter()
             .map(|own| Remedy {
-                steps: before.iter().cloned().chain(own).chain(rest.clone()).collect(),
+                steps: before
+                    .iter()
+                    .cloned()
+                    .chain(own)
+                    .chain(rest.clone())
+                    .collect(),
             })
             .collect()
     }
 
     fn by_whom(&self) -> String {
-        format!("policy {}, by {}", self.policy.policy, self.policy.decided_by)
+        format!(
+            "policy {}, by {}",
+            self.policy.policy, self.policy.decided_by
+        )
     }
 
     /// "about 7.8 times", or what is known without a measurement.
@@ -416,7 +432,12 @@ impl Question<'_> {
         self.node.slowdown.filter(|_| emulated)
     }
 
-    fn decision(&self, accelerator: Accelerator, reason: &'static str, message: String) -> Decision {
+    fn decision(
+        &self,
+        accelerator: Accelerator,
+        reason: &'static str,
+        message: String,
+    ) -> Decision {
         Decision {
             accelerator,
             policy: self.policy.clone(),

@@ -60,14 +60,24 @@ pub fn shape(
         };
     }
     let can_run = format!("{}{architecture}", labels::VM_ARCHITECTURE_PREFIX);
-    let on_hardware = || vec![
-        requirement(labels::HARDWARE_VIRTUALIZATION, "In", &["usable"]),
-        requirement(labels::ARCHITECTURE, "In", &[architecture]),
-    ];
+    let on_hardware = || {
+        vec![
+            requirement(labels::HARDWARE_VIRTUALIZATION, "In", &["usable"]),
+            requirement(labels::ARCHITECTURE, "In", &[architecture]),
+        ]
+    };
     // A cap that cannot be read permits nothing, so what permits is listed, not what forbids.
     let mut terms = vec![
-        term(vec![requirement(labels::EMULATION_POLICY, "DoesNotExist", &[])]),
-        term(vec![requirement(labels::EMULATION_POLICY, "In", &["Software"])]),
+        term(vec![requirement(
+            labels::EMULATION_POLICY,
+            "DoesNotExist",
+            &[],
+        )]),
+        term(vec![requirement(
+            labels::EMULATION_POLICY,
+            "In",
+            &["Software"],
+        )]),
     ];
     let mut preferred = vec![weighted(
         WEIGHT_NATIVE,

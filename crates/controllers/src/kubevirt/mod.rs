@@ -135,6 +135,7 @@ async fn look(places: Arc<Places>) -> kube::Result<Next> {
             })
             .collect(),
         hyper_converged: hyper.as_deref(),
+        environment: None,
         kubevirt: kubevirt.as_deref(),
         last_good: last_good.as_ref(),
     };

@@ -31,7 +31,7 @@ fn read(kubevirt: &KubeVirt, switch: &str) -> ClusterConfiguration {
         config_maps: vec![("openshift-cnv", &data)],
         kubevirt: Some(kubevirt),
         last_good: last_good.as_ref(),
-        hyper_converged: None,
+        ..ClusterInputs::default()
     };
     ClusterConfiguration::read(&inputs, "amd64")
 }

@@ -16,7 +16,7 @@ use super::pod::{self, Launcher};
 use super::status;
 use crate::engine::Next;
 use crate::event::Fact;
-use api::accelerator::{ClusterPolicy, NodeVerdict, Refusal};
+use api::accelerator::{EffectivePolicy, NodeFacts, Refusal};
 use api::configuration::ClusterConfiguration;
 use api::names::{conditions, finalizers, labels};
 use api::virtual_machine_instance::{
@@ -67,8 +67,8 @@ pub(super) struct Seen<'a, P> {
     pub(super) pods: &'a [P],
     pub(super) cluster: &'a ClusterConfiguration,
     pub(super) launcher: &'a Launcher,
-    /// What the node it runs on says of its hardware virtualization; none if it has no node.
-    pub(super) verdict: Option<&'a NodeVerdict>,
+    /// What the node it runs on says of its accelerators; none if it has no node.
+    pub(super) node: Option<&'a NodeFacts>,
     /// Why no node has an accelerator for it that works and is permitted; none if one has.
     pub(super) refusal: Option<&'a Refusal>,
 }
@@ -106,7 +106,7 @@ pub(super) fn decide<P: AsRef<Pod>>(seen: &Seen<'_, P>, now: Timestamp) -> Decis
     status::explain(&mut decision.vmi, pod, problem, now);
     let refused = status::explain_refusal(&mut decision.vmi, seen.refusal, now);
     decision.facts.extend(refused);
-    status::compare_accelerator(&mut decision.vmi, seen.cluster, seen.verdict, now);
+    status::compare_accelerator(&mut decision.vmi, seen.cluster, seen.node, now);
     decision
 }
 
@@ -150,7 +150,7 @@ fn step<P: AsRef<Pod>>(
 fn create<P>(seen: &Seen<'_, P>, decision: &mut Decision, now: Timestamp) -> Result<(), String> {
     let pod = pod::render(seen.vmi, seen.cluster, seen.launcher)?;
     decision.actions.push(Action::Create(Box::new(pod)));
-    let recorded = seen.cluster.emulation.annotations();
+    let recorded = pod::policy(seen.vmi, seen.cluster).annotations();
     decision.vmi.annotations_mut().extend(recorded);
     enter(&mut decision.vmi, Phase::Pending, now);
     enter(&mut decision.vmi, Phase::Scheduling, now);
@@ -168,7 +168,7 @@ fn schedule<P>(
     enter(&mut decision.vmi, Phase::Scheduling, now);
     // The node starts the guest under the policy its VMI tells, which must be the pod's also when
     // telling it failed after the pod was created.
-    if let Some(made_under) = ClusterPolicy::of_annotations(pod.annotations()) {
+    if let Some(made_under) = EffectivePolicy::of_annotations(pod.annotations()) {
         decision
             .vmi
             .annotations_mut()

@@ -21,7 +21,8 @@ use crate::engine::{Engine, Next, Presence};
 use crate::event::Recorder;
 use crate::kubevirt::Reader;
 use crate::queue::Key;
-use api::accelerator::{self, ClusterPolicy, NodeVerdict, Refusal};
+use api::accelerator::{self, NodeFacts, Refusal};
+use api::configuration::ClusterConfiguration;
 use api::names::components::VIRTUAL_MACHINE_CONTROLLER;
 use api::virtual_machine_instance::VirtualMachineInstance;
 use decide::{Seen, decide};
@@ -115,17 +116,17 @@ async fn look(instances: Arc<Instances>, key: Key) -> kube::Result<Next> {
     // The cache has no order of its own; what is done shall have one.
     pods.sort_by_key(|pod| pod.name_any());
     let node = node_name(&vmi).and_then(|name| instances.nodes.get(&ObjectRef::new(name)));
-    let verdict = node.map(|node| NodeVerdict::of(&node));
+    let node = node.map(|node| NodeFacts::of(&node));
     let refusal = match node_name(&vmi) {
         Some(_) => None,
-        None => refusal(&vmi, &cluster.emulation, &instances.nodes.state()),
+        None => refusal(&vmi, &cluster, &instances.nodes.state()),
     };
     let seen = Seen {
         vmi: &vmi,
         pods: &pods,
         cluster: &cluster,
         launcher: &instances.settings.launcher,
-        verdict: verdict.as_ref(),
+        node: node.as_ref(),
         refusal: refusal.as_ref(),
     };
     let decision = decide(&seen, instances.settings.clock.now());
@@ -150,15 +151,18 @@ async fn listed(client: &Client, vmi: &VirtualMachineInstance) -> kube::Result<V
 /// are no nodes to ask.
 fn refusal(
     vmi: &VirtualMachineInstance,
-    policy: &ClusterPolicy,
+    cluster: &ClusterConfiguration,
     nodes: &[Arc<Node>],
 ) -> Option<Refusal> {
     // An annotation nobody understands is told when the pod is made.
     let forced = accelerator::forced(vmi.annotations()).unwrap_or_default();
     let mut nodes: Vec<&Arc<Node>> = nodes.iter().collect();
     nodes.sort_by_key(|node| node.name_any());
-    let ask =
-        |node: &&Arc<Node>| accelerator::resolve(policy, forced, &NodeVerdict::of(node)).err();
+    let policy = pod::policy(vmi, cluster);
+    let architecture = pod::architecture(vmi, cluster);
+    let ask = |node: &&Arc<Node>| {
+        accelerator::resolve(&policy, forced, architecture, &NodeFacts::of(node)).err()
+    };
     let refusals: Option<Vec<Refusal>> = nodes.iter().map(ask).collect();
     refusals?.into_iter().next()
 }

@@ -1,7 +1,7 @@
 //! The launcher pod of a VMI, as KubeVirt shapes it: VMI and cluster configuration in, Pod out.
 
 use crate::event::fingerprint;
-use api::accelerator::{self, Accelerator};
+use api::accelerator::{self, Accelerator, EffectivePolicy};
 use api::configuration::ClusterConfiguration;
 use api::names::{annotations, conditions, containers, labels};
 use api::resources;
@@ -49,7 +49,7 @@ pub(super) fn render(
     launcher: &Launcher,
 ) -> Result<Pod, String> {
     let name = vmi.name_any();
-    let devices = accelerator::devices(cluster.emulation.policy, forced(vmi)?, &vmi.spec);
+    let devices = accelerator::devices(policy(vmi, cluster).policy, forced(vmi)?, &vmi.spec);
     let resources = resources::pod_resources(&vmi.spec, cluster, &devices);
     let grace = vmi
         .spec
@@ -118,8 +118,9 @@ pub(super) fn is_outdated(
     vmi: &VirtualMachineInstance,
     cluster: &ClusterConfiguration,
 ) -> Result<bool, String> {
+    let policy = policy(vmi, cluster);
     let made_under = pod.annotations().get(annotations::EMULATION_POLICY);
-    if made_under.map(String::as_str) != Some(cluster.emulation.policy.to_string().as_str()) {
+    if made_under.map(String::as_str) != Some(policy.policy.to_string().as_str()) {
         return Ok(true);
     }
     let compute = pod.spec.as_ref().and_then(|spec| spec.containers.first());
@@ -128,8 +129,25 @@ pub(super) fn is_outdated(
         .into_iter()
         .flatten()
         .filter(|(name, _)| name.starts_with(DEVICE_PREFIX));
-    let wanted = accelerator::devices(cluster.emulation.policy, forced(vmi)?, &vmi.spec);
+    let wanted = accelerator::devices(policy.policy, forced(vmi)?, &vmi.spec);
     Ok(asked.map(|(name, _)| name).ne(wanted.keys()))
+}
+
+/// The policy under which the VMI is made now.
+pub(super) fn policy(
+    vmi: &VirtualMachineInstance,
+    cluster: &ClusterConfiguration,
+) -> EffectivePolicy {
+    accelerator::effective(&cluster.emulation, vmi.own_emulation_policy(), None)
+}
+
+/// The guest's architecture, in Go's names.
+pub(super) fn architecture<'a>(
+    vmi: &'a VirtualMachineInstance,
+    cluster: &'a ClusterConfiguration,
+) -> &'a str {
+    let own = vmi.spec.architecture.as_deref();
+    own.unwrap_or(&cluster.architecture)
 }
 
 /// The accelerator the VMI insists on.
@@ -196,7 +214,7 @@ fn pod_annotations(
         ),
     ];
     all.extend(more.map(|(name, value)| (name.to_owned(), value)));
-    all.extend(cluster.emulation.annotations());
+    all.extend(policy(vmi, cluster).annotations());
     all
 }
 
@@ -204,15 +222,11 @@ fn node_selector(
     vmi: &VirtualMachineInstance,
     cluster: &ClusterConfiguration,
 ) -> BTreeMap<String, String> {
-    let architecture = vmi
-        .spec
-        .architecture
-        .as_ref()
-        .unwrap_or(&cluster.architecture);
+    let architecture = architecture(vmi, cluster).to_owned();
     let mut all = cluster.node_selectors.clone();
     all.extend(vmi.spec.node_selector.clone());
     all.insert(labels::SCHEDULABLE.to_owned(), "true".to_owned());
-    all.insert(labels::ARCHITECTURE.to_owned(), architecture.clone());
+    all.insert(labels::ARCHITECTURE.to_owned(), architecture);
     all
 }
 

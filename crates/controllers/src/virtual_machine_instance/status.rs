@@ -1,8 +1,9 @@
 //! What a VMI says of its pod, and of the accelerator it would get today.
 
 use super::observe;
+use super::pod;
 use crate::event::Fact;
-use api::accelerator::{self, NodeVerdict, Refusal};
+use api::accelerator::{self, NodeFacts, Refusal};
 use api::condition::{self, Condition};
 use api::configuration::ClusterConfiguration;
 use api::names::{conditions, resources};
@@ -179,10 +180,10 @@ pub(super) fn explain_refusal(
 pub(super) fn compare_accelerator(
     vmi: &mut VirtualMachineInstance,
     cluster: &ClusterConfiguration,
-    verdict: Option<&NodeVerdict>,
+    node: Option<&NodeFacts>,
     now: Timestamp,
 ) {
-    let difference = verdict.and_then(|verdict| difference(vmi, cluster, verdict));
+    let difference = node.and_then(|node| difference(vmi, cluster, node));
     let conditions = &mut vmi.status.get_or_insert_default().conditions;
     match difference {
         Some((reason, message)) => {
@@ -196,7 +197,7 @@ pub(super) fn compare_accelerator(
 fn difference(
     vmi: &VirtualMachineInstance,
     cluster: &ClusterConfiguration,
-    verdict: &NodeVerdict,
+    node: &NodeFacts,
 ) -> Option<(&'static str, String)> {
     let status = vmi
         .status
@@ -205,7 +206,8 @@ fn difference(
     let actual = status.accelerator.as_ref()?.type_.as_str();
     let name = vmi.name_any();
     let forced = accelerator::forced(vmi.annotations()).unwrap_or_default();
-    match accelerator::resolve(&cluster.emulation, forced, verdict) {
+    let policy = pod::policy(vmi, cluster);
+    match accelerator::resolve(&policy, forced, pod::architecture(vmi, cluster), node) {
         Ok(decision) if decision.accelerator.to_string() == actual => None,
         Ok(decision) => {
             let message = format!(

@@ -2,7 +2,9 @@ use super::decide::{Action, Decision, Seen, decide};
 use super::pod::{self, Launcher};
 use super::{ACCELERATOR_AVAILABLE, ACCELERATOR_OUTDATED, observe};
 use crate::engine::Next;
-use api::accelerator::{ClusterPolicy, EmulationPolicy, NodeVerdict, Refusal};
+use api::accelerator::{
+    ClusterPolicy, EmulationPolicy, NodeFacts, NodeVerdict, Refusal, Remedy, Step,
+};
 use api::condition::{self, Condition};
 use api::configuration::ClusterConfiguration;
 use api::virtual_machine_instance::{Phase, VirtualMachineInstance};
@@ -96,7 +98,7 @@ fn look_under(
         pods,
         cluster,
         launcher: &launcher,
-        verdict: None,
+        node: None,
         refusal: None,
     };
     decide(&seen, now())
@@ -507,10 +509,15 @@ fn a_running_guest_is_told_that_it_would_get_another_accelerator_now() {
             vmi["status"]["accelerator"] = json!({ "type": type_ })
         })
     };
-    let usable = |usable: bool| NodeVerdict {
-        usable,
-        reason: "R".to_owned(),
-        message: "evidence".to_owned(),
+    let usable = |usable: bool| NodeFacts {
+        verdict: NodeVerdict {
+            usable,
+            class: "R".to_owned(),
+            stage: String::new(),
+            message: "evidence".to_owned(),
+        },
+        architecture: "amd64".to_owned(),
+        ..NodeFacts::default()
     };
     // Accelerator, policy, KVM usable; the reason told.
     let table = [
@@ -537,7 +544,7 @@ fn a_running_guest_is_told_that_it_would_get_another_accelerator_now() {
         ),
     ];
     for (type_, policy, works, expected) in table {
-        let (vmi, cluster, verdict) = (running(type_), cluster(policy), usable(works));
+        let (vmi, cluster, node) = (running(type_), cluster(policy), usable(works));
         let launcher = Launcher::default();
         let pods = [pod(up)];
         let seen = Seen {
@@ -545,7 +552,7 @@ fn a_running_guest_is_told_that_it_would_get_another_accelerator_now() {
             pods: &pods,
             cluster: &cluster,
             launcher: &launcher,
-            verdict: Some(&verdict),
+            node: Some(&node),
             refusal: None,
         };
         let conditions = decide(&seen, now()).vmi.status.unwrap().conditions;
@@ -638,7 +645,7 @@ fn a_condition_keeps_its_time_while_it_stands() {
         pods: &pods,
         cluster: &cluster,
         launcher: &launcher,
-        verdict: None,
+        node: None,
         refusal: None,
     };
     let later = decide(&seen, "2026-11-22T13:00:00Z".parse().unwrap()).vmi;
@@ -661,7 +668,9 @@ fn a_vmi_that_waits_for_a_device_is_told_why_and_what_helps() {
     let refusal = Refusal {
         reason: "HardwareVirtualizationUnusable",
         cause: "the cause".to_owned(),
-        remedies: vec!["do this".to_owned(), "do that".to_owned()],
+        remedies: [Step::RepairHardware, Step::RemoveForced]
+            .map(|step| Remedy { steps: vec![step] })
+            .to_vec(),
     };
     let launcher = Launcher::default();
     let cluster = cluster(EmulationPolicy::None);
@@ -671,7 +680,7 @@ fn a_vmi_that_waits_for_a_device_is_told_why_and_what_helps() {
             pods,
             cluster: &cluster,
             launcher: &launcher,
-            verdict: None,
+            node: None,
             refusal,
         };
         decide(&seen, now())
@@ -688,7 +697,10 @@ fn a_vmi_that_waits_for_a_device_is_told_why_and_what_helps() {
     );
     assert_eq!(
         told.message.as_deref(),
-        Some("the cause; do this, or do that")
+        Some(
+            "the cause; make hardware virtualization work (`anyvirt doctor` shows how), or remove the \
+             annotation anyvirt.io/accelerator"
+        )
     );
     assert_eq!(first.facts.len(), 1);
     // Once is enough, and it goes with its cause.

@@ -231,8 +231,7 @@ fn accelerate(
                 type_: actual.to_string(),
                 reason: Some("Adopted".to_owned()),
                 message: Some(message.to_owned()),
-                policy: None,
-                decided_by: None,
+                ..Default::default()
             };
             let emulated = actual == Accelerator::Tcg;
             let condition = Condition::new(SOFTWARE_EMULATION, emulated, now);

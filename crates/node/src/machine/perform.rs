@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 use std::path::Path;
 use std::time::Duration;
 
-use api::accelerator::{self, Accelerator, ClusterPolicy, EmulationPolicy};
+use api::accelerator::{self, Accelerator, ClusterPolicy, EffectivePolicy, NodeFacts};
 use api::launcher::{ExitKind, Identity, Request, State};
 use api::names::annotations;
 use api::virtual_machine_instance::VirtualMachineInstance;
@@ -249,6 +249,7 @@ impl Machine {
         record: &Record,
     ) -> Result<Result<(), String>, StepError> {
         let decision = {
+            let architecture = host_architecture();
             let verdict = self.context.verdict.borrow();
             let forced = accelerator::forced(instance.annotations()).map_err(|value| {
                 format!(
@@ -257,7 +258,13 @@ impl Machine {
                 )
             });
             forced.and_then(|forced| {
-                accelerator::resolve(&policy(instance), forced, &verdict)
+                let node = NodeFacts {
+                    kvm_device: verdict.usable,
+                    verdict: verdict.clone(),
+                    architecture: architecture.to_owned(),
+                    ..NodeFacts::default()
+                };
+                accelerator::resolve(&policy(instance), forced, architecture, &node)
                     .map_err(|refusal| refusal.to_string())
             })
         };
@@ -365,21 +372,25 @@ impl Machine {
     }
 }
 
-/// The policy under which the VMI's pod was made, as recorded on it.
-fn policy(instance: &VirtualMachineInstance) -> ClusterPolicy {
-    let recorded = instance.annotations();
-    let policy = recorded
-        .get(annotations::EMULATION_POLICY)
-        .and_then(|name| EmulationPolicy::parse(name))
-        .unwrap_or_default();
-    let decided_by = recorded
-        .get(annotations::EMULATION_DECIDED_BY)
-        .cloned()
-        .unwrap_or_else(|| format!("default: no annotation {}", annotations::EMULATION_POLICY));
-    ClusterPolicy {
-        policy,
-        decided_by,
-        problems: Vec::new(),
+/// The policy under which the VMI's pod was made, as recorded on it; none is permitted without a
+/// record.
+fn policy(instance: &VirtualMachineInstance) -> EffectivePolicy {
+    EffectivePolicy::of_annotations(instance.annotations()).unwrap_or_else(|| {
+        let place = format!("default: no annotation {}", annotations::EMULATION_POLICY);
+        let cluster = ClusterPolicy {
+            decided_by: place,
+            ..ClusterPolicy::default()
+        };
+        accelerator::effective(&cluster, None, None)
+    })
+}
+
+/// This machine's architecture, in Go's names.
+fn host_architecture() -> &'static str {
+    match std::env::consts::ARCH {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        other => other,
     }
 }
 
@@ -397,6 +408,7 @@ fn taken(machines: &Path) -> std::io::Result<BTreeSet<Ipv4Addr>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use api::accelerator::EmulationPolicy;
 
     #[test]
     fn the_policy_is_what_was_recorded_and_strict_without_a_record() {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
-use api::accelerator::{Accelerator, Decision, EmulationPolicy};
+use api::accelerator::{self, Accelerator, ClusterPolicy, Decision, EmulationPolicy};
 use api::condition;
 use api::launcher::{Exit, ExitKind, Identity, InterfaceStatus, ResolvedVolume, State, Status};
 use api::virtual_machine_instance::{Phase, VirtualMachineInstance};
@@ -627,10 +627,19 @@ fn a_guest_that_lost_its_network_runs_on_and_says_so_once() {
 fn decision() -> Decision {
     Decision {
         accelerator: Accelerator::Tcg,
-        policy: EmulationPolicy::Software,
-        permitted_by: "ConfigMap a/b".to_owned(),
+        policy: accelerator::effective(
+            &ClusterPolicy {
+                policy: EmulationPolicy::Software,
+                decided_by: "ConfigMap a/b".to_owned(),
+                problems: Vec::new(),
+            },
+            None,
+            None,
+        ),
         reason: "HardwareVirtualizationUnusable",
         message: "because".to_owned(),
+        architecture: "amd64".to_owned(),
+        slowdown: None,
     }
 }
 

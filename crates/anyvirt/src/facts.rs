@@ -35,7 +35,7 @@ pub(crate) fn look() -> Facts {
         kvm_verdict: Some(NodeVerdict {
             usable: verdict.usable(),
             class: verdict.class.name().to_owned(),
-            stage: String::new(),
+            stage: verdict.stage.unwrap_or_default(),
             message: verdict.evidence,
         }),
         vhost_net: device("/dev/vhost-net"),

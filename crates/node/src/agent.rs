@@ -136,7 +136,7 @@ async fn verdict() -> NodeVerdict {
         Ok(verdict) => NodeVerdict {
             usable: verdict.usable(),
             class: verdict.class.name().to_owned(),
-            stage: String::new(),
+            stage: verdict.stage.unwrap_or_default(),
             message: verdict.evidence,
         },
         Err(error) => NodeVerdict {

@@ -8,14 +8,14 @@
 //! ```
 
 mod class;
-mod remedies;
-mod surroundings;
 mod effective;
 mod facts;
 mod isolation;
 mod policy;
+mod remedies;
 mod resolve;
 mod shape;
+mod surroundings;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -24,16 +24,16 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use class::Class;
-pub use remedies::{HelperDevice, device_remedies, remedies};
-pub use surroundings::{Container, Platform, Processor, SURROUNDINGS_ANNOTATION, Surroundings};
 pub use effective::{Cap, Considered, EffectivePolicy, Scope, effective};
 pub use facts::{NodeFacts, NodeVerdict};
 pub use isolation::{
     EmulationMultiTenancy, Isolation, Tenancy, Tenant, cluster_tenancy, isolation, tenancy,
 };
 pub use policy::{ClusterInputs, ClusterPolicy, ENVIRONMENT, Problem, SWITCH};
+pub use remedies::{HelperDevice, device_remedies, remedies};
 pub use resolve::{Decision, Refusal, Remedy, Step, resolve};
 pub use shape::{PodShape, devices, shape};
+pub use surroundings::{Container, Platform, Processor, SURROUNDINGS_ANNOTATION, Surroundings};
 
 use crate::names;
 

@@ -12,7 +12,6 @@ pub mod launcher;
 pub mod names;
 pub mod quantity;
 pub mod resources;
-pub mod scaling;
 pub mod unserved;
 pub mod validate;
 pub mod virtual_machine;

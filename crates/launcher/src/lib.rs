@@ -15,7 +15,6 @@ mod bounded_file;
 pub mod cloud_init;
 mod files;
 mod jail;
-mod kvm_failure;
 mod life;
 mod monitor;
 mod output;

@@ -13,6 +13,9 @@ use tokio::io::Interest;
 use tokio::net::UnixStream;
 use tokio::sync::{mpsc, oneshot};
 
+/// QEMU answers within a millisecond; on a machine whose processors are all busy with emulation,
+/// within seconds. Beyond this it hangs.
+const ANSWER_WITHIN: Duration = Duration::from_secs(15);
 /// Events wait here until the owner takes them; QEMU itself limits how often it repeats one.
 const WAITING_EVENTS: usize = 256;
 
@@ -28,8 +31,8 @@ pub(crate) enum MonitorError {
         source: CommandError,
     },
     /// QEMU does not answer.
-    #[error("QEMU did not answer within {} s", .0.as_secs())]
-    Silent(Duration),
+    #[error("QEMU did not answer within {} s", ANSWER_WITHIN.as_secs())]
+    Silent,
     /// The connection is closed.
     #[error("the connection to QEMU's monitor is closed")]
     Closed,
@@ -48,9 +51,6 @@ pub(crate) enum MonitorError {
 #[derive(Clone, Debug)]
 pub(crate) struct Monitor {
     asks: mpsc::Sender<Ask>,
-    /// QEMU answers within a millisecond; on a machine whose processors are all busy with emulation,
-    /// within seconds. Beyond this it hangs.
-    answers_within: Duration,
 }
 
 #[derive(Debug)]
@@ -73,14 +73,11 @@ pub(crate) struct Connected {
 
 impl Monitor {
     /// Waits for QEMU's greeting on `stream` and gets it ready for commands. The caller puts a
-    /// deadline on it. Each later answer must come within `answers_within`.
+    /// deadline on it.
     ///
     /// # Errors
     /// [`MonitorError`].
-    pub(crate) async fn connect(
-        stream: UnixStream,
-        answers_within: Duration,
-    ) -> Result<Connected, MonitorError> {
+    pub(crate) async fn connect(stream: UnixStream) -> Result<Connected, MonitorError> {
         let mut session = Session::new();
         let mut version = None;
         let mut buffer = vec![0; 4096];
@@ -100,10 +97,7 @@ impl Monitor {
             pending: BTreeMap::new(),
         };
         tokio::spawn(task.run(asked));
-        let monitor = Self {
-            asks,
-            answers_within,
-        };
+        let monitor = Self { asks };
         monitor.ask(Command::Capabilities).await?;
         let version = version.ok_or(MonitorError::Answer("its greeting"))?;
         Ok(Connected {
@@ -116,7 +110,7 @@ impl Monitor {
     /// Asks, and waits for the answer.
     ///
     /// # Errors
-    /// [`MonitorError`], at the latest after the time that was given at the start.
+    /// [`MonitorError`], at the latest after [`ANSWER_WITHIN`].
     pub(crate) async fn ask(&self, command: Command) -> Result<Value, MonitorError> {
         self.ask_with(command, None).await
     }
@@ -144,9 +138,9 @@ impl Monitor {
                 .map_err(|_| MonitorError::Closed)?;
             answered.await.map_err(|_| MonitorError::Closed)
         };
-        let result = tokio::time::timeout(self.answers_within, asked).await;
+        let result = tokio::time::timeout(ANSWER_WITHIN, asked).await;
         result
-            .map_err(|_| MonitorError::Silent(self.answers_within))??
+            .map_err(|_| MonitorError::Silent)??
             .map_err(|source| MonitorError::Refused {
                 command: words,
                 source,

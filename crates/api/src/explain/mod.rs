@@ -4,12 +4,23 @@
 //! One table of rules for everybody who explains: `anyvirt explain`, the web console, the doctor.
 //! Objects in, [`Explanation`] out; pure.
 
+mod cures;
+mod machine;
+mod node;
+mod running;
 mod scheduler;
+mod seen;
+#[cfg(test)]
+mod tests;
+mod waiting;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use machine::machine;
+pub use node::node;
 pub use scheduler::{Obstacle, Unschedulable};
+pub use seen::MachineSeen;
 
 /// What is the matter with one object.
 #[derive(Clone, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
@@ -116,8 +127,10 @@ pub enum CauseId {
     PodNotCreated,
     /// KVM failed for it, and it was started again in software.
     SteppedDown,
-    /// Its start takes much longer than others of its image did.
+    /// Its guest has shown no sign of life for longer than others of its image.
     StuckStart,
+    /// Its guest said itself that its start failed.
+    GuestTrouble,
     /// Its guest cannot be started by the node.
     StartFailed,
     /// It ends again and again before it runs.

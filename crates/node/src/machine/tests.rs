@@ -108,7 +108,6 @@ fn exit(kind: ExitKind) -> Exit {
         kind,
         message: "so it ended".to_owned(),
         at: at(90),
-        kvm_failure: None,
     }
 }
 

@@ -86,8 +86,6 @@ pub(crate) fn start_request(
         interfaces,
         hostname: hostname(instance),
         instance_id: firmware_uuid.clone(),
-        slowdown: None,
-        stepped_down: None,
         firmware_uuid,
         instance: instance.clone(),
     })

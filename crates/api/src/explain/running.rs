@@ -1,0 +1,205 @@
+//! The rules about machines that run.
+
+use super::seen::{MachineSeen, Prospect, forced_evidence, slower, takes_pods, verdict_evidence};
+use super::{CauseId, Evidence, Explanation, Remedy, Standing, cures};
+use crate::accelerator::NodeFacts;
+use crate::virtual_machine_instance::{AcceleratorStatus, Phase};
+
+const KVM: &str = "KVM";
+
+/// It runs: on what, why, and what would change it.
+pub(super) fn running(seen: &MachineSeen<'_>) -> Option<Explanation> {
+    if seen.phase()? != Phase::Running {
+        return None;
+    }
+    let accelerator = seen.status()?.accelerator.as_ref()?;
+    let emulated = accelerator.type_ != KVM;
+    let explained = if emulated {
+        stepped_down(seen, accelerator)
+            .or_else(|| beside_hardware(seen, accelerator))
+            .unwrap_or_else(|| in_software(seen, accelerator))
+    } else {
+        on_hardware(seen, accelerator)
+    };
+    let explained = explained
+        .with(fact(seen, accelerator))
+        .with(policy(accelerator));
+    let explained = outdated(seen, explained);
+    Some(explained.with(seen.told("EmulationIsolation")))
+}
+
+/// What QEMU says it runs on, and why.
+fn fact(seen: &MachineSeen<'_>, accelerator: &AcceleratorStatus) -> Vec<Evidence> {
+    let enabled = accelerator.type_ == KVM;
+    let mut evidence = vec![Evidence {
+        source: "QEMU's answer to query-kvm, as status.accelerator.type".to_owned(),
+        text: format!("{} (enabled: {enabled})", accelerator.type_),
+    }];
+    evidence.extend(forced_evidence(seen));
+    if let (Some(node), Some(name)) = (seen.node(), node_name(seen)) {
+        evidence.push(verdict_evidence(&name, &NodeFacts::of(node)));
+    }
+    evidence
+}
+
+fn policy(accelerator: &AcceleratorStatus) -> Vec<Evidence> {
+    let considered = accelerator.considered.iter().map(|place| Evidence {
+        source: format!("policy at {}", place.place),
+        text: place.policy.to_string(),
+    });
+    let mut evidence: Vec<Evidence> = considered.collect();
+    if let (true, Some(policy)) = (evidence.is_empty(), &accelerator.policy) {
+        evidence.push(Evidence {
+            source: format!(
+                "policy at {}",
+                accelerator
+                    .decided_by
+                    .as_deref()
+                    .unwrap_or("an unknown place")
+            ),
+            text: policy.clone(),
+        });
+    }
+    evidence
+}
+
+fn node_name(seen: &MachineSeen<'_>) -> Option<String> {
+    seen.status()?.node_name.clone()
+}
+
+fn place(seen: &MachineSeen<'_>) -> String {
+    node_name(seen).map_or(String::new(), |name| format!(" on node {name}"))
+}
+
+fn why(accelerator: &AcceleratorStatus) -> String {
+    accelerator
+        .message
+        .clone()
+        .or_else(|| accelerator.reason.clone())
+        .unwrap_or_else(|| "no reason was recorded".to_owned())
+}
+
+fn on_hardware(seen: &MachineSeen<'_>, accelerator: &AcceleratorStatus) -> Explanation {
+    let cause = format!("it runs on KVM{}: {}", place(seen), why(accelerator));
+    seen.found(CauseId::RunningOnHardware, Standing::Fine, cause)
+}
+
+fn in_software(seen: &MachineSeen<'_>, accelerator: &AcceleratorStatus) -> Explanation {
+    let cause = format!("it is emulated{}: {}", place(seen), why(accelerator));
+    let found = seen.found(CauseId::RunningEmulated, Standing::Fine, cause);
+    let Some(node) = seen.node() else {
+        return found;
+    };
+    let facts = NodeFacts::of(node);
+    if facts.verdict.usable || seen.forced().is_some() {
+        return found;
+    }
+    found
+        .cured_by(cures::hardware(node))
+        .cured_by([cures::add_node()])
+}
+
+/// KVM failed for it on its node, and it was started again in software.
+fn stepped_down(seen: &MachineSeen<'_>, accelerator: &AcceleratorStatus) -> Option<Explanation> {
+    if !accelerator.reason.as_deref()?.contains("SteppedDown") {
+        return None;
+    }
+    let cause = format!(
+        "KVM failed for it{}, so it was started again in software, once: {}",
+        place(seen),
+        why(accelerator)
+    );
+    let found = seen
+        .found(CauseId::SteppedDown, Standing::Acceleration, cause)
+        .with(seen.events(|event| {
+            event
+                .reason
+                .as_deref()
+                .is_some_and(|reason| reason.contains("SteppedDown"))
+        }));
+    let hardware = seen.node().map(cures::hardware);
+    Some(
+        found
+            .cured_by(hardware.unwrap_or_default())
+            .cured_by([cures::add_node()]),
+    )
+}
+
+/// Emulated, although another node that it may go to offers hardware that works.
+fn beside_hardware(seen: &MachineSeen<'_>, accelerator: &AcceleratorStatus) -> Option<Explanation> {
+    if seen.forced().is_some() {
+        return None;
+    }
+    let own = node_name(seen)?;
+    let open = |name: &str| {
+        seen.nodes
+            .iter()
+            .any(|node| node.metadata.name.as_deref() == Some(name) && takes_pods(node))
+    };
+    let better: Vec<Prospect<'_>> = seen
+        .prospects()
+        .into_iter()
+        .filter(|it| {
+            it.name() != own
+                && it.facts.verdict.usable
+                && it.facts.architecture == seen.guest_architecture()
+                && open(it.name())
+        })
+        .collect();
+    let first = better.first()?;
+    let names: Vec<&str> = better.iter().take(3).map(|it| it.name()).collect();
+    let own_facts = seen.node().map(NodeFacts::of);
+    let cause = format!(
+        "it is emulated{}, {}, although hardware virtualization works on {}: running machines are never moved \
+         for it",
+        place(seen),
+        slower(own_facts.as_ref()),
+        names.join(", ")
+    );
+    let restart = Remedy::new(
+        "Restart it when it suits",
+        &format!(
+            "it goes to {} if that has room, and runs at full speed",
+            first.name()
+        ),
+        "the guest reboots",
+        true,
+    );
+    let restart = match seen.machine {
+        Some(_) => restart.command(format!("anyvirt restart {}{}", seen.name(), seen.flag())),
+        None => restart,
+    };
+    let told = better
+        .iter()
+        .take(3)
+        .map(|it| verdict_evidence(it.name(), &it.facts));
+    let found = seen.found(CauseId::EmulatedBesideHardware, Standing::Fine, cause);
+    let mut recorded = Vec::new();
+    if let Some(message) = &accelerator.message {
+        recorded.push(Evidence {
+            source: "status.accelerator.message, when it started".to_owned(),
+            text: message.clone(),
+        });
+    }
+    Some(found.with(told).with(recorded).cured_by([restart]))
+}
+
+/// What would happen if it were started again, where that is something else.
+fn outdated(seen: &MachineSeen<'_>, explained: Explanation) -> Explanation {
+    let Some(condition) = seen
+        .condition("AcceleratorOutdated")
+        .filter(|it| it.is_true())
+    else {
+        return explained;
+    };
+    if explained.cause_id == CauseId::EmulatedBesideHardware {
+        return explained.with(seen.told("AcceleratorOutdated"));
+    }
+    let message = condition.message.clone().unwrap_or_default();
+    let changed = Explanation {
+        cause_id: CauseId::AcceleratorOutdated,
+        cause: format!("{}; but {message}", explained.cause),
+        ..explained
+    };
+    changed.with(seen.told("AcceleratorOutdated"))
+}

@@ -35,6 +35,8 @@ pub mod files {
     pub const SERIAL_TAIL_LOG: &str = "serial.tail.log";
     /// The final [`Exit`](super::Exit), once the guest has ended.
     pub const EXIT: &str = "exit.json";
+    /// How the guest's first QEMU ended, if KVM failed it and it was started again without.
+    pub const FIRST_EXIT: &str = "exit.first.json";
     /// What QEMU wrote to its standard error.
     pub const QEMU_LOG: &str = "qemu.log";
     /// Overlays, empty disks and cloud-init images.
@@ -128,6 +130,14 @@ pub struct StartRequest {
     pub firmware_uuid: String,
     /// cloud-init's instance-id.
     pub instance_id: String,
+    /// How many times slower than KVM this node emulates; `None` where that was not measured. Every
+    /// wait of the launcher for its guest is scaled by it, see [`crate::scaling`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub slowdown: Option<f64>,
+    /// Why this is the second start of the same guest in its folder: KVM failed it. Done at most
+    /// once, with another accelerator, after the first QEMU has ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stepped_down: Option<KvmFailure>,
 }
 
 /// A kernel for direct boot.
@@ -260,6 +270,9 @@ pub struct Status {
     /// paused, and once its start is over.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_sign: Option<Timestamp>,
+    /// KVM does not run this guest as it should. What follows is decided by the node agent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kvm_failure: Option<KvmFailure>,
 }
 
 impl Default for Status {
@@ -277,6 +290,7 @@ impl Default for Status {
             agent_connected: false,
             milestones: Vec::new(),
             last_sign: None,
+            kvm_failure: None,
         }
     }
 }
@@ -380,6 +394,46 @@ pub struct Exit {
     pub message: String,
     /// When.
     pub at: Timestamp,
+    /// KVM had failed it before its end, or was the cause of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kvm_failure: Option<KvmFailure>,
+}
+
+/// KVM does not run a guest as it should, as the guest's launcher saw it.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct KvmFailure {
+    /// How it fails.
+    pub kind: KvmFailureKind,
+    /// What was seen, a sentence.
+    pub evidence: String,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// The ways in which KVM fails a guest.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Ord, PartialEq, PartialOrd, Serialize)]
+pub enum KvmFailureKind {
+    /// The processor refused to enter the guest.
+    EntryFailed,
+    /// KVM gave up on the guest at an instruction.
+    InternalError,
+    /// KVM runs the guest's kernel one instruction at a time in software, and the guest gets nowhere.
+    NoProgress,
+    /// QEMU could not make a guest on KVM, or ended in its code for KVM.
+    Refused,
+}
+
+impl KvmFailureKind {
+    /// The class that a node's verdict has after such a failure, as in its condition
+    /// `HardwareVirtualization`.
+    #[must_use]
+    pub fn class(self) -> &'static str {
+        match self {
+            Self::EntryFailed | Self::Refused => "EntryFailed",
+            Self::InternalError => "InternalError",
+            Self::NoProgress => "GuestKernelEmulated",
+        }
+    }
 }
 
 /// The manners in which a guest ends.

@@ -12,6 +12,7 @@ pub mod launcher;
 pub mod names;
 pub mod quantity;
 pub mod resources;
+pub mod scaling;
 pub mod unserved;
 pub mod validate;
 pub mod virtual_machine;

@@ -12,13 +12,12 @@ use tokio::time::Instant;
 const ASK_EVERY: Duration = Duration::from_secs(10);
 /// While nobody answers, questions pile up in the channel until an agent starts: so fewer of them.
 const ASK_AGAIN_AFTER: Duration = Duration::from_secs(30);
-/// An agent that has not answered for so long is gone.
-const GONE_AFTER: Duration = Duration::from_secs(25);
 /// An answer is below 100 bytes; the guest may send anything.
 const LARGEST_LINE: usize = 4096;
 
-/// Asks on `channel` until QEMU closes it, and tells `connected` what is so.
-pub(crate) async fn run(channel: UnixStream, connected: watch::Sender<bool>) {
+/// Asks on `channel` until QEMU closes it, and tells `connected` what is so. An agent that has not
+/// answered within `gone_after` is gone.
+pub(crate) async fn run(channel: UnixStream, connected: watch::Sender<bool>, gone_after: Duration) {
     let mut line = Line::default();
     let mut asked = 0_u64;
     let mut next = Instant::now() + ASK_EVERY;
@@ -27,7 +26,7 @@ pub(crate) async fn run(channel: UnixStream, connected: watch::Sender<bool>) {
     loop {
         tokio::select! {
             () = tokio::time::sleep_until(next) => {
-                let fresh = answered.is_some_and(|at| at.elapsed() < GONE_AFTER);
+                let fresh = answered.is_some_and(|at| at.elapsed() < gone_after);
                 if !fresh {
                     connected.send_if_modified(|connected| std::mem::replace(connected, false));
                 }
@@ -125,7 +124,7 @@ mod tests {
     async fn an_agent_is_there_while_it_answers_and_gone_when_it_no_longer_does() {
         let (ours, theirs) = UnixStream::pair().expect("a pair");
         let (tell, mut connected) = watch::channel(false);
-        let task = tokio::spawn(run(ours, tell));
+        let task = tokio::spawn(run(ours, tell, Duration::from_secs(25)));
         let mut theirs = BufReader::new(theirs);
         let mut question = String::new();
         theirs.read_line(&mut question).await.expect("asked");

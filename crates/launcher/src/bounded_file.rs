@@ -21,6 +21,16 @@ impl Head {
         })
     }
 
+    /// The file at `path`, continued at its end if it is there, of at most `limit` bytes in all.
+    pub(crate) fn open(path: &Path, limit: u64) -> io::Result<Self> {
+        let mut file = options().open(path)?;
+        let length = file.seek(SeekFrom::End(0))?;
+        Ok(Self {
+            file,
+            room: limit.saturating_sub(length),
+        })
+    }
+
     /// Writes what fits, and gives the rest.
     pub(crate) fn write<'a>(&mut self, bytes: &'a [u8]) -> io::Result<&'a [u8]> {
         let fits = usize::try_from(self.room)
@@ -125,6 +135,9 @@ mod tests {
         assert_eq!(head.write(b"defg").expect("written"), b"fg");
         assert_eq!(head.write(b"h").expect("written"), b"h");
         assert_eq!(std::fs::read(&path).expect("read"), b"abcde");
+        let mut again = Head::open(&path, 7).expect("opened");
+        assert_eq!(again.write(b"fgh").expect("written"), b"h");
+        assert_eq!(std::fs::read(&path).expect("read"), b"abcdefg");
     }
 
     #[test]

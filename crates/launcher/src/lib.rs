@@ -15,6 +15,7 @@ mod bounded_file;
 pub mod cloud_init;
 mod files;
 mod jail;
+mod kvm_failure;
 mod life;
 mod monitor;
 mod output;

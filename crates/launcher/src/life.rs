@@ -7,6 +7,7 @@
 //!    │ Stop, Kill       │ failed, or         │ QEMU has ended: the guest shut down,
 //!    │                  │ stopped before     │ was killed, or QEMU crashed
 //!    └──────────────────┴──────> Ended <─────┴───────────────────────────────────┘
+//!                                  │ (once more Starting, without KVM, if KVM failed it)
 //!                                  │ End, or asked to leave, or the directory is gone
 //!                                  v
 //!                               (leaves)
@@ -17,13 +18,11 @@
 use std::time::Duration;
 
 use api::launcher::{ExitKind, State};
+use api::scaling::Wait;
 use qemu::qmp::{Event, ShutdownReason};
 
 /// A guest that was still booting ignores the power button; KubeVirt presses it every 5 s too.
 pub(crate) const POWER_DOWN_EVERY: Duration = Duration::from_secs(5);
-/// QEMU ends within milliseconds after it said that the machine goes off; on a machine busy
-/// with emulation within seconds.
-const LAST_BREATH: Duration = Duration::from_secs(30);
 
 /// What is known.
 #[derive(Clone, Debug, PartialEq)]
@@ -37,6 +36,9 @@ pub(crate) struct Life {
     going: Option<Going>,
     panicked: bool,
     leaving: bool,
+    /// QEMU ends within milliseconds after it said that the machine goes off; on a machine busy with
+    /// emulation within seconds. Beyond this it is killed.
+    last_breath: Duration,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -57,6 +59,8 @@ struct Going {
 pub(crate) enum Input {
     /// Start was asked for, for the right VMI.
     Start,
+    /// A guest that has ended, because KVM failed it, is to be started once more, without KVM.
+    StartAgain,
     /// Stop was asked for.
     Stop { grace: Duration },
     /// Kill was asked for.
@@ -141,7 +145,13 @@ impl Life {
             going: None,
             panicked: false,
             leaving: false,
+            last_breath: Wait::LastBreath.bounds().0,
         }
+    }
+
+    /// QEMU gets so long to end by itself.
+    pub(crate) fn allow_last_breath(&mut self, last_breath: Duration) {
+        self.last_breath = last_breath;
     }
 
     /// It ended before this launcher was started.
@@ -171,6 +181,14 @@ impl Life {
     /// Takes in what happens at `now`.
     pub(crate) fn decide(&mut self, now: Duration, input: Input) -> Decision {
         match input {
+            Input::StartAgain if self.state == State::Ended && !self.leaving => {
+                *self = Self {
+                    state: State::Starting,
+                    ..Self::idle()
+                };
+                done(vec![Action::Launch])
+            }
+            Input::StartAgain => done(vec![]),
             // Asking again changes nothing, however far it came.
             Input::Start if self.state != State::Idle => done(vec![]),
             Input::Start => {
@@ -344,7 +362,7 @@ impl Life {
             Event::Stop if self.has_guest() => self.state = State::Paused,
             Event::Resume if self.has_guest() => self.state = State::Running,
             Event::Shutdown { guest, reason } => {
-                let deadline = now.saturating_add(LAST_BREATH);
+                let deadline = now.saturating_add(self.last_breath);
                 self.going = Some(Going {
                     guest,
                     reason,
@@ -496,6 +514,31 @@ mod tests {
             assert_eq!(life.decide(second(2), Input::Start), done(vec![]));
             assert_eq!(life, before);
         }
+    }
+
+    #[test]
+    fn an_ended_guest_starts_once_more_only_when_told_so() {
+        for input in [Input::Kill, Input::Stop { grace: second(0) }] {
+            let mut life = running();
+            life.decide(second(1), input);
+            assert_eq!(life.decide(second(1), Input::StartAgain), done(vec![]));
+            life.decide(second(2), Input::QemuEnded(Ended::Signalled(9)));
+            let again = life.decide(second(3), Input::StartAgain);
+            assert_eq!(
+                (again.actions, life.state),
+                (vec![Action::Launch], State::Starting)
+            );
+            // What ended the first does not end the second.
+            assert_eq!(life.decide(second(3), Input::StartAgain), done(vec![]));
+            life.decide(second(4), Input::Started { paused: false });
+            life.decide(second(5), off(true, ShutdownReason::GuestShutdown));
+            let ended = life.decide(second(5), Input::QemuEnded(Ended::Exited(0)));
+            assert_eq!(finish_of(ended.actions), ExitKind::GuestShutdown);
+        }
+        let mut leaving = running();
+        leaving.decide(second(1), Input::Leave { grace: second(5) });
+        leaving.decide(second(2), Input::QemuEnded(Ended::Exited(0)));
+        assert_eq!(leaving.decide(second(3), Input::StartAgain), done(vec![]));
     }
 
     #[test]

@@ -13,9 +13,6 @@ use tokio::io::Interest;
 use tokio::net::UnixStream;
 use tokio::sync::{mpsc, oneshot};
 
-/// QEMU answers within a millisecond; on a machine whose processors are all busy with emulation,
-/// within seconds. Beyond this it hangs.
-const ANSWER_WITHIN: Duration = Duration::from_secs(15);
 /// Events wait here until the owner takes them; QEMU itself limits how often it repeats one.
 const WAITING_EVENTS: usize = 256;
 
@@ -31,8 +28,8 @@ pub(crate) enum MonitorError {
         source: CommandError,
     },
     /// QEMU does not answer.
-    #[error("QEMU did not answer within {} s", ANSWER_WITHIN.as_secs())]
-    Silent,
+    #[error("QEMU did not answer within {} s", .0.as_secs())]
+    Silent(Duration),
     /// The connection is closed.
     #[error("the connection to QEMU's monitor is closed")]
     Closed,
@@ -51,6 +48,9 @@ pub(crate) enum MonitorError {
 #[derive(Clone, Debug)]
 pub(crate) struct Monitor {
     asks: mpsc::Sender<Ask>,
+    /// QEMU answers within a millisecond; on a machine whose processors are all busy with emulation,
+    /// within seconds. Beyond this it hangs.
+    answers_within: Duration,
 }
 
 #[derive(Debug)]
@@ -73,11 +73,14 @@ pub(crate) struct Connected {
 
 impl Monitor {
     /// Waits for QEMU's greeting on `stream` and gets it ready for commands. The caller puts a
-    /// deadline on it.
+    /// deadline on it. Each later answer must come within `answers_within`.
     ///
     /// # Errors
     /// [`MonitorError`].
-    pub(crate) async fn connect(stream: UnixStream) -> Result<Connected, MonitorError> {
+    pub(crate) async fn connect(
+        stream: UnixStream,
+        answers_within: Duration,
+    ) -> Result<Connected, MonitorError> {
         let mut session = Session::new();
         let mut version = None;
         let mut buffer = vec![0; 4096];
@@ -97,7 +100,10 @@ impl Monitor {
             pending: BTreeMap::new(),
         };
         tokio::spawn(task.run(asked));
-        let monitor = Self { asks };
+        let monitor = Self {
+            asks,
+            answers_within,
+        };
         monitor.ask(Command::Capabilities).await?;
         let version = version.ok_or(MonitorError::Answer("its greeting"))?;
         Ok(Connected {
@@ -110,7 +116,7 @@ impl Monitor {
     /// Asks, and waits for the answer.
     ///
     /// # Errors
-    /// [`MonitorError`], at the latest after [`ANSWER_WITHIN`].
+    /// [`MonitorError`], at the latest after the time that was given at the start.
     pub(crate) async fn ask(&self, command: Command) -> Result<Value, MonitorError> {
         self.ask_with(command, None).await
     }
@@ -138,9 +144,9 @@ impl Monitor {
                 .map_err(|_| MonitorError::Closed)?;
             answered.await.map_err(|_| MonitorError::Closed)
         };
-        let result = tokio::time::timeout(ANSWER_WITHIN, asked).await;
+        let result = tokio::time::timeout(self.answers_within, asked).await;
         result
-            .map_err(|_| MonitorError::Silent)??
+            .map_err(|_| MonitorError::Silent(self.answers_within))??
             .map_err(|source| MonitorError::Refused {
                 command: words,
                 source,

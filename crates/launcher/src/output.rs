@@ -55,12 +55,17 @@ impl Output {
         Ok((Self { last, reader }, Stream::File(writer.into())))
     }
 
-    /// The last lines, after the program has ended; empty if it said nothing of interest.
-    pub(crate) async fn last_words(self) -> String {
-        // Its end matters less than the answer.
-        let _ = tokio::time::timeout(CLOSES_WITHIN, self.reader).await;
+    /// The last lines so far; empty if it said nothing of interest.
+    pub(crate) fn so_far(&self) -> String {
         let last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         of_interest(&String::from_utf8_lossy(&last))
+    }
+
+    /// The last lines, after the program has ended; empty if it said nothing of interest.
+    pub(crate) async fn last_words(mut self) -> String {
+        // Its end matters less than the answer.
+        let _ = tokio::time::timeout(CLOSES_WITHIN, &mut self.reader).await;
+        self.so_far()
     }
 }
 

@@ -8,9 +8,12 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use api::accelerator::Accelerator;
 use api::launcher::{
-    Exit, ExitKind, InterfaceStatus, Milestone, QemuProcess, StartRequest, State, Status, files,
+    Exit, ExitKind, InterfaceStatus, KvmFailure, Milestone, QemuProcess, StartRequest, State,
+    Status, files,
 };
+use api::scaling::Wait;
 use host::identity::Signal;
 use host::process::Ending;
 use jiff::Timestamp;
@@ -19,6 +22,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until};
 
+use crate::kvm_failure;
 use crate::life::{Action, Decision, Ended, Input, Life, Refusal};
 use crate::monitor::Monitor;
 use crate::serial::Serial;
@@ -93,6 +97,7 @@ struct Running {
     agent: bool,
     networks: bool,
     first_byte: bool,
+    kvm: bool,
 }
 
 /// What the loop hears.
@@ -105,6 +110,7 @@ enum Heard {
     Ended(Ended),
     Agent(bool),
     NetworkEnded(NetworkEnded),
+    KvmFailed(KvmFailure),
     FirstByte,
     Tick,
     Look,
@@ -187,7 +193,10 @@ impl Owner {
                         Input::Started { paused }
                     }
                     Err(error) => {
-                        self.starting = None;
+                        let starting = self.starting.take();
+                        let on_kvm =
+                            starting.is_some_and(|it| it.request.accelerator == Accelerator::Kvm);
+                        self.blame_kvm(on_kvm, &error.to_string());
                         Input::StartFailed(error.to_string())
                     }
                 };
@@ -200,6 +209,7 @@ impl Owner {
                     .send_modify(|status| status.agent_connected = connected);
             }
             Heard::NetworkEnded(ended) => self.network_ended(&ended),
+            Heard::KvmFailed(failure) => self.kvm_failed(failure),
             Heard::FirstByte => self.milestone("first-byte", Timestamp::now()),
             Heard::Tick => return self.input(Input::Tick).await,
             Heard::Look => {
@@ -225,7 +235,12 @@ impl Owner {
                     let _ = answer.send(Err(refusal));
                     return false;
                 }
-                (Input::Start, Some(Arc::new(*request)))
+                let input = if self.starts_again(&request) {
+                    Input::StartAgain
+                } else {
+                    Input::Start
+                };
+                (input, Some(Arc::new(*request)))
             }
         };
         let Decision {
@@ -263,6 +278,32 @@ impl Owner {
                 own.namespace, own.name, own.uid
             ),
         })
+    }
+
+    /// Whether this is the start, without KVM, of a guest that KVM failed and that has ended. Done
+    /// at most once in a directory: how the first ended is put aside before anything else happens.
+    fn starts_again(&self, request: &StartRequest) -> bool {
+        let ended_by_kvm = {
+            let status = self.status.borrow();
+            let exit = status.exit.as_ref();
+            status.state == State::Ended && exit.is_some_and(|exit| exit.kvm_failure.is_some())
+        };
+        if !ended_by_kvm
+            || request.stepped_down.is_none()
+            || request.accelerator == Accelerator::Kvm
+        {
+            return false;
+        }
+        let first = self.home.directory.join(files::FIRST_EXIT);
+        if first.exists() {
+            return false;
+        }
+        let aside = std::fs::rename(self.home.directory.join(files::EXIT), first)
+            .and_then(|()| std::fs::File::open(&self.home.directory)?.sync_all());
+        if let Err(error) = &aside {
+            tracing::error!("cannot put {} aside: {error}", files::EXIT);
+        }
+        aside.is_ok()
     }
 
     async fn input(&mut self, input: Input) -> bool {
@@ -319,6 +360,17 @@ impl Owner {
     }
 
     fn launch(&mut self, request: Arc<StartRequest>) {
+        let last_breath = Wait::LastBreath.within(request.accelerator, request.slowdown);
+        self.life.allow_last_breath(last_breath);
+        if request.stepped_down.is_some() {
+            self.milestone("stepped-down", Timestamp::now());
+            self.status.send_modify(|status| {
+                status.exit = None;
+                status.kvm_failure = None;
+                status.accelerator = None;
+                status.qemu = None;
+            });
+        }
         let (abort, aborted) = oneshot::channel();
         let progress = self.progress.0.clone();
         let task = tokio::spawn(start(
@@ -425,7 +477,34 @@ impl Owner {
             agent: true,
             networks: true,
             first_byte: true,
+            kvm: true,
         });
+    }
+
+    /// The guest is left as it is: what follows is decided by the node agent.
+    fn kvm_failed(&self, failure: KvmFailure) {
+        let words = self
+            .guest
+            .as_ref()
+            .map(|running| running.guest.output.so_far());
+        let failure = kvm_failure::with_words(failure, &words.unwrap_or_default());
+        tracing::error!(
+            "KVM fails the guest: {:?}: {}",
+            failure.kind,
+            failure.evidence
+        );
+        self.status
+            .send_modify(|status| status.kvm_failure = Some(failure));
+    }
+
+    /// QEMU has ended. What was seen before counts more than its words.
+    fn blame_kvm(&self, on_kvm: bool, words: &str) {
+        let known = self.status.borrow().kvm_failure.is_some();
+        if let Some(failure) =
+            kvm_failure::told(words, Timestamp::now()).filter(|_| on_kvm && !known)
+        {
+            self.kvm_failed(failure);
+        }
     }
 
     /// The guest is left alone: its disks and programs are worth more than its network, and only a
@@ -454,6 +533,14 @@ impl Owner {
                     ""
                 }
             );
+        }
+        if event == Event::Stop
+            && let Some(watch) = self
+                .guest
+                .as_ref()
+                .and_then(|running| running.guest.kvm.as_ref())
+        {
+            watch.guest_stopped();
         }
         self.input(Input::Said(event)).await
     }
@@ -489,7 +576,9 @@ impl Owner {
             self.milestone("first-byte", Timestamp::now());
         }
         self.attachable.send_replace(None);
+        let on_kvm = running.guest.accelerator == Accelerator::Kvm;
         let words = running.guest.output.last_words().await;
+        self.blame_kvm(on_kvm, &words);
         let Decision { mut actions, .. } = self
             .life
             .decide(self.born.elapsed(), Input::QemuEnded(ended));
@@ -509,6 +598,7 @@ impl Owner {
             kind,
             message,
             at: Timestamp::now(),
+            kvm_failure: self.status.borrow().kvm_failure.clone(),
         };
         if let Err(error) = write_durably(&self.home.directory, &exit) {
             tracing::error!("cannot write {}: {error}", files::EXIT);
@@ -585,6 +675,10 @@ async fn happening(running: &mut Option<Running>) -> Heard {
                 Some(ended) => return Heard::NetworkEnded(ended),
                 None => running.networks = false,
             },
+            failure = failed(&mut guest.kvm), if running.kvm => match failure {
+                Some(failure) => return Heard::KvmFailed(failure),
+                None => running.kvm = false,
+            },
             first = &mut guest.first_byte, if running.first_byte => {
                 running.first_byte = false;
                 if first.is_ok() {
@@ -600,6 +694,13 @@ async fn happening(running: &mut Option<Running>) -> Heard {
                 }
             }),
         }
+    }
+}
+
+async fn failed(watch: &mut Option<kvm_failure::Watch>) -> Option<KvmFailure> {
+    match watch {
+        Some(watch) => watch.failed().await,
+        None => None,
     }
 }
 

@@ -44,7 +44,8 @@ struct Client {
 }
 
 impl Serial {
-    /// Reads `line` from now on, with its log in `directory`. `first` is told of the first byte.
+    /// Reads `line` from now on, with its log in `directory`: a new one, or, with a line that `marks`
+    /// it, the continued log of the guest's first start. `first` is told of the first byte.
     ///
     /// # Errors
     /// If the log cannot be made.
@@ -52,15 +53,25 @@ impl Serial {
         line: UnixStream,
         directory: &Path,
         first: oneshot::Sender<()>,
+        marks: Option<&str>,
     ) -> std::io::Result<Self> {
-        let log = Log {
-            head: Head::create(&directory.join(files::SERIAL_LOG), files::SERIAL_LOG_BYTES)?,
-            tail: Tail::create(
-                &directory.join(files::SERIAL_TAIL_LOG),
-                files::SERIAL_TAIL_BYTES,
-            )?,
-            failed: false,
+        let (head, tail) = (
+            directory.join(files::SERIAL_LOG),
+            directory.join(files::SERIAL_TAIL_LOG),
+        );
+        let mut log = match marks {
+            None => Log {
+                head: Head::create(&head, files::SERIAL_LOG_BYTES)?,
+                tail: Tail::create(&tail, files::SERIAL_TAIL_BYTES)?,
+                failed: false,
+            },
+            Some(_) => Log {
+                head: Head::open(&head, files::SERIAL_LOG_BYTES)?,
+                tail: Tail::open(&tail, files::SERIAL_TAIL_BYTES)?,
+                failed: false,
+            },
         };
+        log.write(marks.unwrap_or_default().as_bytes());
         let (attach, attached) = mpsc::channel(1); // one after the other: the newest replaces
         let (input, typed) = mpsc::channel(WAITING_INPUT);
         let count = Arc::new(AtomicU64::new(0));

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use api::accelerator::Accelerator;
 use api::launcher::{Identity, Protocol, StartRequest, files as names};
+use api::scaling::Wait;
 use host::identity::Signal;
 use host::lock::LifeLock;
 use host::network::PASST;
@@ -20,17 +21,15 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::blueprint::{self, Blueprint, Piece, Socket, Source};
 use crate::files::{self, Opened, Places};
+use crate::kvm_failure::{self, Watch};
 use crate::monitor::{Connected, Monitor};
 use crate::output::Output;
 use crate::serial::Serial;
 use crate::{agent, jail};
 
-/// QEMU greets 20 ms after its start; on a machine whose processors are all busy with emulation,
-/// within seconds.
-const GREETS_WITHIN: Duration = Duration::from_secs(60);
 /// A QEMU that gives up closes its monitor, and has then ended at once.
 const ENDS_WITHIN: Duration = Duration::from_secs(2);
-/// passt answers within some milliseconds; see [`GREETS_WITHIN`].
+/// passt answers within some milliseconds; on a machine busy with emulation within seconds.
 const NETWORK_WITHIN: Duration = Duration::from_secs(30);
 
 /// Where QEMU is looked for.
@@ -76,6 +75,8 @@ pub(crate) struct Guest {
     pub(crate) graphics: bool,
     /// Told of networks that ended before it.
     pub(crate) networks: mpsc::Receiver<NetworkEnded>,
+    /// Whether KVM runs it as it should, if it is to run on KVM.
+    pub(crate) kvm: Option<Watch>,
     /// Whether its processors wait: `startStrategy: Paused`.
     pub(crate) paused: bool,
 }
@@ -144,7 +145,7 @@ pub(crate) async fn start(
         tracing::warn!("QEMU's jail is incomplete: {missing}");
     }
     let greeted = tokio::select! {
-        greeted = greet(sockets.monitor, accelerator, &progress) => greeted,
+        greeted = greet(sockets.monitor, &request, &progress) => greeted,
         ended = qemu.wait() => Err(match ended {
             Ok(ending) => StartError(format!("QEMU ended at once with {ending}")),
             Err(error) => failed(error),
@@ -154,8 +155,9 @@ pub(crate) async fn start(
     match greeted {
         Ok((connected, machine_type)) => {
             let (first, first_byte) = oneshot::channel();
+            let marks = request.stepped_down.as_ref().map(kvm_failure::marker);
             let serial = match sockets.serial {
-                Some(line) => Serial::start(line, &home.directory, first)
+                Some(line) => Serial::start(line, &home.directory, first, marks.as_deref())
                     .map(Some)
                     .map_err(failed),
                 None => Ok(None),
@@ -180,9 +182,13 @@ pub(crate) async fn start(
             }
             let (tell, agent) = watch::channel(false);
             if let Some(channel) = sockets.agent {
-                tokio::spawn(agent::run(channel, tell));
+                let gone_after = Wait::Agent.within(accelerator, request.slowdown);
+                tokio::spawn(agent::run(channel, tell, gone_after));
             }
+            let kvm = (accelerator == Accelerator::Kvm)
+                .then(|| Watch::start(connected.monitor.clone(), serial.clone()));
             Ok(Guest {
+                kvm,
                 qemu,
                 output,
                 monitor: connected.monitor,
@@ -442,11 +448,14 @@ async fn start_networks(
 /// Waits for QEMU's greeting and checks that it is what was asked for.
 async fn greet(
     monitor: UnixStream,
-    accelerator: Accelerator,
+    request: &StartRequest,
     progress: &Progress,
 ) -> Result<(Connected, String), StartError> {
+    let accelerator = request.accelerator;
+    let greets_within = Wait::Greeting.within(accelerator, request.slowdown);
+    let answers_within = Wait::Answer.within(accelerator, request.slowdown);
     let greeted = async {
-        let connected = match Monitor::connect(monitor).await {
+        let connected = match Monitor::connect(monitor, answers_within).await {
             Ok(connected) => connected,
             Err(error) => {
                 // Usually because QEMU has ended, which the caller hears first and says better.
@@ -475,11 +484,11 @@ async fn greet(
         let machine_type = connected.monitor.machine_type().await.map_err(failed)?;
         Ok((connected, machine_type))
     };
-    match tokio::time::timeout(GREETS_WITHIN, greeted).await {
+    match tokio::time::timeout(greets_within, greeted).await {
         Ok(greeted) => greeted,
         Err(_) => Err(StartError(format!(
             "QEMU's monitor did not answer within {} s",
-            GREETS_WITHIN.as_secs()
+            greets_within.as_secs()
         ))),
     }
 }

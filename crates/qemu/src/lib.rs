@@ -1,5 +1,6 @@
 //! What QEMU speaks: a machine becomes arguments; QMP as bytes in, bytes out; image headers; the probe guest.
 
+pub mod abilities;
 pub mod command_line;
 pub mod image;
 pub mod machine;

@@ -38,6 +38,8 @@ fn request(mut domain: Value, volumes: Vec<(&str, ResolvedVolume)>) -> StartRequ
         hostname: "vm".to_owned(),
         firmware_uuid: "5d307ca9-b3ef-428c-8861-06e72d69f223".to_owned(),
         instance_id: "i".to_owned(),
+        slowdown: None,
+        stepped_down: None,
     }
 }
 

@@ -108,6 +108,7 @@ fn exit(kind: ExitKind) -> Exit {
         kind,
         message: "so it ended".to_owned(),
         at: at(90),
+        kvm_failure: None,
     }
 }
 

@@ -86,6 +86,8 @@ pub(crate) fn start_request(
         interfaces,
         hostname: hostname(instance),
         instance_id: firmware_uuid.clone(),
+        slowdown: None,
+        stepped_down: None,
         firmware_uuid,
         instance: instance.clone(),
     })

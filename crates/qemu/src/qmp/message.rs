@@ -16,6 +16,20 @@ pub enum Command {
     QueryVersion,
     /// The name of the machine type, resolved. Answer: a string such as `pc-q35-7.2-machine`.
     QueryMachineType,
+    /// What KVM counts for each processor of the guest (QEMU 7.1, Linux 5.14). Answer:
+    /// [`Command::kvm_statistics`].
+    QueryKvmStatistics,
+    /// The processor models that QEMU knows. Answer: see [`crate::abilities`].
+    QueryProcessorModels,
+    /// What a processor model is made of. Answer: see [`crate::abilities`].
+    ExpandProcessorModel {
+        /// The model's name.
+        model: String,
+        /// Every property, as all architectures can; else only the features, as x86 can.
+        full: bool,
+    },
+    /// The machine types that QEMU knows. Answer: see [`crate::abilities`].
+    QueryMachines,
     /// Presses the guest's power button.
     SystemPowerdown,
     /// Lets the guest's processors run.
@@ -47,6 +61,17 @@ impl Command {
             Self::QueryStatus => ("query-status", none),
             Self::QueryVersion => ("query-version", none),
             Self::QueryMachineType => ("qom-get", json!({"path": "/machine", "property": "type"})),
+            Self::QueryKvmStatistics => (
+                "query-stats",
+                json!({"target": "vcpu", "providers": [
+                    {"provider": "kvm", "names": ["insn_emulation", "exits"]}]}),
+            ),
+            Self::QueryProcessorModels => ("query-cpu-definitions", none),
+            Self::ExpandProcessorModel { model, full } => (
+                "query-cpu-model-expansion",
+                json!({"type": if *full { "full" } else { "static" }, "model": {"name": model}}),
+            ),
+            Self::QueryMachines => ("query-machines", none),
             Self::SystemPowerdown => ("system_powerdown", none),
             Self::Cont => ("cont", none),
             Self::Stop => ("stop", none),
@@ -71,12 +96,46 @@ impl Command {
         Some(RunState::of(answer.get("status")?.as_str()?))
     }
 
+    /// Reads the answer to [`Command::QueryKvmStatistics`]: the sums over all processors. `None` if
+    /// KVM does not count.
+    #[must_use]
+    pub fn kvm_statistics(answer: &Value) -> Option<KvmStatistics> {
+        let counters = answer
+            .as_array()?
+            .iter()
+            .filter_map(|processor| processor.get("stats")?.as_array())
+            .flatten();
+        let (mut emulated, mut exits) = (None, None);
+        for counter in counters {
+            let sum = match counter.get("name").and_then(Value::as_str) {
+                Some("insn_emulation") => &mut emulated,
+                Some("exits") => &mut exits,
+                _ => continue,
+            };
+            let value = counter.get("value")?.as_u64()?;
+            *sum = Some(sum.unwrap_or(0_u64).saturating_add(value));
+        }
+        Some(KvmStatistics {
+            emulated: emulated?,
+            exits: exits?,
+        })
+    }
+
     /// Reads the answer to [`Command::QueryMachineType`]; `None` if it is none.
     #[must_use]
     pub fn machine_type(answer: &Value) -> Option<&str> {
         let name = answer.as_str()?;
         Some(name.strip_suffix("-machine").unwrap_or(name))
     }
+}
+
+/// What KVM counts while it runs a guest.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct KvmStatistics {
+    /// Instructions that KVM ran in software.
+    pub emulated: u64,
+    /// How often the guest was left.
+    pub exits: u64,
 }
 
 /// QEMU's refusal of a command.
@@ -101,6 +160,8 @@ pub enum RunState {
     Paused,
     /// Stopped because the host's disk failed.
     IoError,
+    /// Stopped because KVM failed.
+    InternalError,
     /// It has shut down.
     Shutdown,
     /// The guest's system has crashed and said so.
@@ -116,6 +177,7 @@ impl RunState {
             "prelaunch" => Self::Prelaunch,
             "paused" => Self::Paused,
             "io-error" => Self::IoError,
+            "internal-error" => Self::InternalError,
             "shutdown" => Self::Shutdown,
             "guest-panicked" => Self::GuestPanicked,
             _ => Self::Other,

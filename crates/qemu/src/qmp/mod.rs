@@ -10,5 +10,7 @@
 mod message;
 mod session;
 
-pub use message::{BlockError, Command, CommandError, Event, RunState, ShutdownReason};
+pub use message::{
+    BlockError, Command, CommandError, Event, KvmStatistics, RunState, ShutdownReason,
+};
 pub use session::{CommandId, Incoming, LARGEST_LINE_BYTES, MOST_GARBAGE, Session, SessionError};

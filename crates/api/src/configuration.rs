@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::accelerator::{ClusterInputs, ClusterPolicy, Problem, SWITCH};
+use crate::accelerator::{ClusterInputs, ClusterPolicy, Problem, SWITCH, Tenancy, cluster_tenancy};
 use crate::kubevirt::{KubeVirt, KubeVirtConfiguration, MachineTypes};
 use crate::names;
 use crate::quantity::Quantity;
@@ -11,11 +11,20 @@ use crate::unserved;
 /// The feature gate that permits volumes of the kind `hostDisk`.
 pub const HOST_DISK_GATE: &str = "HostDisk";
 
+/// The default of `emulatedProcessorsPerCore`: as many as may share a core by the default of
+/// `cpuAllocationRatio`, whatever runs them. Busy ones get a tenth of a core each then, which is slow,
+/// but boots; more would only make all of them miss their deadlines.
+const EMULATED_PROCESSORS_PER_CORE: u32 = 10;
+
 /// How virtual machines are made, defaults filled in.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ClusterConfiguration {
     /// Who may be emulated.
     pub emulation: ClusterPolicy,
+    /// Whether emulated guests of several namespaces may share a node.
+    pub tenancy: Tenancy,
+    /// The most virtual processors of emulated guests for each core of a node; at least 1.
+    pub emulated_processors_per_core: u32,
     /// Feature gates that are on.
     pub feature_gates: BTreeSet<String>,
     /// Architecture of guests that name none, in Go's names.
@@ -50,6 +59,8 @@ impl ClusterConfiguration {
         };
         Self {
             emulation: ClusterPolicy::default(),
+            tenancy: Tenancy::default(),
+            emulated_processors_per_core: EMULATED_PROCESSORS_PER_CORE,
             feature_gates: BTreeSet::new(),
             architecture: architecture.to_owned(),
             machine_type: machine_type.to_owned(),
@@ -73,6 +84,7 @@ impl ClusterConfiguration {
         let mut read = Self::of_architecture(architecture);
         read.emulation = ClusterPolicy::read(inputs);
         read.problems.clone_from(&read.emulation.problems);
+        read.tenancy = cluster_tenancy(inputs.kubevirt);
         if let Some(object) = inputs.kubevirt {
             read.apply_object(object);
         }
@@ -141,6 +153,15 @@ impl ClusterConfiguration {
             if !emulated_machines.is_empty() {
                 self.emulated_machines.clone_from(emulated_machines);
             }
+        }
+        match configuration.emulated_processors_per_core {
+            None => {}
+            Some(0) => self.invalid(
+                &format!("{place}.emulatedProcessorsPerCore"),
+                "0",
+                "a whole number of at least 1",
+            ),
+            Some(most) => self.emulated_processors_per_core = most,
         }
         let network = configuration.network.as_ref();
         if let Some(binding) =
@@ -363,6 +384,19 @@ mod tests {
         assert_eq!(read.node_selectors.get("c").map(String::as_str), Some("d"));
         assert_eq!(read.cpu_request, Some(Quantity::from("1")));
         assert_eq!(read.problems, []);
+    }
+
+    #[test]
+    fn the_bound_of_emulated_processors_is_that_of_the_object_if_it_is_one() {
+        for (written, expected, problems) in [
+            (json!({}), 10, 0),
+            (json!({"emulatedProcessorsPerCore": 3}), 3, 0),
+            (json!({"emulatedProcessorsPerCore": 0}), 10, 1),
+        ] {
+            let read = read(Some(&kubevirt(json!({"configuration": written}))), &[]);
+            assert_eq!(read.emulated_processors_per_core, expected);
+            assert_eq!(read.problems.len(), problems);
+        }
     }
 
     #[test]

@@ -50,6 +50,10 @@ pub struct KubeVirtConfiguration {
     /// (the default) or `Deny`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub emulation_multi_tenancy: Option<EmulationMultiTenancy>,
+    /// The most virtual processors of emulated guests for each core of a node, since a busy one costs a
+    /// core. Default 10.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub emulated_processors_per_core: Option<u32>,
     /// Default processor model.
     #[serde(default, rename = "cpuModel", skip_serializing_if = "Option::is_none")]
     pub cpu_model: Option<String>,

@@ -102,6 +102,8 @@ pub mod annotations {
     pub const DOMAIN: &str = "kubevirt.io/domain";
     /// On a launcher pod: the container `kubectl logs` shows.
     pub const DEFAULT_CONTAINER: &str = "kubectl.kubernetes.io/default-container";
+    /// On a launcher pod: the guest's virtual processors.
+    pub const PROCESSORS: &str = "anyvirt.io/processors";
     /// On a launcher pod: bytes added to the guest's memory.
     pub const MEMORY_OVERHEAD: &str = "kubevirt.io/memory-overhead-bytes";
     /// On a node: when its agent was last heard.

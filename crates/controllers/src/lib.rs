@@ -60,7 +60,8 @@ pub async fn run(
     let (all, stop) = ((client, settings), &cancel);
     let schedule = keep("schedule", stop, || {
         let (client, settings) = all.clone();
-        schedule::run(client, settings, cancel.clone())
+        let configuration = configuration.subscribe();
+        schedule::run(client, settings, configuration, cancel.clone())
     });
     let machines = keep("virtual_machine", stop, || {
         let (client, settings) = all.clone();

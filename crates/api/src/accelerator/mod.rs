@@ -48,6 +48,15 @@ pub enum Accelerator {
     Tcg,
 }
 
+impl Accelerator {
+    /// The accelerator that a VMI's status names: `KVM` or `TCG`.
+    pub fn parse(name: &str) -> Option<Self> {
+        [Self::Kvm, Self::Tcg]
+            .into_iter()
+            .find(|accelerator| accelerator.to_string() == name)
+    }
+}
+
 impl fmt::Display for Accelerator {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(match self {

@@ -5,14 +5,20 @@
 //! in microseconds, not in tens of milliseconds.
 
 use super::fit::{self, Obstacle};
+use super::guest::{Guest, Rules};
 use super::requirements::{Refusal, Requirements};
 use super::site::{Ask, Facts, Names, Site};
+use api::accelerator::Accelerator;
 use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::ResourceExt as _;
 use std::collections::BTreeMap;
 
 /// The scheduler a pod names when it means this one.
 pub const SCHEDULER_NAME: &str = "default-scheduler";
+
+/// How the reason begins for which a pod waits whose guest would be emulated beside guests of other
+/// owners.
+pub const SHARED: &str = "node(s) had emulated guests of other namespaces";
 
 /// What becomes of one pod that has no node.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,8 +62,38 @@ struct Seen {
     facts_revision: u64,
     revision: u64,
     obstacle: Option<Obstacle>,
+    /// Whether its guest would be emulated there.
+    emulated: bool,
     fits: bool,
-    suitability: (i64, i64, i128),
+    suitability: Suitability,
+}
+
+/// How well a node suits: what stands first counts first, and greater is better.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+struct Suitability {
+    /// A guest that prefers hardware gets it there. Before everything that the pod merely prefers:
+    /// hardware is never left idle beside a guest that is emulated for want of it.
+    hardware: bool,
+    /// The weights of the preferences that the node meets.
+    preference: i64,
+    /// The taints that it would rather avoid, negative.
+    avoided: i64,
+    /// How crowded the node would be with emulated processors, if the guest is emulated there;
+    /// negative: a busy emulated processor costs a core, however little its pod asks for.
+    crowd: i128,
+    /// The room left of cpu and memory.
+    room: i128,
+}
+
+/// A pod that takes room.
+#[derive(Debug, Clone, Copy)]
+struct Taken {
+    site: usize,
+    shape: Shape,
+    /// What runs its guest, as its node says; none before that is known.
+    actual: Option<Accelerator>,
+    /// Whether it is counted as emulated.
+    emulated: bool,
 }
 
 /// The nodes with what is taken from them.
@@ -72,7 +108,8 @@ pub struct Cluster {
     free_sites: Vec<usize>,
     shapes: Vec<Known>,
     by_key: BTreeMap<String, Shape>,
-    taken: BTreeMap<String, (usize, Shape)>,
+    taken: BTreeMap<String, Taken>,
+    rules: Rules,
     /// Counts changes; the first is 1, so that a 0 in [`Seen`] is never up to date.
     revision: u64,
     /// The last change that can have made a node fit: taking room never does.
@@ -91,6 +128,7 @@ impl Default for Cluster {
             shapes: Vec::new(),
             by_key: BTreeMap::new(),
             taken: BTreeMap::new(),
+            rules: Rules::default(),
             revision: 1,
             helped_at: 1,
         }
@@ -111,6 +149,26 @@ impl Cluster {
         site.facts_revision = self.revision;
         site.revision = self.revision;
         self.helped_at = self.revision;
+        // Of guests that do not run yet it is only known what their node said at the time.
+        let uncertain = self.taken.iter().filter(|(_, it)| it.site == number);
+        let uncertain = uncertain.filter(|(_, it)| it.actual.is_none());
+        let again: Vec<String> = uncertain.map(|(uid, _)| uid.clone()).collect();
+        for uid in again {
+            self.recount(&uid);
+        }
+    }
+
+    /// The rules for emulated guests changed.
+    pub fn set_rules(&mut self, rules: Rules) {
+        if rules == self.rules {
+            return;
+        }
+        self.rules = rules;
+        self.revision += 1;
+        self.helped_at = self.revision;
+        for site in &mut self.sites {
+            site.revision = self.revision;
+        }
     }
 
     /// A node is gone. Pods bound to it still are.
@@ -166,6 +224,12 @@ impl Cluster {
         shape
     }
 
+    /// Whether pods of `shape` have guests that run in software where hardware does not work.
+    pub fn may_be_emulated(&self, shape: Shape) -> bool {
+        let guest = self.shapes[shape.0].requirements.guest.as_ref();
+        guest.is_some_and(Guest::may_be_emulated)
+    }
+
     /// How many shapes are remembered.
     pub fn shapes(&self) -> usize {
         self.shapes.len()
@@ -174,23 +238,42 @@ impl Cluster {
     /// A pod of `shape` that goes by `uid` is bound to `node`, or about to be. A second time it
     /// moves there.
     pub fn take(&mut self, uid: &str, shape: Shape, node: &str) {
-        if let Some((site, known)) = self.taken.get(uid)
-            && *known == shape
-            && self.by_name.get(node) == Some(site)
+        if let Some(known) = self.taken.get(uid)
+            && known.shape == shape
+            && self.by_name.get(node) == Some(&known.site)
         {
             return;
         }
         self.release(uid);
-        let number = self.site(node);
-        self.taken.insert(uid.to_owned(), (number, shape));
-        self.count(number, shape, 1);
+        let site = self.site(node);
+        let mut taken = Taken {
+            site,
+            shape,
+            actual: None,
+            emulated: false,
+        };
+        taken.emulated = self.is_emulated(&taken);
+        self.taken.insert(uid.to_owned(), taken);
+        self.count(&taken, 1);
+    }
+
+    /// What runs the guest of a pod that takes room, as its node says; none: not known.
+    pub fn runs_on(&mut self, uid: &str, accelerator: Option<Accelerator>) {
+        let Some(taken) = self.taken.get_mut(uid) else {
+            return;
+        };
+        if taken.actual != accelerator {
+            taken.actual = accelerator;
+            self.recount(uid);
+        }
     }
 
     /// A pod that took room is over or gone.
     pub fn release(&mut self, uid: &str) {
-        if let Some((number, shape)) = self.taken.remove(uid) {
-            self.count(number, shape, -1);
+        if let Some(taken) = self.taken.remove(uid) {
+            self.count(&taken, -1);
             self.helped_at = self.revision;
+            let number = taken.site;
             if self.sites[number].facts.is_none() {
                 let name = self.by_name.iter().find(|(_, it)| **it == number);
                 let name = name.map(|(name, _)| name.clone()).unwrap_or_default();
@@ -199,10 +282,46 @@ impl Cluster {
         }
     }
 
-    fn count(&mut self, number: usize, shape: Shape, times: i128) {
+    /// Whether the guest of a pod that takes room is emulated: as its node says, or else as the node's
+    /// facts have it; of a node that nothing is known of, if it may be.
+    fn is_emulated(&self, taken: &Taken) -> bool {
+        let Some(guest) = &self.shapes[taken.shape.0].requirements.guest else {
+            return false;
+        };
+        let facts = self.sites[taken.site].facts.as_ref();
+        let accelerator = taken.actual.or_else(|| guest.accelerator(&facts?.node));
+        match accelerator {
+            Some(accelerator) => accelerator == Accelerator::Tcg,
+            None => guest.may_be_emulated(),
+        }
+    }
+
+    /// Counts a pod again whose guest may be emulated now, or no longer.
+    fn recount(&mut self, uid: &str) {
+        let Some(mut taken) = self.taken.get(uid).copied() else {
+            return;
+        };
+        let emulated = self.is_emulated(&taken);
+        if emulated == taken.emulated {
+            return;
+        }
+        self.count(&taken, -1);
+        taken.emulated = emulated;
+        self.count(&taken, 1);
+        self.helped_at = self.revision;
+        self.taken.insert(uid.to_owned(), taken);
+    }
+
+    fn count(&mut self, taken: &Taken, times: i128) {
         self.revision += 1;
-        let site = &mut self.sites[number];
-        site.count(&self.shapes[shape.0].asks, times);
+        let site = &mut self.sites[taken.site];
+        let known = &self.shapes[taken.shape.0];
+        site.count(&known.asks, times);
+        if taken.emulated
+            && let Some(guest) = &known.requirements.guest
+        {
+            site.count_emulated(guest, times);
+        }
         site.revision = self.revision;
     }
 
@@ -237,25 +356,30 @@ impl Cluster {
             return None;
         }
         known.seen.resize(self.sites.len(), Seen::default());
-        let mut best: Option<((i64, i64, i128), &str)> = None;
+        let cpu = known.weighed[0].0;
+        let mut best: Option<(Suitability, &str)> = None;
         for (name, number) in &self.by_name {
             let site = &self.sites[*number];
             let Some(facts) = &site.facts else { continue };
             let seen = &mut known.seen[*number];
             if seen.revision != site.revision {
                 if seen.facts_revision != site.facts_revision {
-                    let suits = fit::suitability(&known.requirements, facts);
-                    seen.obstacle = fit::obstacle(&known.requirements, facts);
-                    seen.suitability = (suits.0, suits.1, 0);
+                    seen.look(&known.requirements, facts);
                     seen.facts_revision = site.facts_revision;
                 }
                 seen.revision = site.revision;
                 let lacks = site.is_full(self.pods) || known.asks.iter().any(|it| site.lacks(it));
-                seen.fits = seen.obstacle.is_none() && !lacks;
+                let company = seen.emulated
+                    && (known.requirements.crowds(site, cpu, &self.rules)
+                        || known.requirements.forbidden(site, &self.rules).is_some());
+                seen.fits = seen.obstacle.is_none() && !lacks && !company;
+                let crowd = known.requirements.guest.as_ref();
+                let crowd = crowd.filter(|_| seen.emulated);
+                seen.suitability.crowd = crowd.map_or(0, |guest| -site.crowd(guest, cpu));
                 let left = known
                     .weighed
                     .map(|(it, asked)| site.left_permille(it, asked));
-                seen.suitability.2 = left.iter().sum();
+                seen.suitability.room = left.iter().sum();
             }
             if seen.fits && best.is_none_or(|(highest, _)| seen.suitability > highest) {
                 best = Some((seen.suitability, name));
@@ -318,6 +442,18 @@ impl Cluster {
                 continue;
             }
             full += usize::from(site.is_full(self.pods));
+            if known.requirements.is_emulated_on(facts) {
+                if known
+                    .requirements
+                    .crowds(site, known.weighed[0].0, &self.rules)
+                {
+                    let most = self.rules.emulated_processors_per_core;
+                    *reasons.entry(crowded(most)).or_insert(0) += 1;
+                }
+                if let Some(by) = known.requirements.forbidden(site, &self.rules) {
+                    *reasons.entry(shared(&by)).or_insert(0) += 1;
+                }
+            }
             for (ask, count) in known.asks.iter().zip(&mut lacking) {
                 *count += usize::from(site.lacks(ask));
             }
@@ -329,6 +465,59 @@ impl Cluster {
         reasons.retain(|_, count| *count > 0);
         fit_error(present().count(), &reasons)
     }
+}
+
+impl Seen {
+    /// What follows from the facts of a node alone.
+    fn look(&mut self, requirements: &Requirements, facts: &Facts) {
+        self.obstacle = fit::obstacle(requirements, facts);
+        let (preference, avoided) = fit::suitability(requirements, facts);
+        let guest = requirements.guest.as_ref();
+        let accelerator = guest.and_then(|guest| guest.accelerator(&facts.node));
+        self.emulated = accelerator == Some(Accelerator::Tcg);
+        let prefers = guest.is_some_and(Guest::prefers_hardware);
+        self.suitability = Suitability {
+            hardware: prefers && accelerator == Some(Accelerator::Kvm),
+            preference,
+            avoided,
+            ..Suitability::default()
+        };
+    }
+}
+
+impl Requirements {
+    fn is_emulated_on(&self, facts: &Facts) -> bool {
+        let guest = self.guest.as_ref();
+        let accelerator = guest.and_then(|guest| guest.accelerator(&facts.node));
+        accelerator == Some(Accelerator::Tcg)
+    }
+
+    /// Whether the guest, emulated there, would be one too many; `cpu` is that resource's number.
+    fn crowds(&self, site: &Site, cpu: usize, rules: &Rules) -> bool {
+        let most = i128::from(rules.emulated_processors_per_core) * 1000;
+        let guest = self.guest.as_ref();
+        guest.is_some_and(|guest| site.crowd(guest, cpu) > most)
+    }
+
+    /// Who forbids that the guest, emulated there, joins those that are emulated there.
+    fn forbidden(&self, site: &Site, rules: &Rules) -> Option<String> {
+        let guest = self.guest.as_ref()?;
+        rules.forbids(&guest.namespace, site.tenants())
+    }
+}
+
+/// Why a node with too many emulated processors takes no more: ours, since kube-scheduler knows of
+/// no such thing, and the same for all nodes.
+fn crowded(most: u32) -> String {
+    format!(
+        "node(s) would have more than {most} emulated processors per core (KubeVirt \
+         spec.configuration.emulatedProcessorsPerCore)"
+    )
+}
+
+/// Why an emulated guest may not join others; `by` is the place that says so.
+fn shared(by: &str) -> String {
+    format!("{SHARED} (forbidden by {by})")
 }
 
 /// kube-scheduler's sentence: each reason with the number of nodes it applies to, the strings sorted.

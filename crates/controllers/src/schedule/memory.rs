@@ -1,6 +1,8 @@
 //! Keeps a [`Cluster`] true from look to look: only what changed since the last look is read again.
 
 use super::decide::{Cluster, Placement, Shape, is_over};
+use super::guest::Rules;
+use api::accelerator::Accelerator;
 use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::ResourceExt as _;
 use std::collections::BTreeMap;
@@ -16,19 +18,30 @@ pub(super) struct Memory {
     cluster: Cluster,
     nodes: BTreeMap<String, Arc<Node>>,
     pods: BTreeMap<String, (Arc<Pod>, Shape)>,
+    rules: Rules,
 }
 
 impl Memory {
+    /// The rules for emulated guests as they stand.
+    pub(super) fn set_rules(&mut self, rules: Rules) {
+        self.rules.clone_from(&rules);
+        self.cluster.set_rules(rules);
+    }
+
     /// Takes over how things stand. `assumed` names the nodes of pods, by uid, whose binding is made
-    /// but not yet seen. An object is read only if it is another one than at the last look.
+    /// but not yet seen; `actual` says what runs the guest of a pod, if that is known. An object is
+    /// read only if it is another one than at the last look.
     pub(super) fn refresh(
         &mut self,
         nodes: &[Arc<Node>],
         pods: &[Arc<Pod>],
         assumed: &BTreeMap<String, String>,
+        actual: impl Fn(&Pod) -> Option<Accelerator>,
     ) {
         if self.cluster.shapes() > self.pods.len() + SHAPES_TOO_MANY {
+            let rules = std::mem::take(&mut self.rules);
             *self = Self::default();
+            self.set_rules(rules);
         }
         self.refresh_nodes(nodes);
         let mut before = std::mem::take(&mut self.pods);
@@ -41,7 +54,12 @@ impl Memory {
             let bound = bound.filter(|node| !node.is_empty());
             let bound = bound.or_else(|| assumed.get(pod.metadata.uid.as_ref()?));
             match bound {
-                Some(node) => self.cluster.take(&key, shape, node),
+                Some(node) => {
+                    self.cluster.take(&key, shape, node);
+                    if self.cluster.may_be_emulated(shape) {
+                        self.cluster.runs_on(&key, actual(pod));
+                    }
+                }
                 // A binding that was assumed and did not come about.
                 None => self.cluster.release(&key),
             }

@@ -4,16 +4,21 @@
 //! ```text
 //! Pod without spec.nodeName ──fits──────────► POST pods/NAME/binding, event Scheduled
 //!            │ ▲
-//!  fits none │ └── any node or pod changed
+//!  fits none │ └── a node, a pod, a namespace's label or the configuration changed
 //!            └────────────────────────────► condition PodScheduled=False, event FailedScheduling
 //! ```
 //! Served: cordons, node readiness, taints, node selectors, node affinity (required and preferred),
-//! cpu, memory, devices and the number of pods. A pod with required pod (anti-)affinity, a strict
+//! cpu, memory, devices and the number of pods. Of launcher pods also: a guest that may be emulated goes
+//! where hardware runs it, if there is room; where none does, to the node with the fewest emulated
+//! processors per core, within a bound; and not to guests of other owners, where that is forbidden. A pod with required pod (anti-)affinity, a strict
 //! topology spread or resource claims is told that these are not served. On a cluster this module is
 //! not run: its scheduler does the work.
 
 mod decide;
 mod fit;
+mod guest;
+#[cfg(test)]
+mod guest_tests;
 mod memory;
 mod perform;
 mod requirements;
@@ -22,15 +27,19 @@ mod site;
 #[cfg(test)]
 mod tests;
 
-pub use decide::{Cluster, Placement, SCHEDULER_NAME, Shape};
+pub use decide::{Cluster, Placement, SCHEDULER_NAME, SHARED, Shape};
+pub use guest::Rules;
 
 use crate::Settings;
 use crate::engine::{Engine, Next, Presence};
 use crate::event::Recorder;
+use crate::kubevirt::Reader;
 use crate::queue::Key;
+use api::accelerator::Accelerator;
+use api::virtual_machine_instance::VirtualMachineInstance;
 use decide::{waiting, wants_a_node};
-use k8s_openapi::api::core::v1::{Node, Pod};
-use kube::runtime::reflector::Store;
+use k8s_openapi::api::core::v1::{Namespace, Node, Pod};
+use kube::runtime::reflector::{ObjectRef, Store};
 use kube::runtime::watcher::Config;
 use kube::{Api, Client, ResourceExt as _};
 use memory::Memory;
@@ -38,8 +47,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio_util::sync::CancellationToken;
 
-/// Binds pods until cancelled.
-pub async fn run(client: Client, settings: Settings, cancel: CancellationToken) {
+/// Binds pods until cancelled. Nothing is bound before the cluster's configuration is known.
+pub async fn run(
+    client: Client,
+    settings: Settings,
+    configuration: Reader,
+    cancel: CancellationToken,
+) {
     let mut engine = Engine::new("schedule");
     // One look places every pod that waits: they compete for the same room.
     let everything = || vec![Key::new("", "pods")];
@@ -53,12 +67,29 @@ pub async fn run(client: Client, settings: Settings, cancel: CancellationToken) 
     let nodes = engine.watch(nodes, Config::default(), Presence::Required, move |_| {
         everything()
     });
+    let namespaces = Api::<Namespace>::all(client.clone());
+    let namespaces = engine.watch(
+        namespaces,
+        Config::default(),
+        Presence::Required,
+        move |_| everything(),
+    );
+    let vmis = Api::<VirtualMachineInstance>::all(client.clone());
+    // What runs a guest changes what may join it; an instance that goes takes its pod with it.
+    let vmis = engine.watch(vmis, Config::default(), Presence::Required, move |vmi| {
+        accelerator(vmi).map_or_else(Vec::new, |_| everything())
+    });
+    engine.trigger(configuration.changes(), everything);
+    engine.wait_for(configuration.clone().known());
     let scheduler = Arc::new(Scheduler {
         client,
         settings,
         recorder,
+        configuration,
         pods,
         nodes,
+        namespaces,
+        vmis,
         assumed: Mutex::default(),
         memory: Mutex::default(),
     });
@@ -72,8 +103,11 @@ struct Scheduler {
     client: Client,
     settings: Settings,
     recorder: Recorder,
+    configuration: Reader,
     pods: Store<Pod>,
     nodes: Store<Node>,
+    namespaces: Store<Namespace>,
+    vmis: Store<VirtualMachineInstance>,
     /// The nodes of pods, by the pods' uids, whose binding is made but not yet seen.
     assumed: Mutex<BTreeMap<String, String>>,
     /// What the last look saw. A look takes it out while it works; one that is given up loses it,
@@ -96,7 +130,8 @@ async fn place_all(scheduler: Arc<Scheduler>) -> kube::Result<Next> {
     if !waiting.is_empty() {
         let nodes = scheduler.nodes.state();
         let mut memory = std::mem::take(&mut *locked(&scheduler.memory));
-        memory.refresh(&nodes, &pods, &assumed);
+        memory.set_rules(scheduler.rules());
+        memory.refresh(&nodes, &pods, &assumed, |pod| scheduler.actual(pod));
         for pod in waiting {
             match memory.place(&pod) {
                 Placement::Bind { node } => match perform::bind(&scheduler, &pod, &node).await {
@@ -117,6 +152,40 @@ async fn place_all(scheduler: Arc<Scheduler>) -> kube::Result<Next> {
     }
     *locked(&scheduler.assumed) = assumed;
     failure.map_or(Ok(Next::OnChange), Err)
+}
+
+impl Scheduler {
+    /// The rules for emulated guests as they stand.
+    fn rules(&self) -> Rules {
+        let Some(configuration) = self.configuration.current() else {
+            return Rules::default();
+        };
+        let namespaces = self.namespaces.state();
+        let labelled = namespaces.iter().filter_map(|namespace| {
+            let metadata = &namespace.metadata;
+            Some((metadata.name.as_deref()?, metadata.labels.as_ref()?))
+        });
+        Rules::of(&configuration, labelled)
+    }
+
+    /// What runs the guest of a launcher pod, as its instance says.
+    fn actual(&self, pod: &Pod) -> Option<Accelerator> {
+        let owner = pod
+            .owner_references()
+            .iter()
+            .find(|it| it.controller == Some(true))?;
+        let namespace = pod.metadata.namespace.as_deref()?;
+        let vmi = self
+            .vmis
+            .get(&ObjectRef::new(&owner.name).within(namespace))?;
+        (vmi.metadata.uid.as_ref() == Some(&owner.uid)).then(|| accelerator(&vmi))?
+    }
+}
+
+/// What runs the guest of an instance; none before it runs.
+fn accelerator(vmi: &VirtualMachineInstance) -> Option<Accelerator> {
+    let status = vmi.status.as_ref()?.accelerator.as_ref()?;
+    Accelerator::parse(&status.type_)
 }
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

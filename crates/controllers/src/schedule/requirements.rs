@@ -1,6 +1,7 @@
 //! What a pod asks of its node, apart from who it is: pods that ask for the same are placed alike, so
 //! it is worked out once for all of them.
 
+use super::guest::Guest;
 use super::resources::{self, Amounts};
 use k8s_openapi::api::core::v1::{
     NodeSelectorTerm, Pod, PodSpec, PreferredSchedulingTerm, Toleration,
@@ -20,6 +21,8 @@ pub(super) struct Requirements {
     pub(super) required: Option<Vec<NodeSelectorTerm>>,
     pub(super) preferred: Vec<PreferredSchedulingTerm>,
     pub(super) tolerations: Vec<Toleration>,
+    /// Of a launcher pod.
+    pub(super) guest: Option<Guest>,
 }
 
 /// Why a pod cannot be placed for reasons of its own.
@@ -68,6 +71,7 @@ impl Requirements {
             required: required.map(|selector| selector.node_selector_terms.clone()),
             preferred: preferred.unwrap_or_default(),
             tolerations: spec.tolerations.clone().unwrap_or_default(),
+            guest: Guest::of(pod),
         }
     }
 

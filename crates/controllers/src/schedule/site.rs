@@ -1,7 +1,9 @@
 //! A node as placing sees it: what it is, what it has, and what is taken from it.
 
 use super::fit;
+use super::guest::Guest;
 use super::resources::{self, Amounts};
+use api::accelerator::NodeFacts;
 use k8s_openapi::api::core::v1::{Node, Taint};
 use kube::ResourceExt as _;
 use std::collections::BTreeMap;
@@ -21,6 +23,8 @@ pub(super) struct Facts {
     /// Of a cordoned node, the taint that stands for it.
     pub(super) cordon: Option<Taint>,
     pub(super) taints: Vec<Taint>,
+    /// What decides there which accelerator a guest gets.
+    pub(super) node: NodeFacts,
     allocatable: Amounts,
 }
 
@@ -48,6 +52,7 @@ impl Facts {
                 .chain(&not_ready)
                 .cloned()
                 .collect(),
+            node: NodeFacts::of(node),
             allocatable,
         }
     }
@@ -103,6 +108,10 @@ pub(super) struct Site {
     allocatable: Vec<i128>,
     taken: Vec<i128>,
     pods: i128,
+    /// The virtual processors of guests that are emulated there.
+    emulated: i128,
+    /// How many emulated guests each namespace has there; none has 0.
+    tenants: BTreeMap<String, i128>,
 }
 
 fn of(amounts: &[i128], number: usize) -> i128 {
@@ -131,6 +140,32 @@ impl Site {
                 self.taken.resize(ask.number + 1, 0);
             }
             self.taken[ask.number] += ask.amount * times;
+        }
+    }
+
+    /// Counts an emulated guest in (`times` 1) or out (-1), beside its pod.
+    pub(super) fn count_emulated(&mut self, guest: &Guest, times: i128) {
+        self.emulated += guest.processors * times;
+        let count = self.tenants.entry(guest.namespace.clone()).or_insert(0);
+        *count += times;
+        if *count <= 0 {
+            self.tenants.remove(&guest.namespace);
+        }
+    }
+
+    /// The namespaces whose guests are emulated there.
+    pub(super) fn tenants(&self) -> impl Iterator<Item = &str> {
+        self.tenants.keys().map(String::as_str)
+    }
+
+    /// Emulated processors per core, in thousandths, if `guest` were emulated there too; `cpu` is that
+    /// resource's number. A node without cores is as crowded as can be.
+    pub(super) fn crowd(&self, guest: &Guest, cpu: usize) -> i128 {
+        let processors = self.emulated + guest.processors;
+        match of(&self.allocatable, cpu) {
+            // Cores are counted in thousandths already.
+            cores if cores > 0 => processors.saturating_mul(1_000_000) / cores,
+            _ => i128::MAX,
         }
     }
 

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-fn node(name: &str, change: impl FnOnce(&mut Value)) -> Arc<Node> {
+pub(super) fn node(name: &str, change: impl FnOnce(&mut Value)) -> Arc<Node> {
     let mut node = json!({
         "metadata": { "name": name, "labels": { "kubernetes.io/arch": "amd64", "speed": "7" } },
         "spec": {},
@@ -21,7 +21,7 @@ fn node(name: &str, change: impl FnOnce(&mut Value)) -> Arc<Node> {
     Arc::new(serde_json::from_value(node).unwrap())
 }
 
-fn pod(name: &str, change: impl FnOnce(&mut Value)) -> Arc<Pod> {
+pub(super) fn pod(name: &str, change: impl FnOnce(&mut Value)) -> Arc<Pod> {
     let mut pod = json!({
         "metadata": { "name": name, "namespace": "ns", "uid": name },
         "spec": { "containers": [{ "name": "c", "resources": { "requests": { "cpu": "100m" } } }] },
@@ -33,7 +33,7 @@ fn pod(name: &str, change: impl FnOnce(&mut Value)) -> Arc<Pod> {
 /// A scheduler that looks for the first time.
 fn observe(nodes: &[Arc<Node>], pods: &[Arc<Pod>], assumed: &BTreeMap<String, String>) -> Memory {
     let mut memory = Memory::default();
-    memory.refresh(nodes, pods, assumed);
+    memory.refresh(nodes, pods, assumed, |_| None);
     memory
 }
 
@@ -177,6 +177,82 @@ fn every_operator_of_a_required_node_affinity_is_obeyed() {
             expected,
         );
     }
+}
+
+#[test]
+fn one_of_several_terms_must_match_whole_and_an_empty_one_matches_nothing() {
+    let is = |key: &str, value: &str| json!({ "key": key, "operator": "In", "values": [value] });
+    let table = [
+        (
+            json!([{ "matchExpressions": [is("speed", "7"), is("kubernetes.io/arch", "amd64")] }]),
+            true,
+        ),
+        (
+            json!([{ "matchExpressions": [is("speed", "7"), is("kubernetes.io/arch", "arm64")] }]),
+            false,
+        ),
+        (
+            json!([{ "matchExpressions": [is("speed", "8")] }, { "matchExpressions": [is("speed", "7")] }]),
+            true,
+        ),
+        (
+            json!([{}, { "matchExpressions": [is("speed", "8")] }]),
+            false,
+        ),
+        (
+            json!([{ "matchFields": [is("metadata.name", "n1")] }]),
+            true,
+        ),
+        (
+            json!([{ "matchFields": [is("metadata.name", "n2")] }]),
+            false,
+        ),
+        (
+            json!([{ "matchFields": [{ "key": "metadata.name", "operator": "NotIn", "values": ["n1"] }] }]),
+            false,
+        ),
+        (
+            json!([{ "matchFields": [is("metadata.name", "n1")], "matchExpressions": [is("speed", "8")] }]),
+            false,
+        ),
+        (json!([]), false),
+    ];
+    for (terms, fits) in table {
+        let expected = if fits {
+            "bind n1"
+        } else {
+            "0/1 nodes are available: 1 node(s) didn't match Pod's node affinity/selector."
+        };
+        let affinity = json!({ "nodeAffinity": {
+            "requiredDuringSchedulingIgnoredDuringExecution": { "nodeSelectorTerms": terms } } });
+        check(|pod| pod["spec"]["affinity"] = affinity, |_| {}, expected);
+    }
+}
+
+#[test]
+fn the_weights_of_all_preferences_that_a_node_meets_are_added() {
+    let with = |name: &str, labels: &'static [&str]| {
+        node(name, |node| {
+            for label in labels {
+                node["metadata"]["labels"][label] = json!("");
+            }
+        })
+    };
+    let nodes = [with("a", &["x"]), with("b", &["y", "z"]), with("c", &["y"])];
+    let prefer = |weights: [(i64, &'static str); 3]| {
+        let preferred = weights.map(|(weight, key)| {
+            json!({ "weight": weight, "preference": {
+                "matchExpressions": [{ "key": key, "operator": "Exists" }] } })
+        });
+        pod("p", |pod| {
+            pod["spec"]["affinity"] = json!({ "nodeAffinity": {
+                "preferredDuringSchedulingIgnoredDuringExecution": preferred } });
+        })
+    };
+    let best = |weights| place(&prefer(weights), &nodes, &[]);
+    assert_eq!(best([(50, "x"), (30, "y"), (30, "z")]), "bind b");
+    assert_eq!(best([(61, "x"), (30, "y"), (30, "z")]), "bind a");
+    assert_eq!(best([(1, "x"), (2, "y"), (1, "absent")]), "bind b");
 }
 
 fn required(rule: &Value) -> Value {
@@ -373,7 +449,7 @@ fn what_is_remembered_places_as_a_first_look_does() {
                 pod["spec"]["affinity"] = required(&rule);
             }
         }));
-        memory.refresh(&nodes, &pods, &assumed);
+        memory.refresh(&nodes, &pods, &assumed, |_| None);
         let mut fresh = observe(&nodes, &pods, &assumed);
         for pod in waiting(&pods, &assumed) {
             let (kept, first) = (memory.place(&pod), fresh.place(&pod));
@@ -423,8 +499,11 @@ async fn a_pod_whose_binding_meets_a_conflict_is_bound_at_the_next_look() {
         client,
         settings,
         recorder,
+        configuration: crate::kubevirt::Publisher::default().subscribe(),
         pods: pods.as_reader(),
         nodes: nodes.as_reader(),
+        namespaces: Writer::default().as_reader(),
+        vmis: Writer::default().as_reader(),
         assumed: std::sync::Mutex::default(),
         memory: std::sync::Mutex::default(),
     });

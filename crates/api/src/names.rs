@@ -106,6 +106,16 @@ pub mod annotations {
     pub const PROCESSORS: &str = "anyvirt.io/processors";
     /// On a launcher pod: bytes added to the guest's memory.
     pub const MEMORY_OVERHEAD: &str = "kubevirt.io/memory-overhead-bytes";
+    /// On a node, by whoever wants its verdict taken again: any token. Answered by
+    /// [`VERDICT_RETAKEN`].
+    pub const RETAKE_VERDICT: &str = "anyvirt.io/retake-verdict";
+    /// On a node: the token of the last [`RETAKE_VERDICT`] that was answered.
+    pub const VERDICT_RETAKEN: &str = "anyvirt.io/verdict-retaken";
+    /// On a node, by who knows better than its probe: `true` takes hardware virtualization for
+    /// usable, with the class `Assumed`, until a guest proves the contrary.
+    pub const ASSUME_HARDWARE_VIRTUALIZATION: &str = "anyvirt.io/assume-hardware-virtualization";
+    /// On a node: the processor models that guests can have there, by accelerator, a JSON object.
+    pub const CPU_MODELS: &str = "anyvirt.io/cpu-models";
     /// On a node: when its agent was last heard.
     pub const HEARTBEAT: &str = "kubevirt.io/heartbeat";
     /// Written by `kubectl apply`; never copied to pods.
@@ -130,6 +140,8 @@ pub mod resources {
     pub const VHOST_NET: &str = "devices.kubevirt.io/vhost-net";
     /// Tap devices.
     pub const TUN: &str = "devices.kubevirt.io/tun";
+    /// Sockets between guests and their host.
+    pub const VHOST_VSOCK: &str = "devices.kubevirt.io/vhost-vsock";
     /// How many of each a working device offers, as KubeVirt's device plugins do.
     pub const PER_DEVICE: i64 = 1000;
 }
@@ -150,6 +162,8 @@ pub mod conditions {
     pub const UNPAUSED: &str = "kubevirt.io/virtual-machine-unpaused";
     /// On a node: does hardware virtualization work here?
     pub const HARDWARE_VIRTUALIZATION: &str = "HardwareVirtualization";
+    /// On a VMI: it waits until other emulated guests of its node have booted.
+    pub const START_QUEUED: &str = "StartQueued";
     /// On a VMI and VM: is the guest emulated in software?
     pub const SOFTWARE_EMULATION: &str = "SoftwareEmulation";
     /// On a VMI: are the emulated guests on its node all of one owner?

@@ -150,6 +150,17 @@ pub fn module_loaded(name: &str) -> bool {
     Path::new("/sys/module").join(name).is_dir()
 }
 
+/// Who made the first processor in `/proc/cpuinfo`, e.g. `GenuineIntel`; `None` where the kernel does
+/// not tell (ARM).
+#[must_use]
+pub fn processor_vendor() -> Option<String> {
+    let text = std::fs::read_to_string("/proc/cpuinfo").ok()?;
+    text.lines()
+        .filter_map(|line| line.split_once(':'))
+        .find(|(name, _)| name.trim() == "vendor_id")
+        .map(|(_, vendor)| vendor.trim().to_owned())
+}
+
 /// The flags of the first processor in `/proc/cpuinfo` (`flags` or, on ARM, `Features`).
 ///
 /// # Errors

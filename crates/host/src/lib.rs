@@ -1,6 +1,7 @@
 //! Linux: processes, jail, locks, sockets, mounts; the only unsafe code, the only place that starts programs.
 
 pub mod changes;
+pub mod clock;
 pub mod descriptor;
 pub mod facts;
 pub mod identity;

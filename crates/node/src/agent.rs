@@ -2,40 +2,32 @@
 //! machine.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::ffi::OsStr;
 use std::panic::AssertUnwindSafe;
 use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use api::accelerator::NodeVerdict;
 use api::virtual_machine_instance::VirtualMachineInstance;
 use futures::{FutureExt as _, Stream, StreamExt as _};
-use host::changes::{Change, Changes};
 use k8s_openapi::api::core::v1::{Namespace, Node, ObjectReference, Pod};
 use kube::api::{Api, DeleteParams, Patch, PatchParams};
 use kube::runtime::WatchStreamExt as _;
 use kube::runtime::watcher::{self, Event, watcher};
-use kube::{Client, ResourceExt as _};
+use kube::{Client, Resource as _, ResourceExt as _};
 use serde_json::json;
-use tokio::sync::{Notify, watch};
+use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::event::{Fact, Recorder};
 use crate::handle::MACHINES;
+use crate::known::Knowledge;
 use crate::machine::{Context, Machine, Record, inspect, refused};
 use crate::registration::{self, HEARTBEAT_PERIOD, LEASE_PERIOD, Offer};
 use crate::seen::{Objects, machine_of};
-use crate::{Clock, NodeError, NodeSettings, hardware};
+use crate::{Clock, NodeError, NodeSettings};
 
-/// Devices whose coming, going and rights matter.
-const DEVICES: [&str; 2] = ["kvm", "vhost-net"];
-/// Devices come with a burst of changes; they are looked at once, after it.
-const SETTLED: Duration = Duration::from_millis(200);
-/// Where `/dev` cannot be watched, it is looked at this often.
-const LOOK_PERIOD: Duration = Duration::from_secs(60);
 /// An image that no start has asked for in so long is removed; kubelet's cache is emptied by need, ours by age.
 const IMAGE_UNUSED: Duration = Duration::from_secs(14 * 24 * 3600);
 /// How often unused images are looked for; far below [`IMAGE_UNUSED`].
@@ -65,21 +57,32 @@ pub(crate) async fn run(
     let machine = host::facts::Machine::look().map_err(NodeError::Machine)?;
     let here = machines_here(&machines).map_err(used(&machines))?;
 
-    let first = verdict().await;
-    tracing::info!(
-        usable = first.usable,
-        reason = first.class,
-        message = first.message,
-        "hardware virtualization"
-    );
-    let (verdict_sender, verdict) = watch::channel(first);
-    let doubt = Arc::new(Notify::new());
+    let knowledge = Knowledge::gather(
+        machine,
+        &settings.data_directory,
+        settings.qemu_program.clone(),
+        clock.clone(),
+    )
+    .await;
     let (recorder, write_events) = Recorder::new(client.clone(), settings.name.clone());
     let mut writer = tokio::spawn(write_events);
 
+    let ready = async {
+        let foreign = is_foreign(&client, &settings.data_directory, !here.is_empty()).await?;
+        // What it asks of us must be known before the first guest starts.
+        let node = Api::<Node>::all(client.clone())
+            .get_opt(&settings.name)
+            .await;
+        match node {
+            Ok(Some(node)) => knowledge.take_node(&node),
+            Ok(None) => {}
+            Err(error) => tracing::warn!(%error, "what the Node object asks is not known yet"),
+        }
+        Ok(foreign)
+    };
     let foreign = tokio::select! {
         () = stop.cancelled() => return Ok(()),
-        foreign = is_foreign(&client, &settings.data_directory, !here.is_empty()) => {
+        foreign = ready => {
             foreign.map_err(used(&settings.data_directory))?
         }
     };
@@ -94,15 +97,16 @@ pub(crate) async fn run(
         cache,
         recorder,
         objects: Objects::new(),
-        verdict: verdict.clone(),
-        doubt: Arc::clone(&doubt),
+        knowledge: Arc::clone(&knowledge),
         choosing_address: tokio::sync::Mutex::new(()),
         foreign,
     });
     tokio::select! {
         () = stop.cancelled() => {}
-        () = keep_verdict(verdict_sender, &doubt) => {}
-        () = keep_registered(&context, machine, verdict) => {}
+        () = knowledge.keep_fresh() => {}
+        () = knowledge.keep_learning() => {}
+        () = keep_asked(&context) => {}
+        () = keep_registered(&context) => {}
         () = keep_machines(&context, here.into_keys().collect()) => {}
         () = keep_cache_small(&context.cache) => {}
     }
@@ -128,24 +132,6 @@ fn machines_here(machines: &Path) -> std::io::Result<BTreeMap<String, Record>> {
         found.insert(uid, record);
     }
     Ok(found)
-}
-
-async fn verdict() -> NodeVerdict {
-    let taken = tokio::task::spawn_blocking(|| hardware::take_verdict(Path::new(hardware::DEVICE)));
-    match taken.await {
-        Ok(verdict) => NodeVerdict {
-            usable: verdict.usable(),
-            class: verdict.class.name().to_owned(),
-            stage: verdict.stage.unwrap_or_default(),
-            message: verdict.evidence,
-        },
-        Err(error) => NodeVerdict {
-            usable: false,
-            class: "ProbeFailed".to_owned(),
-            stage: String::new(),
-            message: format!("the probe of /dev/kvm did not end well: {error}"),
-        },
-    }
 }
 
 /// Whether the API is another one than that whose machines are here: then what it does not know is
@@ -226,78 +212,45 @@ async fn keep_cache_small(cache: &images::Cache) {
     }
 }
 
-/// Takes the verdict again whenever the devices change, or somebody doubts it.
-async fn keep_verdict(verdicts: watch::Sender<NodeVerdict>, doubt: &Notify) {
-    let mut changes = Changes::of_entries(Path::new("/dev"))
-        .inspect_err(|error| tracing::warn!(%error, "/dev is not watched, only looked at"))
-        .ok();
-    loop {
-        let changed = async {
-            match &mut changes {
-                Some(changes) => loop {
-                    match changes.next().await {
-                        Ok(Change::Entries(names))
-                            if !DEVICES.iter().any(|it| names.contains(OsStr::new(it))) => {}
-                        Ok(_) => return,
-                        Err(error) => {
-                            tracing::warn!(%error, "/dev");
-                            tokio::time::sleep(LOOK_PERIOD).await;
-                            return;
-                        }
-                    }
-                },
-                None => tokio::time::sleep(LOOK_PERIOD).await,
-            }
-        };
-        tokio::select! {
-            () = changed => {}
-            () = doubt.notified() => {}
+/// Hears what the Node object asks of us.
+async fn keep_asked(context: &Context) {
+    let ours = format!("metadata.name={}", context.settings.name);
+    let mut nodes = watch_all::<Node>(&context.client, watcher::Config::default().fields(&ours));
+    while let Some(event) = nodes.next().await {
+        match event {
+            Event::Apply(node) | Event::InitApply(node) => context.knowledge.take_node(&node),
+            Event::Init | Event::InitDone | Event::Delete(_) => {}
         }
-        tokio::time::sleep(SETTLED).await;
-        let new = verdict().await;
-        // Told even if it is the same: the other devices may have changed.
-        if *verdicts.borrow() != new {
-            tracing::info!(
-                usable = new.usable,
-                reason = new.class,
-                message = new.message,
-                "hardware virtualization"
-            );
-        }
-        verdicts.send_replace(new);
     }
 }
 
 /// Registers the node, and tells that it lives.
-async fn keep_registered(
-    context: &Context,
-    machine: host::facts::Machine,
-    mut verdict: watch::Receiver<NodeVerdict>,
-) {
+async fn keep_registered(context: &Context) {
+    let mut changes = context.knowledge.subscribe();
     loop {
         let offer = Offer {
-            machine: machine.clone(),
-            verdict: verdict.borrow_and_update().clone(),
-            vhost_net: host::facts::device(Path::new("/dev/vhost-net")),
-            tun: host::facts::device(Path::new("/dev/net/tun")),
+            known: changes.borrow_and_update().clone(),
             disk_bytes: host::facts::file_system_bytes(&context.machines)
                 .map_or(0, |(_, total)| total),
         };
         let now = context.clock.now();
         let registered =
             registration::register(&context.client, &context.settings.name, &offer, now).await;
-        let node = match registered {
-            Ok(node) => node,
+        let (node, fact) = match registered {
+            Ok(registered) => registered,
             Err(error) => {
                 tracing::warn!(%error, "the node is not registered; will try again");
                 tokio::time::sleep(API_RETRY).await;
                 continue;
             }
         };
+        if let Some(fact) = fact {
+            context.recorder.record(node.object_ref(&()), fact, now);
+        }
         tokio::select! {
             () = renew_lease(context, &node) => {}
-            // The keeper of the verdict lives as long as we do.
-            _ = verdict.changed() => {}
+            // What keeps it fresh lives as long as we do.
+            _ = changes.changed() => {}
         }
     }
 }

@@ -5,16 +5,20 @@
 //! looks at both, decides by a pure function, and acts. Acting twice is harmless, so a restart of
 //! this process only means to look again: launchers and guests run on meanwhile.
 
+mod abilities;
 pub mod address;
 mod agent;
 pub mod event;
 pub mod handle;
 pub mod hardware;
+mod known;
+mod labels;
 mod launcher;
 pub mod log;
 mod machine;
 mod registration;
 mod seen;
+mod standing;
 
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use api::accelerator::NodeVerdict;
-use api::names::{annotations, conditions, labels, resources};
-use host::facts::{Device, Machine};
+use api::names::{conditions, resources};
+use host::facts::Device;
 use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::api::core::v1::{Node, NodeAddress, NodeCondition, NodeStatus, NodeSystemInfo};
@@ -15,6 +15,10 @@ use kube::api::{Api, ObjectMeta, Patch, PatchParams, PostParams};
 use kube::{Client, ResourceExt as _};
 use serde_json::json;
 
+use crate::event::Fact;
+use crate::known::Known;
+use crate::labels;
+
 /// Where the leases of nodes are.
 const LEASE_NAMESPACE: &str = "kube-node-lease";
 /// Kubelet's: a node whose lease is older than this is taken for lost.
@@ -23,39 +27,16 @@ const LEASE_SECONDS: i32 = 40;
 pub(crate) const LEASE_PERIOD: Duration = Duration::from_secs(10);
 /// KubeVirt's heartbeat annotation, whose limit is five minutes.
 pub(crate) const HEARTBEAT_PERIOD: Duration = Duration::from_secs(60);
+/// Reason of the event on a change of the verdict.
+const CHANGED: &str = "HardwareVirtualizationChanged";
 /// Kubelet's default for pods of a node.
 const MOST_PODS: u32 = 250;
 
-/// What is known of the machine.
+/// What is offered.
 #[derive(Debug, Clone)]
 pub(crate) struct Offer {
-    pub(crate) machine: Machine,
-    pub(crate) verdict: NodeVerdict,
-    pub(crate) vhost_net: Device,
-    pub(crate) tun: Device,
+    pub(crate) known: Known,
     pub(crate) disk_bytes: u64,
-}
-
-/// Labels and annotations of the Node object.
-pub(crate) fn metadata(name: &str, offer: &Offer, now: Timestamp) -> ObjectMeta {
-    let architecture = offer.machine.go_architecture();
-    let text = |pairs: &[(&str, &str)]| {
-        pairs
-            .iter()
-            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
-            .collect()
-    };
-    ObjectMeta {
-        name: Some(name.to_owned()),
-        labels: Some(text(&[
-            (labels::ARCHITECTURE, architecture),
-            (labels::HOSTNAME, name),
-            ("kubernetes.io/os", "linux"),
-            (labels::SCHEDULABLE, "true"),
-        ])),
-        annotations: Some(text(&[(annotations::HEARTBEAT, &now.to_string())])),
-        ..ObjectMeta::default()
-    }
 }
 
 /// The status of the Node object. Conditions that did not change keep their transition times, and
@@ -66,11 +47,14 @@ pub(crate) fn status(
     before: Option<&NodeStatus>,
     now: Timestamp,
 ) -> NodeStatus {
-    let machine = &offer.machine;
+    let (machine, devices) = (&offer.known.machine, &offer.known.devices);
+    let verdict = offer.known.verdict(now);
+    let opens = |device: &Device| *device == Device::Usable;
     let devices = [
-        (resources::KVM, offer.verdict.usable),
-        (resources::VHOST_NET, offer.vhost_net == Device::Usable),
-        (resources::TUN, offer.tun == Device::Usable),
+        (resources::KVM, verdict.usable),
+        (resources::VHOST_NET, opens(&devices.vhost_net)),
+        (resources::VHOST_VSOCK, opens(&devices.vhost_vsock)),
+        (resources::TUN, opens(&devices.tun)),
     ];
     let mut capacity: BTreeMap<String, Quantity> = BTreeMap::from([
         ("cpu".to_owned(), Quantity(machine.processors.to_string())),
@@ -101,9 +85,9 @@ pub(crate) fn status(
     set(
         &mut wanted,
         conditions::HARDWARE_VIRTUALIZATION,
-        offer.verdict.usable,
-        &offer.verdict.class,
-        &offer.verdict.message,
+        verdict.usable,
+        &verdict.class,
+        &sentence(&verdict),
         now,
     );
     let address = |kind: &str, address: &str| NodeAddress {
@@ -131,6 +115,36 @@ pub(crate) fn status(
         }),
         ..before.cloned().unwrap_or_default()
     }
+}
+
+/// The evidence, and where it was seen.
+fn sentence(verdict: &NodeVerdict) -> String {
+    if verdict.stage.is_empty() {
+        return verdict.message.clone();
+    }
+    format!("{} (stage {})", verdict.message, verdict.stage)
+}
+
+/// What is told when the verdict is another one than the Node object said before.
+fn change(before: Option<&Node>, offer: &Offer, now: Timestamp) -> Option<Fact> {
+    let known = before?.status.as_ref()?.conditions.as_ref()?;
+    let known = known
+        .iter()
+        .find(|it| it.type_ == conditions::HARDWARE_VIRTUALIZATION)?;
+    let (old, new) = (known.reason.as_deref()?, offer.known.verdict(now));
+    if old == new.class {
+        return None;
+    }
+    let message = format!(
+        "hardware virtualization was {old}, and is {}: {}",
+        new.class,
+        sentence(&new)
+    );
+    Some(if new.usable {
+        Fact::normal(CHANGED, message)
+    } else {
+        Fact::warning(CHANGED, message)
+    })
 }
 
 fn set(
@@ -164,41 +178,45 @@ fn set(
     }
 }
 
-/// Creates the Node object, or brings it up to date.
+/// Creates the Node object, or brings it up to date. Returns it, and what there is to tell.
 pub(crate) async fn register(
     client: &Client,
     name: &str,
     offer: &Offer,
     now: Timestamp,
-) -> kube::Result<Node> {
+) -> kube::Result<(Node, Option<Fact>)> {
     let nodes: Api<Node> = Api::all(client.clone());
-    let wanted = metadata(name, offer, now);
-    let known = match nodes.get_opt(name).await? {
-        Some(known) => {
-            let patch = json!({ "metadata": {
-                "labels": wanted.labels, "annotations": wanted.annotations,
-            } });
-            nodes
-                .patch(
-                    &known.name_any(),
-                    &PatchParams::default(),
-                    &Patch::Merge(&patch),
-                )
-                .await?
-        }
+    let verdict = offer.known.verdict(now);
+    let wanted = labels::labels(name, &offer.known, &verdict);
+    let annotations = labels::annotations(&offer.known, &verdict, now);
+    let before = nodes.get_opt(name).await?;
+    let known = match &before {
+        Some(known) => known.clone(),
         None => {
             let node = Node {
-                metadata: wanted,
+                metadata: ObjectMeta {
+                    name: Some(name.to_owned()),
+                    labels: Some(wanted.clone()),
+                    ..ObjectMeta::default()
+                },
                 ..Node::default()
             };
             nodes.create(&PostParams::default(), &node).await?
         }
     };
+    let patch = json!({ "metadata": {
+        "labels": labels::patch(&known, &wanted), "annotations": annotations,
+    } });
+    let parameters = PatchParams::default();
+    nodes
+        .patch(name, &parameters, &Patch::Merge(&patch))
+        .await?;
     let status = status(name, offer, known.status.as_ref(), now);
     let patch = json!({ "status": status });
-    nodes
-        .patch_status(name, &PatchParams::default(), &Patch::Merge(&patch))
-        .await
+    let node = nodes
+        .patch_status(name, &parameters, &Patch::Merge(&patch))
+        .await?;
+    Ok((node, change(before.as_ref(), offer, now)))
 }
 
 /// Says that the node lives, in its Lease.
@@ -243,27 +261,17 @@ pub(crate) async fn renew(client: &Client, node: &Node, now: Timestamp) -> kube:
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::labels::tests::known;
+    use qemu::probe::Class;
 
     fn offer(usable: bool) -> Offer {
+        let class = if usable {
+            Class::Usable
+        } else {
+            Class::DeviceMissing
+        };
         Offer {
-            machine: Machine {
-                processors: 2,
-                memory_bytes: 24 << 30,
-                kernel: "6.1".to_owned(),
-                architecture: "x86_64".to_owned(),
-                hostname: "host".to_owned(),
-                boot_id: "boot".to_owned(),
-                machine_id: "machine".to_owned(),
-                distribution: "Debian".to_owned(),
-            },
-            verdict: NodeVerdict {
-                usable,
-                class: if usable { "Usable" } else { "DeviceMissing" }.to_owned(),
-                stage: String::new(),
-                message: "evidence".to_owned(),
-            },
-            vhost_net: Device::Missing,
-            tun: Device::Usable,
+            known: known(class),
             disk_bytes: 1 << 30,
         }
     }
@@ -292,6 +300,7 @@ mod tests {
         assert_eq!(amount(&without, "memory"), text("25165824Ki", "25165824Ki"));
         let with = status("n", &offer(true), Some(&without), at(2));
         assert_eq!(amount(&with, resources::KVM), text("1000", "1000"));
+        assert_eq!(amount(&with, resources::VHOST_VSOCK), text("1000", "0"));
     }
 
     #[test]
@@ -323,9 +332,24 @@ mod tests {
     }
 
     #[test]
-    fn labels_name_the_architecture_as_kubernetes_does() {
-        let labels = metadata("n", &offer(true), at(1)).labels.expect("labels");
-        assert_eq!(labels["kubernetes.io/arch"], "amd64");
-        assert_eq!(labels["kubevirt.io/schedulable"], "true");
+    fn another_class_is_told_once_with_the_old_one() {
+        let before = |offer: &Offer| Node {
+            status: Some(status("n", offer, None, at(1))),
+            ..Node::default()
+        };
+        let worse = change(Some(&before(&offer(true))), &offer(false), at(2)).expect("told");
+        assert!(worse.warning);
+        assert_eq!(
+            worse.message,
+            "hardware virtualization was Usable, and is DeviceMissing: evidence"
+        );
+        let better = change(Some(&before(&offer(false))), &offer(true), at(2)).expect("told");
+        assert!(!better.warning && better.reason == "HardwareVirtualizationChanged");
+        assert_eq!(
+            change(Some(&before(&offer(true))), &offer(true), at(2)),
+            None
+        );
+        assert_eq!(change(None, &offer(true), at(2)), None);
+        assert_eq!(change(Some(&Node::default()), &offer(true), at(2)), None);
     }
 }

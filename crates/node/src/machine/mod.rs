@@ -15,16 +15,17 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use api::accelerator::{self, NodeVerdict};
+use api::accelerator;
 use jiff::Timestamp;
-use tokio::sync::{Mutex, Notify, watch};
+use tokio::sync::{Mutex, Notify};
 use tokio::task::JoinHandle;
 
 pub(crate) use images::inspect;
 pub(crate) use pod_status::refused;
-pub(crate) use record::Record;
+pub(crate) use record::{Record, read_json, write_json};
 
 use crate::event::Recorder;
+use crate::known::Knowledge;
 use crate::seen::Objects;
 use crate::{Clock, NodeSettings};
 use decide::{Action, ImagesSeen, LauncherSeen, Seen, StartFailure};
@@ -47,10 +48,8 @@ pub(crate) struct Context {
     pub(crate) cache: ::images::Cache,
     pub(crate) recorder: Recorder,
     pub(crate) objects: Objects,
-    /// The verdict on hardware virtualization.
-    pub(crate) verdict: watch::Receiver<NodeVerdict>,
-    /// Told when a guest could not use KVM, so that the verdict is taken again.
-    pub(crate) doubt: Arc<Notify>,
+    /// What the node knows of itself.
+    pub(crate) knowledge: Arc<Knowledge>,
     /// Held while an address is chosen and written down.
     pub(crate) choosing_address: Mutex<()>,
     /// The API is another one than that whose machines are here: nothing may be taken for gone.

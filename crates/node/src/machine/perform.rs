@@ -98,7 +98,7 @@ impl Machine {
         if exit
             .is_some_and(|it| matches!(it.kind, ExitKind::StartFailed | ExitKind::Crashed { .. }))
         {
-            self.context.doubt.notify_one();
+            self.context.knowledge.doubt();
         }
     }
 
@@ -249,8 +249,8 @@ impl Machine {
         record: &Record,
     ) -> Result<Result<(), String>, StepError> {
         let decision = {
-            let architecture = host_architecture();
-            let verdict = self.context.verdict.borrow();
+            let node = self.context.knowledge.facts();
+            let architecture = architecture(instance, &node);
             let forced = accelerator::forced(instance.annotations()).map_err(|value| {
                 format!(
                     "annotation {}: {value:?} is neither kvm nor tcg",
@@ -258,13 +258,7 @@ impl Machine {
                 )
             });
             forced.and_then(|forced| {
-                let node = NodeFacts {
-                    kvm_device: verdict.usable,
-                    verdict: verdict.clone(),
-                    architecture: architecture.to_owned(),
-                    ..NodeFacts::default()
-                };
-                accelerator::resolve(&policy(instance), forced, architecture, &node)
+                accelerator::resolve(&policy(instance), forced, &architecture, &node)
                     .map_err(|refusal| refusal.to_string())
             })
         };
@@ -385,13 +379,11 @@ fn policy(instance: &VirtualMachineInstance) -> EffectivePolicy {
     })
 }
 
-/// This machine's architecture, in Go's names.
-fn host_architecture() -> &'static str {
-    match std::env::consts::ARCH {
-        "x86_64" => "amd64",
-        "aarch64" => "arm64",
-        other => other,
-    }
+/// The guest's architecture: what its VMI says, else the node's.
+fn architecture(instance: &VirtualMachineInstance, node: &NodeFacts) -> String {
+    let said = instance.spec.architecture.clone();
+    said.filter(|name| !name.is_empty())
+        .unwrap_or_else(|| node.architecture.clone())
 }
 
 /// The addresses of all machines here.

@@ -32,18 +32,23 @@ impl Record {
 
     /// Writes the record into `directory`, in one step and durably.
     pub(crate) fn write(&self, directory: &Path) -> io::Result<()> {
-        let temporary = directory.join("launcher.json.new");
-        let mut file = fs::OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o600)
-            .open(&temporary)?;
-        file.write_all(&serde_json::to_vec_pretty(self).map_err(io::Error::other)?)?;
-        file.sync_all()?;
-        fs::rename(&temporary, directory.join(files::IDENTITY))?;
-        File::open(directory)?.sync_all()
+        write_json(directory, files::IDENTITY, self)
     }
+}
+
+/// Writes `value` into the file `name` of `directory`, in one step and durably.
+pub(crate) fn write_json<T: Serialize>(directory: &Path, name: &str, value: &T) -> io::Result<()> {
+    let temporary = directory.join(format!("{name}.new"));
+    let mut file = fs::OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&temporary)?;
+    file.write_all(&serde_json::to_vec_pretty(value).map_err(io::Error::other)?)?;
+    file.sync_all()?;
+    fs::rename(&temporary, directory.join(name))?;
+    File::open(directory)?.sync_all()
 }
 
 /// How the guest ended, if the launcher has written it down.
@@ -51,7 +56,8 @@ pub(crate) fn read_exit(directory: &Path) -> io::Result<Option<Exit>> {
     read_json(&directory.join(files::EXIT))
 }
 
-fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> io::Result<Option<T>> {
+/// Reads the JSON file at `path`; `None` if there is none.
+pub(crate) fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> io::Result<Option<T>> {
     let file = match File::open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),

@@ -275,6 +275,19 @@ pub struct Status {
     pub kvm_failure: Option<KvmFailure>,
 }
 
+impl Status {
+    /// The milestones of the guest's latest start: those after it was started again.
+    pub fn latest_milestones(&self) -> &[Milestone] {
+        let again = self
+            .milestones
+            .iter()
+            .rposition(|it| it.name == milestones::STEPPED_DOWN);
+        self.milestones
+            .get(again.map_or(0, |again| again + 1)..)
+            .unwrap_or_default()
+    }
+}
+
 impl Default for Status {
     /// A launcher that was never asked to start anything.
     fn default() -> Self {
@@ -381,6 +394,8 @@ pub mod milestones {
     pub const PANIC: &str = "panic";
     /// The guest's user space has given up, and asks for somebody to mend it.
     pub const EMERGENCY: &str = "emergency";
+    /// The guest starts again, without KVM: what was reached before does not count.
+    pub const STEPPED_DOWN: &str = "stepped-down";
     /// The firmware found nothing to boot from.
     pub const NO_BOOT_DISK: &str = "no-boot-disk";
 }

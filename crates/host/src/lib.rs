@@ -1,5 +1,6 @@
 //! Linux: processes, jail, locks, sockets, mounts; the only unsafe code, the only place that starts programs.
 
+pub mod activity;
 pub mod changes;
 pub mod clock;
 pub mod descriptor;

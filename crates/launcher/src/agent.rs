@@ -1,11 +1,12 @@
 //! Is the guest agent there? Asked by `guest-sync` now and then, without ever waiting on the guest.
 
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::Value;
 use tokio::net::UnixStream;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
 /// Often enough for a status, rare enough to cost nothing.
@@ -15,9 +16,15 @@ const ASK_AGAIN_AFTER: Duration = Duration::from_secs(30);
 /// An answer is below 100 bytes; the guest may send anything.
 const LARGEST_LINE: usize = 4096;
 
-/// Asks on `channel` until QEMU closes it, and tells `connected` what is so. An agent that has not
-/// answered within `gone_after` is gone.
-pub(crate) async fn run(channel: UnixStream, connected: watch::Sender<bool>, gone_after: Duration) {
+/// Asks on `channel` until QEMU closes it, and tells `connected` what is so. Asks at once when it is
+/// told that a program in the guest has `opened` the other end. An agent that has not answered
+/// within `gone_after` is gone.
+pub(crate) async fn run(
+    channel: UnixStream,
+    connected: watch::Sender<bool>,
+    opened: Arc<Notify>,
+    gone_after: Duration,
+) {
     let mut line = Line::default();
     let mut asked = 0_u64;
     let mut next = Instant::now() + ASK_EVERY;
@@ -36,6 +43,7 @@ pub(crate) async fn run(channel: UnixStream, connected: watch::Sender<bool>, gon
                 let _ = channel.try_write(question.as_bytes());
                 next = Instant::now() + if fresh { ASK_EVERY } else { ASK_AGAIN_AFTER };
             }
+            () = opened.notified() => next = Instant::now(),
             readable = channel.readable() => {
                 match readable.and_then(|()| channel.try_read(&mut buffer)) {
                     Ok(0) => return,
@@ -124,12 +132,24 @@ mod tests {
     async fn an_agent_is_there_while_it_answers_and_gone_when_it_no_longer_does() {
         let (ours, theirs) = UnixStream::pair().expect("a pair");
         let (tell, mut connected) = watch::channel(false);
-        let task = tokio::spawn(run(ours, tell, Duration::from_secs(25)));
+        let opened = Arc::new(Notify::new());
+        let task = tokio::spawn(run(
+            ours,
+            tell,
+            Arc::clone(&opened),
+            Duration::from_secs(25),
+        ));
         let mut theirs = BufReader::new(theirs);
         let mut question = String::new();
         theirs.read_line(&mut question).await.expect("asked");
         let question: Value = serde_json::from_str(&question).expect("JSON");
         assert_eq!(question["execute"], "guest-sync");
+        // Somebody opens the channel: asked at once, not after half a minute.
+        let before = Instant::now();
+        opened.notify_one();
+        let mut again = String::new();
+        theirs.read_line(&mut again).await.expect("asked again");
+        assert_eq!(before.elapsed(), Duration::ZERO);
         let id = &question["arguments"]["id"];
         // An answer to a question that was never asked proves nothing.
         let answer = format!("{{\"return\": 99}}\n{{\"return\": {id}}}\n");

@@ -13,15 +13,18 @@ mod agent;
 mod blueprint;
 mod bounded_file;
 pub mod cloud_init;
+mod debug_console;
 mod files;
 mod jail;
 mod kvm_failure;
 mod life;
+mod markers;
 mod monitor;
 mod output;
 mod owner;
 mod serial;
 mod server;
+mod signs;
 mod start;
 
 use std::io;

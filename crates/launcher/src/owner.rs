@@ -11,7 +11,7 @@ use std::time::Duration;
 use api::accelerator::Accelerator;
 use api::launcher::{
     Exit, ExitKind, InterfaceStatus, KvmFailure, Milestone, QemuProcess, StartRequest, State,
-    Status, files,
+    Status, files, milestones,
 };
 use api::scaling::Wait;
 use host::identity::Signal;
@@ -26,6 +26,7 @@ use crate::kvm_failure;
 use crate::life::{Action, Decision, Ended, Input, Life, Refusal};
 use crate::monitor::Monitor;
 use crate::serial::Serial;
+use crate::signs::{Look, Silence, Watched};
 use crate::start::{Guest, Home, NetworkEnded, Progress, StartError, start};
 
 /// How often the status tells how many bytes the guest has written, and the directory is looked at.
@@ -34,6 +35,17 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 const LAST_EVENTS_WITHIN: Duration = Duration::from_secs(2);
 /// QEMU tells that it has stopped or continued before it answers that it did.
 const STATE_FOLLOWS_WITHIN: Duration = Duration::from_secs(5);
+
+/// The device of the guest agent's port; see the crate `qemu`.
+const AGENT_PORT: &str = "agent0";
+/// The steps whose silences are told.
+const REACHED_BY_GUEST: [&str; 5] = [
+    milestones::FIRMWARE,
+    milestones::KERNEL,
+    milestones::USER_SPACE,
+    milestones::LOGIN,
+    milestones::AGENT,
+];
 
 /// What a client asks of the owner.
 #[derive(Debug)]
@@ -78,7 +90,8 @@ pub(crate) struct Owner {
     status: watch::Sender<Status>,
     attachable: watch::Sender<Option<Attachable>>,
     orders: mpsc::Receiver<Ordered>,
-    progress: (Progress, mpsc::Receiver<(&'static str, Timestamp)>),
+    progress: (Progress, mpsc::Receiver<Milestone>),
+    silence: Silence,
     starting: Option<Starting>,
     guest: Option<Running>,
 }
@@ -96,22 +109,23 @@ struct Running {
     events: bool,
     agent: bool,
     networks: bool,
-    first_byte: bool,
     kvm: bool,
+    /// What is seen of the guest while it starts.
+    looks: Option<mpsc::Receiver<Look>>,
 }
 
 /// What the loop hears.
 enum Heard {
     Order(Ordered),
     NoOrders,
-    Milestone(&'static str, Timestamp),
+    Milestone(Milestone),
     Started(Box<Result<Guest, StartError>>),
     Said(Event),
     Ended(Ended),
     Agent(bool),
     NetworkEnded(NetworkEnded),
     KvmFailed(KvmFailure),
-    FirstByte,
+    Looked(Look),
     Tick,
     Look,
     Leave,
@@ -134,7 +148,7 @@ impl Owner {
         let (attachable, guest) = watch::channel(None);
         // As many as there may be clients; see the server.
         let (orders, ordered) = mpsc::channel(crate::server::MOST_CLIENTS);
-        let (tell, told) = mpsc::channel(16); // a start has five milestones
+        let (tell, told) = mpsc::channel(32); // a start has at most as many milestones as there are names
         let owner = Self {
             home,
             life,
@@ -143,6 +157,7 @@ impl Owner {
             attachable,
             orders: ordered,
             progress: (Progress(tell), told),
+            silence: Silence::default(),
             starting: None,
             guest: None,
         };
@@ -166,7 +181,7 @@ impl Owner {
                 biased;
                 happened = happening(&mut self.guest) => happened,
                 started = started(&mut self.starting) => Heard::Started(Box::new(started)),
-                Some((name, at)) = self.progress.1.recv() => Heard::Milestone(name, at),
+                Some(milestone) = self.progress.1.recv() => Heard::Milestone(milestone),
                 () = at(due) => Heard::Tick,
                 Some(()) = leave.recv() => Heard::Leave,
                 order = self.orders.recv() => order.map_or(Heard::NoOrders, Heard::Order),
@@ -184,7 +199,7 @@ impl Owner {
             Heard::Order((order, answer)) => return self.order(order, answer).await,
             // The server is gone, which happens only when the launcher ends.
             Heard::NoOrders => return true,
-            Heard::Milestone(name, at) => self.milestone(name, at),
+            Heard::Milestone(milestone) => self.milestone(milestone),
             Heard::Started(started) => {
                 let input = match *started {
                     Ok(guest) => {
@@ -207,10 +222,16 @@ impl Owner {
             Heard::Agent(connected) => {
                 self.status
                     .send_modify(|status| status.agent_connected = connected);
+                if connected && !self.reached(milestones::AGENT) {
+                    self.milestone(now(milestones::AGENT));
+                }
             }
             Heard::NetworkEnded(ended) => self.network_ended(&ended),
             Heard::KvmFailed(failure) => self.kvm_failed(failure),
-            Heard::FirstByte => self.milestone("first-byte", Timestamp::now()),
+            Heard::Looked(look) => {
+                self.silence.look(look);
+                self.publish_sign();
+            }
             Heard::Tick => return self.input(Input::Tick).await,
             Heard::Look => {
                 self.count_serial();
@@ -313,8 +334,21 @@ impl Owner {
     }
 
     /// All but the end, which is published together with its exit.
-    fn publish_state(&self) {
+    fn publish_state(&mut self) {
         let state = self.life.state;
+        let before = self.status.borrow().state;
+        if self.starts() && before != state {
+            match state {
+                State::Paused if !self.reached(milestones::PAUSED) => {
+                    self.milestone(now(milestones::PAUSED));
+                    self.silence.forget();
+                }
+                State::Paused => self.silence.forget(),
+                State::Running => self.silence.resumed(Timestamp::now()),
+                State::Idle | State::Starting | State::Ended => {}
+            }
+            self.publish_sign();
+        }
         if state != State::Ended {
             self.status.send_if_modified(|status| {
                 let changed = status.state != state;
@@ -363,7 +397,8 @@ impl Owner {
         let last_breath = Wait::LastBreath.within(request.accelerator, request.slowdown);
         self.life.allow_last_breath(last_breath);
         if request.stepped_down.is_some() {
-            self.milestone("stepped-down", Timestamp::now());
+            self.milestone(now(milestones::STEPPED_DOWN));
+            self.silence = Silence::default();
             self.status.send_modify(|status| {
                 status.exit = None;
                 status.kvm_failure = None;
@@ -471,13 +506,22 @@ impl Owner {
             serial: guest.serial.clone(),
             graphics: guest.graphics,
         }));
+        // Looks come every few seconds, and are taken at once.
+        let (tell, looks) = mpsc::channel(1);
+        let watched = Watched {
+            monitor: guest.monitor.clone(),
+            serial: guest.serial.clone(),
+            pid: identity.pid,
+            status: self.status.subscribe(),
+        };
+        tokio::spawn(watched.look(tell));
         self.guest = Some(Running {
             guest,
             events: true,
             agent: true,
             networks: true,
-            first_byte: true,
             kvm: true,
+            looks: Some(looks),
         });
     }
 
@@ -542,6 +586,11 @@ impl Owner {
         {
             watch.guest_stopped();
         }
+        if let (Event::PortChange { id, open: true }, Some(running)) = (&event, &self.guest)
+            && id == AGENT_PORT
+        {
+            running.guest.agent_opened.notify_one();
+        }
         self.input(Input::Said(event)).await
     }
 
@@ -572,8 +621,9 @@ impl Owner {
             self.status
                 .send_modify(|status| status.serial_bytes = bytes);
         }
-        if running.first_byte && running.guest.first_byte.try_recv().is_ok() {
-            self.milestone("first-byte", Timestamp::now());
+        // All that the line had was read, and what it told waits here.
+        while let Ok(milestone) = self.progress.1.try_recv() {
+            self.milestone(milestone);
         }
         self.attachable.send_replace(None);
         let on_kvm = running.guest.accelerator == Accelerator::Kvm;
@@ -607,17 +657,44 @@ impl Owner {
             status.state = State::Ended;
             status.exit = Some(exit);
             status.agent_connected = false;
+            status.last_sign = None;
         });
     }
 
-    fn milestone(&self, name: &str, at: Timestamp) {
-        let milestone = Milestone {
-            name: name.to_owned(),
-            at,
-            ..Milestone::default()
-        };
+    fn milestone(&mut self, mut milestone: Milestone) {
+        if REACHED_BY_GUEST.contains(&milestone.name.as_str()) {
+            let silence = self.silence.reached(milestone.at);
+            milestone.silence_milliseconds = u64::try_from(silence.as_millis()).ok();
+        }
+        self.status.send_modify(|status| {
+            let known = &mut status.milestones;
+            let place = known.partition_point(|it| it.at <= milestone.at);
+            known.insert(place, milestone);
+        });
+        if !self.starts() {
+            // Nobody looks at a guest that has started.
+            self.silence.forget();
+            if let Some(running) = &mut self.guest {
+                running.looks = None;
+            }
+        }
+        self.publish_sign();
+    }
+
+    fn reached(&self, name: &str) -> bool {
+        let status = self.status.borrow();
+        status.latest_milestones().iter().any(|it| it.name == name)
+    }
+
+    /// Whether the guest is still on its way to a login or its agent.
+    fn starts(&self) -> bool {
+        !self.reached(milestones::LOGIN) && !self.reached(milestones::AGENT)
+    }
+
+    fn publish_sign(&self) {
+        let sign = self.silence.last_sign();
         self.status
-            .send_modify(|status| status.milestones.push(milestone));
+            .send_if_modified(|status| std::mem::replace(&mut status.last_sign, sign) != sign);
     }
 
     fn count_serial(&self) {
@@ -633,6 +710,14 @@ impl Owner {
             status.serial_bytes = bytes;
             changed
         });
+    }
+}
+
+fn now(name: &str) -> Milestone {
+    Milestone {
+        name: name.to_owned(),
+        at: Timestamp::now(),
+        ..Milestone::default()
     }
 }
 
@@ -679,12 +764,7 @@ async fn happening(running: &mut Option<Running>) -> Heard {
                 Some(failure) => return Heard::KvmFailed(failure),
                 None => running.kvm = false,
             },
-            first = &mut guest.first_byte, if running.first_byte => {
-                running.first_byte = false;
-                if first.is_ok() {
-                    return Heard::FirstByte;
-                }
-            },
+            Some(look) = looked(&mut running.looks) => return Heard::Looked(look),
             ended = guest.qemu.wait() => return Heard::Ended(match ended {
                 Ok(Ending::Exited(code)) => Ended::Exited(code),
                 Ok(Ending::Signalled(signal)) => Ended::Signalled(signal),
@@ -694,6 +774,20 @@ async fn happening(running: &mut Option<Running>) -> Heard {
                 }
             }),
         }
+    }
+}
+
+/// Waits for the next look; for ever when nobody looks any more.
+async fn looked(looks: &mut Option<mpsc::Receiver<Look>>) -> Option<Look> {
+    match looks {
+        Some(receiver) => match receiver.recv().await {
+            Some(look) => Some(look),
+            None => {
+                *looks = None;
+                std::future::pending().await
+            }
+        },
+        None => std::future::pending().await,
     }
 }
 

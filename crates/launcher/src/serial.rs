@@ -9,14 +9,18 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use api::launcher::files;
+use api::launcher::{files, milestones};
 use bytes::Bytes;
+use jiff::Timestamp;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
+use tokio::time::Instant;
 
 use crate::bounded_file::{Head, Tail};
+use crate::markers::{Origin, Scanner};
+use crate::start::Progress;
 
 /// What is read from QEMU at once.
 const CHUNK_BYTES: usize = 16 << 10;
@@ -27,6 +31,9 @@ const WAITING_CHUNKS: usize = 256;
 const WAITING_INPUT: usize = 4;
 /// A client's input is read in pieces of this size.
 const INPUT_BYTES: usize = 4 << 10;
+/// What may be a shell's prompt is one if nothing more comes for so long. An emulated guest on a
+/// busy machine pauses within a line for tens of milliseconds.
+const PROMPT_SETTLES: Duration = Duration::from_secs(1);
 /// A client that takes nothing for so long is gone.
 const CLIENT_STALLS: Duration = Duration::from_secs(60);
 
@@ -45,15 +52,16 @@ struct Client {
 
 impl Serial {
     /// Reads `line` from now on, with its log in `directory`: a new one, or, with a line that `marks`
-    /// it, the continued log of the guest's first start. `first` is told of the first byte.
+    /// it, the continued log of the guest's first start. `progress` is told of the first byte and
+    /// of the steps of the start that the guest tells of.
     ///
     /// # Errors
     /// If the log cannot be made.
     pub(crate) fn start(
         line: UnixStream,
         directory: &Path,
-        first: oneshot::Sender<()>,
         marks: Option<&str>,
+        progress: Progress,
     ) -> std::io::Result<Self> {
         let (head, tail) = (
             directory.join(files::SERIAL_LOG),
@@ -76,7 +84,8 @@ impl Serial {
         let (input, typed) = mpsc::channel(WAITING_INPUT);
         let count = Arc::new(AtomicU64::new(0));
         let (reader, writer) = line.into_split();
-        tokio::spawn(read_line(reader, log, attached, Arc::clone(&count), first));
+        let steps = Steps::new(progress);
+        tokio::spawn(read_line(reader, log, attached, Arc::clone(&count), steps));
         tokio::spawn(write_line(writer, typed));
         Ok(Self {
             attach,
@@ -149,9 +158,8 @@ async fn read_line(
     mut log: Log,
     mut attached: mpsc::Receiver<Client>,
     count: Arc<AtomicU64>,
-    first: oneshot::Sender<()>,
+    mut steps: Steps,
 ) {
-    let mut first = Some(first);
     let mut client: Option<Client> = None;
     let mut left_out = 0_u64;
     let mut buffer = vec![0; CHUNK_BYTES];
@@ -168,10 +176,7 @@ async fn read_line(
                 };
                 let bytes = &buffer[..bytes];
                 count.fetch_add(bytes.len() as u64, Ordering::Relaxed);
-                if let Some(first) = first.take() {
-                    // Only for the record; nobody needs to hear it.
-                    let _ = first.send(());
-                }
+                steps.take(bytes);
                 log.write(bytes);
                 left_out += show(&mut client, bytes);
                 if left_out > 0 && client.is_none() {
@@ -179,6 +184,51 @@ async fn read_line(
                     left_out = 0;
                 }
             }
+            () = steps.settled() => {}
+        }
+    }
+}
+
+/// The steps of the start, as the line tells of them.
+struct Steps {
+    progress: Progress,
+    scanner: Scanner,
+    /// When the last byte came, for the record and for waiting.
+    last: Option<(Timestamp, Instant)>,
+}
+
+impl Steps {
+    fn new(progress: Progress) -> Self {
+        Self {
+            progress,
+            scanner: Scanner::new(Origin::Serial),
+            last: None,
+        }
+    }
+
+    fn take(&mut self, bytes: &[u8]) {
+        if self.last.is_none() {
+            self.progress.reached(milestones::FIRST_BYTE);
+        } else if self.scanner.is_done() {
+            return;
+        }
+        let now = Timestamp::now();
+        self.last = Some((now, Instant::now()));
+        for mark in self.scanner.feed(bytes) {
+            self.progress.mark(mark, now);
+        }
+    }
+
+    /// Waits until the end of what came stands long enough to be a prompt, and tells of it. For
+    /// ever if it is none. May be cancelled at any time.
+    async fn settled(&mut self) {
+        let last = self.last.filter(|_| self.scanner.may_be_prompt());
+        let Some((at, instant)) = last else {
+            return std::future::pending().await;
+        };
+        tokio::time::sleep_until(instant + PROMPT_SETTLES).await;
+        for mark in self.scanner.settled() {
+            self.progress.mark(mark, at);
         }
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use api::accelerator::Accelerator;
-use api::launcher::{Identity, Protocol, StartRequest, files as names};
+use api::launcher::{Identity, Milestone, Protocol, StartRequest, files as names, milestones};
 use api::scaling::Wait;
 use host::identity::Signal;
 use host::lock::LifeLock;
@@ -17,15 +17,16 @@ use qemu::command_line::command_line;
 use qemu::qmp::{Command, Event};
 use qemu::version::Version;
 use tokio::net::UnixStream;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 use crate::blueprint::{self, Blueprint, Piece, Socket, Source};
 use crate::files::{self, Opened, Places};
 use crate::kvm_failure::{self, Watch};
+use crate::markers::Mark;
 use crate::monitor::{Connected, Monitor};
 use crate::output::Output;
 use crate::serial::Serial;
-use crate::{agent, jail};
+use crate::{agent, debug_console, jail};
 
 /// A QEMU that gives up closes its monitor, and has then ended at once.
 const ENDS_WITHIN: Duration = Duration::from_secs(2);
@@ -67,10 +68,10 @@ pub(crate) struct Guest {
     pub(crate) accelerator: Accelerator,
     /// Its serial line.
     pub(crate) serial: Option<Serial>,
-    /// Told of the serial line's first byte.
-    pub(crate) first_byte: oneshot::Receiver<()>,
     /// Whether its agent answers.
     pub(crate) agent: watch::Receiver<bool>,
+    /// To be told when the agent has opened its channel.
+    pub(crate) agent_opened: Arc<Notify>,
     /// Whether it has a graphics card.
     pub(crate) graphics: bool,
     /// Told of networks that ended before it.
@@ -108,12 +109,26 @@ fn failed(error: impl std::fmt::Display) -> StartError {
 
 /// Tells what was reached.
 #[derive(Clone, Debug)]
-pub(crate) struct Progress(pub(crate) mpsc::Sender<(&'static str, Timestamp)>);
+pub(crate) struct Progress(pub(crate) mpsc::Sender<Milestone>);
 
 impl Progress {
-    fn reached(&self, name: &'static str) {
+    /// It was reached now.
+    pub(crate) fn reached(&self, name: &'static str) {
+        self.mark(Mark { name, text: None }, Timestamp::now());
+    }
+
+    /// The guest showed this `at` that time.
+    pub(crate) fn mark(&self, mark: Mark, at: Timestamp) {
+        let milestone = Milestone {
+            name: mark.name.to_owned(),
+            at,
+            text: mark.text,
+            silence_milliseconds: None,
+        };
         // For the record only: a full channel must not delay the start.
-        let _ = self.0.try_send((name, Timestamp::now()));
+        if self.0.try_send(milestone).is_err() {
+            tracing::debug!("a milestone is left out: {}", mark.name);
+        }
     }
 }
 
@@ -140,7 +155,7 @@ pub(crate) async fn start(
         networks,
     } = prepared;
     let mut qemu = program.spawn().map_err(failed)?;
-    progress.reached("spawned");
+    progress.reached(milestones::SPAWNED);
     for missing in &qemu.jail_report().missing {
         tracing::warn!("QEMU's jail is incomplete: {missing}");
     }
@@ -154,15 +169,21 @@ pub(crate) async fn start(
     };
     match greeted {
         Ok((connected, machine_type)) => {
-            let (first, first_byte) = oneshot::channel();
             let marks = request.stepped_down.as_ref().map(kvm_failure::marker);
+            if let Some(line) = sockets.firmware {
+                tokio::spawn(debug_console::run(line, progress.clone()));
+            }
             let serial = match sockets.serial {
-                Some(line) => Serial::start(line, &home.directory, first, marks.as_deref())
-                    .map(Some)
-                    .map_err(failed),
+                Some(line) => {
+                    Serial::start(line, &home.directory, marks.as_deref(), progress.clone())
+                        .map(Some)
+                        .map_err(failed)
+                }
                 None => Ok(None),
             };
             let paused = request.instance.spec.start_strategy.as_deref() == Some("Paused");
+            // The guest may have said something before QEMU's answer to `cont` is read.
+            let before = Timestamp::now();
             let started = match serial {
                 Ok(serial) if paused => Ok(serial),
                 Ok(serial) => connected
@@ -178,12 +199,15 @@ pub(crate) async fn start(
                 Err(error) => return Err(end(qemu, output, error).await),
             };
             if !paused {
-                progress.reached("running");
+                let name = milestones::RUNNING;
+                progress.mark(Mark { name, text: None }, before);
             }
             let (tell, agent) = watch::channel(false);
+            let agent_opened = Arc::new(Notify::new());
             if let Some(channel) = sockets.agent {
                 let gone_after = Wait::Agent.within(accelerator, request.slowdown);
-                tokio::spawn(agent::run(channel, tell, gone_after));
+                let opened = Arc::clone(&agent_opened);
+                tokio::spawn(agent::run(channel, tell, opened, gone_after));
             }
             let kvm = (accelerator == Accelerator::Kvm)
                 .then(|| Watch::start(connected.monitor.clone(), serial.clone()));
@@ -197,8 +221,8 @@ pub(crate) async fn start(
                 machine_type,
                 accelerator,
                 serial,
-                first_byte,
                 agent,
+                agent_opened,
                 graphics,
                 networks,
                 paused,
@@ -237,6 +261,7 @@ struct Sockets {
     monitor: UnixStream,
     serial: Option<UnixStream>,
     agent: Option<UnixStream>,
+    firmware: Option<UnixStream>,
 }
 
 async fn prepare(
@@ -264,13 +289,13 @@ async fn prepare(
     let life =
         LifeLock::acquire(&home.directory.join(names::LIFE_LOCK), &holder).map_err(failed)?;
     let opened = open_files(home, request, &blueprint, holder, now).await?;
-    progress.reached("disks");
+    progress.reached(milestones::DISKS);
     let (mut inherited, sockets) = open_sockets(home, &blueprint.files).await?;
     inherited.extend(opened.files);
     let (qemu_user, network_user) = jail::users(&home.identity.uid);
     let (files, networks) = start_networks(home, &blueprint, root.then_some(network_user)).await?;
     inherited.extend(files);
-    progress.reached("network");
+    progress.reached(milestones::NETWORK);
     let number = blueprint
         .files
         .iter()
@@ -347,7 +372,7 @@ async fn open_files(
 
 async fn open_sockets(home: &Home, pieces: &[Piece]) -> Result<(Vec<Opened>, Sockets), StartError> {
     let mut inherited = Vec::new();
-    let (mut monitor, mut serial, mut agent) = (None, None, None);
+    let (mut monitor, mut serial, mut agent, mut firmware) = (None, None, None, None);
     for piece in pieces {
         let Source::Socket(socket) = piece.source else {
             continue;
@@ -356,6 +381,7 @@ async fn open_sockets(home: &Home, pieces: &[Piece]) -> Result<(Vec<Opened>, Soc
             Socket::Monitor => ("qmp.sock", &mut monitor),
             Socket::Serial => ("serial.sock", &mut serial),
             Socket::Agent => ("agent.sock", &mut agent),
+            Socket::Firmware => ("firmware.sock", &mut firmware),
         };
         let path = home.directory.join(name);
         let listener = host::socket::bind(&path).map_err(failed)?;
@@ -373,6 +399,7 @@ async fn open_sockets(home: &Home, pieces: &[Piece]) -> Result<(Vec<Opened>, Soc
             monitor,
             serial,
             agent,
+            firmware,
         },
     ))
 }
@@ -463,7 +490,7 @@ async fn greet(
                 return Err(failed(error));
             }
         };
-        progress.reached("qmp");
+        progress.reached(milestones::QMP);
         if !connected.version.served() {
             return Err(StartError(format!(
                 "QEMU is version {}, and the oldest that works is {}: upgrade it",

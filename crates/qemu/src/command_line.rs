@@ -455,6 +455,18 @@ impl Line {
                 &json!({"driver": "isa-serial", "id": "port-serial0", "chardev": "serial0"}),
             );
         }
+        if let Some(console) = machine.firmware_console {
+            // SeaBIOS and debug builds of EDK II find it by themselves, and write to it what they do.
+            self.options(
+                "-chardev",
+                listening("firmware0", console).plain("wait", "on"),
+            );
+            self.json(
+                "-device",
+                &json!({"driver": "isa-debugcon", "id": "firmware-console0", "iobase": 0x402,
+                        "chardev": "firmware0"}),
+            );
+        }
         match machine.tablet {
             Some(TabletBus::Usb) => {
                 self.json(

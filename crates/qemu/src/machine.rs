@@ -43,6 +43,8 @@ pub struct Machine {
     pub balloon: bool,
     /// The guest agent's channel (`org.qemu.guest_agent.0`) on a listening unix socket.
     pub agent: Option<Descriptor>,
+    /// The firmware's debug console on a listening unix socket: SeaBIOS writes some kilobytes there, 3 ms under emulation.
+    pub firmware_console: Option<Descriptor>,
     /// The guest's real-time clock at its start.
     pub clock: Clock,
     /// What the firmware tells the guest about itself.

@@ -38,6 +38,7 @@ fn small() -> Machine {
         random_numbers: false,
         balloon: false,
         agent: None,
+        firmware_console: None,
         clock: Clock::Utc,
         system: SystemInformation {
             manufacturer: "KubeVirt".to_owned(),
@@ -96,6 +97,7 @@ fn usual() -> Machine {
     machine.network_cards = vec![card(NetworkModel::Virtio, 30)];
     machine.serial = Some(11);
     machine.agent = Some(12);
+    machine.firmware_console = Some(13);
     machine.graphics = true;
     machine.random_numbers = true;
     machine.balloon = true;

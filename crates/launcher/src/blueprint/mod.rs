@@ -120,6 +120,8 @@ pub(crate) enum Socket {
     Serial,
     /// The guest agent's channel.
     Agent,
+    /// The firmware's debug console.
+    Firmware,
 }
 
 /// A guest's network.
@@ -153,6 +155,7 @@ pub(crate) fn blueprint(
     let serial =
         on(devices.autoattach_serial_console).then(|| files.add(Source::Socket(Socket::Serial)));
     let agent = Some(files.add(Source::Socket(Socket::Agent)));
+    let firmware_console = Some(files.add(Source::Socket(Socket::Firmware)));
     let disks = disks::disks(request, &mut files)?;
     let (network_cards, networks) = networks(request, &mut files, root)?;
     let kernel = kernel(request, &mut files);
@@ -192,6 +195,7 @@ pub(crate) fn blueprint(
         random_numbers: devices.rng.is_some(),
         balloon: on(devices.autoattach_mem_balloon),
         agent,
+        firmware_console,
         clock: clock(domain, now)?,
         system: system(request)?,
         acpi: domain

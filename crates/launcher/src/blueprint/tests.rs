@@ -71,7 +71,7 @@ fn every_file_has_one_number_and_the_machine_knows_only_these() {
         vec![("a", base), ("b", host), ("c", data)],
     );
     let numbers: Vec<_> = blueprint.files.iter().map(|piece| piece.number).collect();
-    assert_eq!(numbers, (3..12).collect::<Vec<_>>());
+    assert_eq!(numbers, (3..13).collect::<Vec<_>>());
     let [a, b, c] = &blueprint.machine.disks[..] else {
         panic!("three disks")
     };

@@ -64,6 +64,7 @@ async fn a_guest_runs_is_talked_to_and_stops_when_asked() {
             "spawned",
             "qmp",
             "running",
+            "firmware",
             "first-byte"
         ]
     );

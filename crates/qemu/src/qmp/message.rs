@@ -30,6 +30,8 @@ pub enum Command {
     },
     /// The machine types that QEMU knows. Answer: see [`crate::abilities`].
     QueryMachines,
+    /// What the guest did with its disks. Answer: [`Command::block_operations`].
+    QueryBlockStats,
     /// Presses the guest's power button.
     SystemPowerdown,
     /// Lets the guest's processors run.
@@ -72,6 +74,7 @@ impl Command {
                 json!({"type": if *full { "full" } else { "static" }, "model": {"name": model}}),
             ),
             Self::QueryMachines => ("query-machines", none),
+            Self::QueryBlockStats => ("query-blockstats", none),
             Self::SystemPowerdown => ("system_powerdown", none),
             Self::Cont => ("cont", none),
             Self::Stop => ("stop", none),
@@ -119,6 +122,20 @@ impl Command {
             emulated: emulated?,
             exits: exits?,
         })
+    }
+
+    /// Reads the answer to [`Command::QueryBlockStats`]: how many reads, writes and flushes all of the
+    /// guest's disks have done; `None` if it is none.
+    #[must_use]
+    pub fn block_operations(answer: &Value) -> Option<u64> {
+        let count = |device: &Value| {
+            let stats = device.get("stats")?;
+            let counts = ["rd_operations", "wr_operations", "flush_operations"];
+            let counts = counts.map(|name| stats.get(name).and_then(Value::as_u64));
+            Some(counts.into_iter().flatten().fold(0, u64::wrapping_add))
+        };
+        let devices = answer.as_array()?;
+        Some(devices.iter().filter_map(count).fold(0, u64::wrapping_add))
     }
 
     /// Reads the answer to [`Command::QueryMachineType`]; `None` if it is none.
@@ -210,6 +227,13 @@ pub enum Event {
     BlockIoError(BlockError),
     /// The guest's system has crashed and said so.
     GuestPanicked,
+    /// A program of the guest opened or closed a port of the virtio console.
+    PortChange {
+        /// The port's device, `agent0` for the guest agent's.
+        id: String,
+        /// It is open now.
+        open: bool,
+    },
     /// One that we do not use.
     Other {
         /// QEMU's name of it.
@@ -281,6 +305,10 @@ impl Event {
             "STOP" => Self::Stop,
             "RESUME" => Self::Resume,
             "GUEST_PANICKED" => Self::GuestPanicked,
+            "VSERPORT_CHANGE" => Self::PortChange {
+                id: text("id"),
+                open: flag("open"),
+            },
             "BLOCK_IO_ERROR" => Self::BlockIoError(BlockError {
                 // For disks made of nodes `device` is empty and the device is a QOM path.
                 device: match text("device") {

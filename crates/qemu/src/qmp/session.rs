@@ -284,6 +284,32 @@ mod tests {
     }
 
     #[test]
+    fn a_port_that_the_guest_opens_is_told_by_the_devices_name() {
+        let line = b"{\"timestamp\": {\"seconds\": 1, \"microseconds\": 2}, \"event\": \"VSERPORT_CHANGE\", \"data\": {\"open\": true, \"id\": \"agent0\"}}\n";
+        let incoming = Session::new().receive(line).expect("understood");
+        assert_eq!(
+            incoming,
+            [Incoming::Event(Event::PortChange {
+                id: "agent0".to_owned(),
+                open: true,
+            })]
+        );
+    }
+
+    #[test]
+    fn what_all_disks_did_is_one_sum() {
+        // Cut down from QEMU 7.2.22.
+        let answer = serde_json::json!([
+            {"device": "", "node-name": "disk0", "qdev": "/machine/peripheral/disk0/virtio-backend",
+             "stats": {"rd_operations": 120, "wr_operations": 7, "flush_operations": 2, "rd_bytes": 9}},
+            {"device": "", "stats": {"rd_operations": 1}},
+        ]);
+        assert_eq!(Command::block_operations(&answer), Some(130));
+        assert_eq!(Command::block_operations(&serde_json::json!([])), Some(0));
+        assert_eq!(Command::block_operations(&serde_json::json!({})), None);
+    }
+
+    #[test]
     fn a_line_without_end_ends_the_session_and_frees_its_memory() {
         let mut session = Session::new();
         let half = vec![b'x'; LARGEST_LINE_BYTES / 2 + 1];

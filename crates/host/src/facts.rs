@@ -1,6 +1,7 @@
 //! What this machine is: devices, memory, processors, kernel, distribution.
 
 use std::io;
+use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use rustix::fs::{Mode, OFlags};
@@ -29,13 +30,55 @@ pub enum Device {
 /// Tries to open a device, as a program that uses it would.
 #[must_use]
 pub fn device(path: &Path) -> Device {
+    match open(path) {
+        Ok(_file) => Device::Usable,
+        Err(obstacle) => obstacle,
+    }
+}
+
+/// What a device of the kernel's vhost (`/dev/vhost-net`, `/dev/vhost-vsock`) can do: VHOST_GET_FEATURES,
+/// which takes nothing and changes nothing.
+///
+/// # Errors
+/// What is the matter with the device; never `Usable`.
+pub fn vhost_features(path: &Path) -> Result<u64, Device> {
+    const VHOST_GET_FEATURES: u64 = 0x8008_af00;
+    ask_number(path, VHOST_GET_FEATURES)
+}
+
+/// What `/dev/net/tun` can do: TUNGETFEATURES, which makes no interface.
+///
+/// # Errors
+/// What is the matter with the device; never `Usable`.
+pub fn tun_features(path: &Path) -> Result<u64, Device> {
+    const TUNGETFEATURES: u64 = 0x8004_54cf;
+    ask_number(path, TUNGETFEATURES)
+}
+
+/// Asks a device for a number of at most eight bytes.
+#[expect(unsafe_code, reason = "asking a device is an ioctl")]
+fn ask_number(path: &Path, request: u64) -> Result<u64, Device> {
+    use std::os::fd::AsRawFd as _;
+    let file = open(path)?;
+    let mut answer: u64 = 0;
+    // SAFETY: both requests used here write at most eight bytes, into a live variable.
+    let result = unsafe { libc::ioctl(file.as_raw_fd(), request, &raw mut answer) };
+    if result < 0 {
+        let error = io::Error::last_os_error().to_string();
+        return Err(Device::Broken { error });
+    }
+    Ok(answer)
+}
+
+fn open(path: &Path) -> Result<OwnedFd, Device> {
     use std::os::unix::fs::MetadataExt as _;
-    match rustix::fs::open(
+    let opened = rustix::fs::open(
         path,
         OFlags::RDWR | OFlags::CLOEXEC | OFlags::NONBLOCK,
         Mode::empty(),
-    ) {
-        Ok(_file) => Device::Usable,
+    );
+    Err(match opened {
+        Ok(file) => return Ok(file),
         Err(rustix::io::Errno::NOENT) => Device::Missing,
         Err(rustix::io::Errno::ACCESS | rustix::io::Errno::PERM) => {
             let rights = std::fs::metadata(path).map_or_else(
@@ -55,7 +98,7 @@ pub fn device(path: &Path) -> Device {
         Err(error) => Device::Broken {
             error: io::Error::from(error).to_string(),
         },
-    }
+    })
 }
 
 /// What a Node object says of its machine.

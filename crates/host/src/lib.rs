@@ -13,3 +13,4 @@ pub mod lock;
 pub mod network;
 pub mod process;
 pub mod socket;
+pub mod surroundings;

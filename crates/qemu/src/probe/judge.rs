@@ -431,11 +431,13 @@ fn ended(one: &Observation) -> String {
         } => {
             let mut text = format!("KVM_EXIT_INTERNAL_ERROR, suberror {suberror}");
             if !instruction.is_empty() {
+                // KVM tells what it fetched, which may be more than the instruction.
                 let bytes: Vec<String> = instruction
                     .iter()
+                    .take(4)
                     .map(|byte| format!("{byte:02x}"))
                     .collect();
-                let _ = write!(text, ", at the instruction {}", bytes.join(" "));
+                let _ = write!(text, ", at the code {}", bytes.join(" "));
             }
             text
         }

@@ -146,6 +146,7 @@ fn surroundings() -> Result<Surroundings, String> {
         home: std::env::home_dir(),
         current,
         host_name,
+        kvm_emulation: std::env::var(api::accelerator::ENVIRONMENT).ok(),
     })
 }
 

@@ -53,6 +53,8 @@ pub(crate) struct Settings {
     pub(crate) node_name: String,
     /// Another QEMU, if asked for.
     pub(crate) qemu: Option<PathBuf>,
+    /// `$KVM_EMULATION`, one of the places where emulation is permitted.
+    pub(crate) kvm_emulation: Option<String>,
 }
 
 /// What the surroundings say, as values, so that [`resolve`] is pure.
@@ -66,6 +68,8 @@ pub(crate) struct Surroundings {
     pub(crate) current: PathBuf,
     /// The host name.
     pub(crate) host_name: String,
+    /// `$KVM_EMULATION`.
+    pub(crate) kvm_emulation: Option<String>,
 }
 
 /// Completes the command line. Err: a sentence with the way out.
@@ -90,6 +94,7 @@ pub(crate) fn resolve(
         emulation: arguments.emulation,
         node_name: node_name(&wanted)?,
         qemu: arguments.qemu.as_deref().map(absolute),
+        kvm_emulation: surroundings.kvm_emulation.clone(),
     })
 }
 
@@ -152,6 +157,7 @@ mod tests {
             home: Some("/home/ada".into()),
             current: "/work".into(),
             host_name: "Ada_Laptop.local".into(),
+            kvm_emulation: None,
         }
     }
 

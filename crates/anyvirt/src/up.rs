@@ -12,7 +12,9 @@ use crate::kubeconfig::{self, Access};
 use crate::report::Report;
 use crate::settings::{Emulation, Settings};
 use crate::subresources;
+use api::accelerator::{ClusterInputs, ClusterPolicy};
 use api::defaults::FirmwareIdentity;
+use api::kubevirt::KubeVirt;
 use api::names;
 use apiserver::certificates::Authority;
 use apiserver::{ApiServer, Extensions, User};
@@ -96,12 +98,15 @@ pub(crate) async fn up(settings: Settings) -> Result<(), String> {
     controllers::bootstrap::ensure(&operator)
         .await
         .map_err(failed)?;
-    let choice = apply_emulation(&operator, settings.emulation, &verdict).await?;
+    let choice = apply_emulation(&operator, &settings, &verdict).await?;
     report.acceleration(&verdict, &choice);
 
     let controlling = tokio::spawn(controllers::run(
         client("kubevirt-controller"),
-        controllers::Settings::default(),
+        controllers::Settings {
+            kvm_emulation: settings.kvm_emulation.clone(),
+            ..controllers::Settings::default()
+        },
         publisher,
         stop.clone(),
     ));
@@ -357,12 +362,18 @@ pub(crate) enum Choice {
     Written(&'static str),
 }
 
-/// What to write into the ConfigMap's key, or None to leave it. Pure.
-fn wanted_value(emulation: Emulation, present: Option<&str>, usable: bool) -> Option<&'static str> {
+/// What to write into the ConfigMap's key, or None to leave it; `elsewhere`: another place says something
+/// about emulation. Pure.
+fn wanted_value(
+    emulation: Emulation,
+    present: Option<&str>,
+    elsewhere: bool,
+    usable: bool,
+) -> Option<&'static str> {
     let present = present.map(str::trim).filter(|value| !value.is_empty());
     match emulation {
         // A choice somebody made stays; without one, the machine decides.
-        Emulation::Auto => (present.is_none() && !usable).then_some("true"),
+        Emulation::Auto => (present.is_none() && !elsewhere && !usable).then_some("true"),
         Emulation::On => (present != Some("true")).then_some("true"),
         // Without the key the default is off already, and the article's walk begins with no key.
         Emulation::Off => (present.is_some() && present != Some("false")).then_some("false"),
@@ -371,7 +382,7 @@ fn wanted_value(emulation: Emulation, present: Option<&str>, usable: bool) -> Op
 
 async fn apply_emulation(
     client: &kube::Client,
-    emulation: Emulation,
+    settings: &Settings,
     verdict: &Verdict,
 ) -> Result<Choice, String> {
     use k8s_openapi::api::core::v1::ConfigMap;
@@ -388,7 +399,22 @@ async fn apply_emulation(
     };
     let map = maps.get(names::CONFIG_MAP).await.map_err(failed)?;
     let present = map.data.as_ref().and_then(|data| data.get(KEY)).cloned();
-    match wanted_value(emulation, present.as_deref(), verdict.usable()) {
+    let kubevirts: kube::Api<KubeVirt> =
+        kube::Api::namespaced(client.clone(), names::NAMESPACE_KUBEVIRT);
+    let kubevirt = kubevirts.get_opt(names::KUBEVIRT).await.map_err(failed)?;
+    let inputs = ClusterInputs {
+        environment: settings.kvm_emulation.as_deref(),
+        kubevirt: kubevirt.as_ref(),
+        ..ClusterInputs::default()
+    };
+    let elsewhere = ClusterPolicy::read(&inputs).decided_by != ClusterPolicy::default().decided_by;
+    let wanted = wanted_value(
+        settings.emulation,
+        present.as_deref(),
+        elsewhere,
+        verdict.usable(),
+    );
+    match wanted {
         None => Ok(Choice::Left(present)),
         Some(value) => {
             let patch = Patch::Merge(serde_json::json!({"data": {KEY: value}}));
@@ -426,20 +452,34 @@ mod tests {
 
     #[test]
     fn auto_decides_once_and_respects_a_choice_made_before() {
-        assert_eq!(wanted_value(Emulation::Auto, None, false), Some("true"));
-        assert_eq!(wanted_value(Emulation::Auto, Some(""), false), Some("true"));
-        assert_eq!(wanted_value(Emulation::Auto, None, true), None);
-        assert_eq!(wanted_value(Emulation::Auto, Some("false"), false), None);
-        assert_eq!(wanted_value(Emulation::Auto, Some("true"), true), None);
+        assert_eq!(
+            wanted_value(Emulation::Auto, None, false, false),
+            Some("true")
+        );
+        assert_eq!(
+            wanted_value(Emulation::Auto, Some(""), false, false),
+            Some("true")
+        );
+        assert_eq!(wanted_value(Emulation::Auto, None, false, true), None);
+        assert_eq!(
+            wanted_value(Emulation::Auto, Some("false"), false, false),
+            None
+        );
+        assert_eq!(
+            wanted_value(Emulation::Auto, Some("true"), false, true),
+            None
+        );
+        // Somebody chose in another place; the ConfigMap would stand above it.
+        assert_eq!(wanted_value(Emulation::Auto, None, true, false), None);
     }
 
     #[test]
     fn on_and_off_say_what_they_mean_and_write_only_a_change() {
-        assert_eq!(wanted_value(Emulation::On, None, true), Some("true"));
-        assert_eq!(wanted_value(Emulation::On, Some("true"), true), None);
-        assert_eq!(wanted_value(Emulation::Off, None, false), None);
+        assert_eq!(wanted_value(Emulation::On, None, false, true), Some("true"));
+        assert_eq!(wanted_value(Emulation::On, Some("true"), false, true), None);
+        assert_eq!(wanted_value(Emulation::Off, None, false, false), None);
         assert_eq!(
-            wanted_value(Emulation::Off, Some("true"), true),
+            wanted_value(Emulation::Off, Some("true"), false, true),
             Some("false")
         );
     }

@@ -192,6 +192,22 @@ pub struct KubeVirtStatus {
     /// The emulation policy in force, and who decided it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub emulation: Option<EmulationStatus>,
+    /// Every value of the configuration in force, and where it comes from.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub effective_configuration: Vec<EffectiveValue>,
+}
+
+/// A value of the configuration in force.
+#[derive(Clone, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct EffectiveValue {
+    /// The field of the KubeVirt object that stands for it, whether it is written there or elsewhere.
+    pub field: String,
+    /// The value, lists separated by commas; empty if there is none.
+    #[serde(default)]
+    pub value: String,
+    /// The place that says so, or `default`.
+    pub from: String,
 }
 
 /// The emulation policy in force.

@@ -135,6 +135,7 @@ impl Seen {
             environment: None,
             kubevirt: self.kubevirt.as_ref(),
             last_good: last_good.as_ref(),
+            last_values: &[],
         })
     }
 

@@ -32,6 +32,9 @@ pub struct Settings {
     pub architecture: String,
     /// What is the same for every launcher pod.
     pub launcher: Launcher,
+    /// The variable `KVM_EMULATION` of the server's environment, one of the places where emulation is
+    /// permitted.
+    pub kvm_emulation: Option<String>,
 }
 
 impl Default for Settings {
@@ -45,6 +48,7 @@ impl Default for Settings {
             clock: Arc::new(SystemClock),
             architecture: architecture.to_owned(),
             launcher: Launcher::default(),
+            kvm_emulation: None,
         }
     }
 }

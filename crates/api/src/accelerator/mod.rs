@@ -16,6 +16,8 @@ mod remedies;
 mod resolve;
 mod shape;
 mod surroundings;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -29,7 +31,10 @@ pub use facts::{NodeFacts, NodeVerdict};
 pub use isolation::{
     EmulationMultiTenancy, Isolation, Tenancy, Tenant, cluster_tenancy, isolation, tenancy,
 };
-pub use policy::{ClusterInputs, ClusterPolicy, ENVIRONMENT, Problem, SWITCH};
+pub(crate) use policy::letters_apart;
+pub use policy::{
+    ClusterInputs, ClusterPolicy, ENVIRONMENT, Problem, SWITCH, is_misspelt, switch_problem,
+};
 pub use remedies::{HelperDevice, device_remedies, remedies};
 pub use resolve::{Decision, Refusal, Remedy, Step, resolve};
 pub use shape::{PodShape, devices, shape};

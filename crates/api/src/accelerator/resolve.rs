@@ -250,7 +250,7 @@ impl Question<'_> {
             });
         }
         if !self.node.can_emulate(guest) {
-            return Err(self.no_emulator(&[]));
+            return Err(self.no_emulator());
         }
         let message = format!(
             "software emulation, several times slower than KVM, because the guest's architecture is {guest} \
@@ -278,7 +278,16 @@ impl Question<'_> {
                     steps: [&[Step::RemoveForced], without].concat(),
                 }
             } else {
-                self.native_node(&[Step::RemoveForced])
+                // Another node has not this one's cap, and emulates a guest of its own architecture too.
+                let only_here = self
+                    .policy
+                    .in_the_way()
+                    .all(|place| place.scope == Scope::Node);
+                self.native_node(if only_here {
+                    &[]
+                } else {
+                    &[Step::RemoveForced]
+                })
             });
             return Err(Refusal {
                 reason: "EmulationNotPermitted",
@@ -287,7 +296,7 @@ impl Question<'_> {
             });
         }
         if !self.node.can_emulate(self.architecture) {
-            return Err(self.no_emulator(&[Step::RemoveForced]));
+            return Err(self.no_emulator());
         }
         let message = format!(
             "the annotation {annotation} asks for software emulation, which is {} slower than KVM",
@@ -339,7 +348,7 @@ impl Question<'_> {
         Ok(self.decision(Accelerator::Kvm, "ForcedByAnnotation", message))
     }
 
-    fn no_emulator(&self, before_native: &[Step]) -> Refusal {
+    fn no_emulator(&self) -> Refusal {
         let install = Step::InstallEmulator {
             architecture: self.architecture.to_owned(),
         };
@@ -354,7 +363,7 @@ impl Question<'_> {
                 Remedy {
                     steps: vec![install],
                 },
-                self.native_node(before_native),
+                self.native_node(&[]),
             ],
         }
     }

@@ -35,6 +35,7 @@ pub(super) fn status(
         problems: configuration.problems.clone(),
         ..configuration.emulation.status()
     });
+    status.effective_configuration = configuration.effective();
     let ready = ("AllComponentsReady", "All components are ready.");
     let standing = [
         ("Available", true, ready),

@@ -6,6 +6,7 @@
 //! ConfigMap openshift-cnv/kubevirt-config ┐                      ┌► Publisher: controllers, admission
 //! ConfigMap kubevirt/kubevirt-config      ├► ClusterConfiguration ┼► KubeVirt status and conditions
 //! HyperConverged, annotation jsonpatch    │                      └► events on the ConfigMap and KubeVirt
+//! KVM_EMULATION of the environment        │
 //! KubeVirt, spec.configuration            ┘
 //! ```
 //! A value that cannot be understood keeps the last good policy. That one is recorded in the KubeVirt
@@ -123,6 +124,14 @@ async fn look(places: Arc<Places>) -> kube::Result<Next> {
         Some(published) => Some(published.emulation.clone()),
         None => recorded(kubevirt.as_deref()),
     };
+    let last_values = match places.publisher.subscribe().current() {
+        Some(published) => published.effective(),
+        None => kubevirt
+            .as_deref()
+            .and_then(|it| it.status.as_ref())
+            .map(|status| status.effective_configuration.clone())
+            .unwrap_or_default(),
+    };
     let empty = BTreeMap::new();
     let inputs = ClusterInputs {
         config_maps: CONFIG_MAP_NAMESPACES
@@ -135,9 +144,10 @@ async fn look(places: Arc<Places>) -> kube::Result<Next> {
             })
             .collect(),
         hyper_converged: hyper.as_deref(),
-        environment: None,
+        environment: places.settings.kvm_emulation.as_deref(),
         kubevirt: kubevirt.as_deref(),
         last_good: last_good.as_ref(),
+        last_values: &last_values,
     };
     let configuration = ClusterConfiguration::read(&inputs, &places.settings.architecture);
     if places.publisher.publish(configuration.clone()) {

@@ -1,8 +1,11 @@
-//! This machine as `anyvirt doctor` tells it: looked at by `host` and `node`, shown by `cli`.
+//! This machine as `anyvirt doctor` tells it: looked at by `host` and `node`, judged and shown by `cli`.
 
-use api::accelerator::NodeVerdict;
-use cli::doctor::{Device, Facts, Program};
+use api::accelerator::{Class, HelperDevice};
+use cli::doctor::{ControlGroups, Emulator, Facts, Firmware, Helper, Program, User, Verdict};
 use host::facts::{self, Machine};
+use host::limits;
+use host::surroundings::Inputs;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -12,59 +15,185 @@ const ANSWER_PATIENCE: Duration = Duration::from_secs(5);
 /// The most of a version's text that is read.
 const ANSWER_BYTES: usize = 4096;
 
-/// Looks at this machine. Blocks, at worst for some seconds while KVM is tried.
+/// Modules of KVM, and of the devices beside it.
+const MODULES: [&str; 7] = [
+    "kvm",
+    "kvm_amd",
+    "kvm_intel",
+    "kvm_pvm",
+    "tun",
+    "vhost_net",
+    "vhost_vsock",
+];
+
+/// Looks at this machine. Blocks, at worst for some seconds while programs are asked.
 pub(crate) fn look() -> Facts {
     let machine = Machine::look();
+    let of_machine =
+        |text: fn(&Machine) -> String| machine.as_ref().map_or_else(ToString::to_string, text);
+    let architecture = of_machine(|machine| machine.go_architecture().to_owned());
     let flags = facts::processor_flags().unwrap_or_default();
-    let verdict = node::hardware::take_verdict(Path::new(node::hardware::DEVICE));
     let data_directory = crate::default_data_directory().unwrap_or_default();
     Facts {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
         processor: processor_name(&std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default()),
         processors: machine.as_ref().map_or(0, |machine| machine.processors),
         virtualization_flag: flags
             .into_iter()
             .find(|flag| flag == "vmx" || flag == "svm"),
         memory_bytes: machine.as_ref().map_or(0, |machine| machine.memory_bytes),
-        kernel: machine
-            .as_ref()
-            .map_or_else(ToString::to_string, |machine| machine.kernel.clone()),
-        distribution: machine
-            .as_ref()
-            .map_or_else(|_| String::new(), |machine| machine.distribution.clone()),
-        kvm: device("/dev/kvm"),
-        kvm_verdict: Some(NodeVerdict {
-            usable: verdict.usable(),
-            class: verdict.class.name().to_owned(),
-            stage: verdict.stage.unwrap_or_default(),
-            message: verdict.evidence,
-        }),
-        vhost_net: device("/dev/vhost-net"),
-        tun: device("/dev/net/tun"),
-        qemu: program(&qemu_candidates(), "qemu-system-x86"),
-        passt: program(&[PathBuf::from("/usr/bin/passt")], "passt"),
+        available_bytes: facts::available_memory_bytes(),
+        kernel: of_machine(|machine| machine.kernel.clone()),
+        distribution: of_machine(|machine| machine.distribution.clone()),
+        surroundings: node::hardware::surroundings(&Inputs::look()),
+        kvm_file: facts::rights(Path::new(node::hardware::DEVICE)),
+        kvm: verdict(),
+        helpers: helpers(),
+        modules: modules(),
+        nested: facts::nested().map(|(module, value)| (module.to_owned(), value)),
+        emulators: emulators(&architecture),
+        firmware: firmware(),
+        passt: program(&[host::network::PASST.into()], "passt"),
+        user: user(),
+        control_groups: control_groups(),
         free_bytes: facts::file_system_bytes(&data_directory)
             .ok()
-            .map(|(_, free)| free),
+            .map(|(free, _)| free),
         data_directory,
+        architecture,
     }
 }
 
-fn qemu_candidates() -> Vec<PathBuf> {
-    let name = format!("qemu-system-{}", std::env::consts::ARCH);
-    ["/usr/bin", "/usr/local/bin", "/usr/libexec"]
-        .iter()
-        .map(|folder| Path::new(folder).join(&name))
+fn verdict() -> Verdict {
+    let verdict = node::hardware::take_verdict(Path::new(node::hardware::DEVICE));
+    Verdict {
+        class: Class::parse(verdict.class.name()),
+        stage: verdict.stage,
+        evidence: verdict.evidence,
+        runs: verdict.runs,
+        took: verdict.took,
+    }
+}
+
+fn helpers() -> Vec<Helper> {
+    let look = |device: HelperDevice| {
+        let verdict = node::hardware::devices::look_at(device);
+        Helper {
+            device,
+            class: verdict.class,
+            evidence: verdict.evidence,
+        }
+    };
+    HelperDevice::ALL.map(look).to_vec()
+}
+
+fn modules() -> BTreeMap<String, bool> {
+    MODULES
+        .into_iter()
+        .map(|name| (name.to_owned(), facts::module_loaded(name)))
         .collect()
 }
 
-fn device(path: &str) -> Device {
-    match facts::device(Path::new(path)) {
-        facts::Device::Usable => Device::Usable,
-        facts::Device::Missing => Device::Missing,
-        facts::Device::PermissionDenied { rights } => Device::PermissionDenied(rights),
-        facts::Device::Busy => Device::Broken("another program has it for itself".to_owned()),
-        facts::Device::Broken { error } => Device::Broken(error),
+fn user() -> User {
+    let user = limits::User::look();
+    User {
+        id: user.id,
+        groups: user.groups,
+        can_change_user: user.can_change_user,
     }
+}
+
+fn control_groups() -> ControlGroups {
+    let groups = limits::ControlGroups::look();
+    let version = match (groups.first, groups.second) {
+        (true, true) => "v1 and v2",
+        (true, false) => "v1",
+        (false, true) => "v2",
+        (false, false) => "",
+    };
+    ControlGroups {
+        version: version.to_owned(),
+        controllers: groups.controllers,
+        writable: groups.writable,
+    }
+}
+
+/// QEMU for each architecture, this machine's own first.
+fn emulators(own: &str) -> Vec<Emulator> {
+    let mut all: Vec<Emulator> = [
+        ("amd64", "x86_64", "qemu-system-x86"),
+        ("arm64", "aarch64", "qemu-system-arm"),
+    ]
+    .into_iter()
+    .map(|(architecture, machine, package)| {
+        let name = format!("qemu-system-{machine}");
+        let candidates: Vec<PathBuf> = ["/usr/bin", "/usr/local/bin"]
+            .iter()
+            .map(|folder| Path::new(folder).join(&name))
+            .chain((architecture == own).then(|| PathBuf::from("/usr/libexec/qemu-kvm")))
+            .collect();
+        let program = program(&candidates, package);
+        Emulator {
+            architecture: architecture.to_owned(),
+            accelerators: program
+                .as_ref()
+                .map(|program| accelerators(&program.path))
+                .unwrap_or_default(),
+            program,
+            package: package.to_owned(),
+        }
+    })
+    .collect();
+    all.sort_by_key(|emulator| emulator.architecture != own);
+    all
+}
+
+/// The accelerators that a QEMU was built with; none if it does not tell.
+fn accelerators(program: &Path) -> Vec<String> {
+    let said = ask(program, &["-accel", "help"]).unwrap_or_default();
+    parse_accelerators(&said)
+}
+
+/// The names below QEMU's headline.
+fn parse_accelerators(said: &str) -> Vec<String> {
+    said.lines()
+        .skip(1)
+        .map(str::trim)
+        .filter(|line| !line.is_empty() && !line.contains(' '))
+        .map(str::to_owned)
+        .collect()
+}
+
+/// Firmware for guests that start by EFI: where distributions have it, the first that is there.
+fn firmware() -> Vec<Firmware> {
+    let places: [(&str, &[&str], &str); 2] = [
+        (
+            "EFI for amd64",
+            &[
+                "/usr/share/OVMF/OVMF_CODE_4M.fd",
+                "/usr/share/OVMF/OVMF_CODE.fd",
+                "/usr/share/edk2/ovmf/OVMF_CODE.fd",
+            ],
+            "ovmf",
+        ),
+        (
+            "EFI for arm64",
+            &[
+                "/usr/share/AAVMF/AAVMF_CODE.fd",
+                "/usr/share/edk2/aarch64/QEMU_EFI-pflash.raw",
+            ],
+            "qemu-efi-aarch64",
+        ),
+    ];
+    places
+        .into_iter()
+        .map(|(name, paths, package)| Firmware {
+            name: name.to_owned(),
+            path: paths.iter().map(PathBuf::from).find(|path| path.is_file()),
+            package: package.to_owned(),
+            without: "guests of that architecture do not start by EFI".to_owned(),
+        })
+        .collect()
 }
 
 /// The first of `candidates` that exists, with the first line of what `--version` prints. Err: how to get it.
@@ -72,16 +201,24 @@ fn program(candidates: &[PathBuf], package: &str) -> Result<Program, String> {
     let paths: Vec<&Path> = candidates.iter().map(PathBuf::as_path).collect();
     let path = host::process::find_program(&paths)
         .ok_or_else(|| format!("not installed: apt-get install {package}"))?;
+    let text = ask(&path, &["--version"])?;
+    Ok(Program {
+        version: text.lines().next().unwrap_or_default().to_owned(),
+        path,
+    })
+}
+
+/// What a program prints. Err: why it does not.
+fn ask(path: &Path, arguments: &[&str]) -> Result<String, String> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build();
-    let runtime = runtime
-        .map_err(|error| format!("cannot ask {} for its version: {error}", path.display()))?;
-    let output = runtime.block_on(
-        host::process::Program::new(&path)
-            .argument("--version")
-            .output(ANSWER_PATIENCE, ANSWER_BYTES),
-    );
+    let runtime = runtime.map_err(|error| format!("cannot ask {}: {error}", path.display()))?;
+    let mut program = host::process::Program::new(path);
+    for argument in arguments {
+        program = program.argument(argument);
+    }
+    let output = runtime.block_on(program.output(ANSWER_PATIENCE, ANSWER_BYTES));
     let output = output.map_err(|error| {
         format!(
             "{} does not start: {}",
@@ -89,11 +226,7 @@ fn program(candidates: &[PathBuf], package: &str) -> Result<Program, String> {
             crate::up::whole(&error)
         )
     })?;
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    Ok(Program {
-        version: text.lines().next().unwrap_or_default().to_owned(),
-        path,
-    })
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
 fn processor_name(cpuinfo: &str) -> String {
@@ -123,5 +256,12 @@ mod tests {
     fn a_missing_program_is_told_with_its_package() {
         let error = program(&[PathBuf::from("/nowhere/qemu")], "qemu-system-x86").unwrap_err();
         assert!(error.contains("apt-get install qemu-system-x86"), "{error}");
+    }
+
+    #[test]
+    fn accelerators_are_the_names_below_the_headline() {
+        let said = "Accelerators supported in QEMU binary:\ntcg\nxen\nkvm\n";
+        assert_eq!(parse_accelerators(said), ["tcg", "xen", "kvm"]);
+        assert_eq!(parse_accelerators(""), Vec::<String>::new());
     }
 }

@@ -83,11 +83,21 @@ impl Connection {
 
     /// Path of a verb on an object of this namespace, served by code.
     pub(crate) fn subresource(&self, resource: &str, name: &str, verb: &str) -> String {
+        self.subresource_in(&self.namespace, resource, name, verb)
+    }
+
+    /// The same on an object of another namespace.
+    pub(crate) fn subresource_in(
+        &self,
+        namespace: &str,
+        resource: &str,
+        name: &str,
+        verb: &str,
+    ) -> String {
         format!(
-            "/apis/{}/{}/namespaces/{}/{resource}/{name}/{verb}",
+            "/apis/{}/{}/namespaces/{namespace}/{resource}/{name}/{verb}",
             api::names::SUBRESOURCES_GROUP,
             api::names::VERSION,
-            self.namespace
         )
     }
 

@@ -5,10 +5,12 @@
 //!
 //! Data goes to standard output, progress and hints to standard error; [`Exit`] has the exit codes.
 
+mod cluster;
 mod connect;
 mod console;
 pub mod doctor;
 mod emulation;
+mod explain;
 mod failure;
 mod logs;
 mod output;
@@ -87,7 +89,26 @@ pub enum Verb {
         output: Format,
     },
     /// Look at this machine: can it run virtual machines, how fast, and what is in the way?
+    #[command(
+        after_help = "Exit code 7: something without which no virtual machine starts is missing.\n\nExamples:\n  anyvirt doctor\n  anyvirt doctor -o json > report.json\n  anyvirt doctor --retake"
+    )]
     Doctor {
+        /// How to show it
+        #[arg(short, long, value_enum, default_value_t)]
+        output: Format,
+        /// Let a running node try its hardware virtualization again, and wait for the answer
+        /// [default node: the only one]
+        #[arg(long, value_name = "NODE", num_args = 0..=1, default_missing_value = "")]
+        retake: Option<String>,
+    },
+    /// Say what is the matter with a virtual machine or a node: cause, evidence, and what helps
+    #[command(
+        after_help = "Exit code 0: nothing is wrong; 7: an accelerator or a device is missing; 1: something else.\n\nExamples:\n  anyvirt explain web\n  anyvirt explain vm/web -n demo -o json\n  anyvirt explain node/worker-1"
+    )]
+    Explain {
+        /// `vm/NAME`, `node/NAME`, or just NAME
+        #[arg(value_name = "[vm|node] NAME", num_args = 1..=2, required = true)]
+        target: Vec<String>,
         /// How to show it
         #[arg(short, long, value_enum, default_value_t)]
         output: Format,
@@ -197,20 +218,47 @@ pub enum EmulationVerb {
         output: Format,
     },
     /// Permit software emulation where hardware virtualization does not work
+    #[command(after_help = SCOPES)]
     On(Change),
     /// Hardware virtualization only
+    #[command(after_help = SCOPES)]
     Off(Change),
+    /// Remove what was set; for the cluster: permit emulation if no node has hardware that works
+    #[command(after_help = SCOPES)]
+    Auto(Change),
 }
 
-/// How to go about a change.
-#[derive(Args, Clone, Copy, Debug)]
+/// Help on the scopes of a change.
+const SCOPES: &str = "Scopes:
+  (none)            the cluster: debug.useEmulation in the ConfigMap openshift-cnv/kubevirt-config
+  --namespace NAME  a cap on all virtual machines of a namespace; it never grants
+  --node NAME       a cap on all virtual machines of a node; it never grants
+  --vm NAME         the virtual machine's own policy, which stands before the cluster's; with -n NAMESPACE
+
+Examples:
+  anyvirt emulation on --dry-run
+  anyvirt emulation off --namespace team-a --yes
+  anyvirt emulation on --vm web -n demo
+  anyvirt emulation auto --node worker-1";
+
+/// What a change is about, and how to go about it.
+#[derive(Args, Clone, Debug, Default)]
 pub struct Change {
+    /// The cap of this node
+    #[arg(long, value_name = "NAME")]
+    pub node: Option<String>,
+    /// This virtual machine's own policy
+    #[arg(long, value_name = "NAME")]
+    pub vm: Option<String>,
     /// Do not ask
     #[arg(short, long)]
     pub yes: bool,
     /// Only show what would change
     #[arg(long)]
     pub dry_run: bool,
+    /// How to show it
+    #[arg(short, long, value_enum, default_value_t)]
+    pub output: Format,
 }
 
 /// virtctl's flags for not waiting.
@@ -312,7 +360,14 @@ async fn perform(
     let connect = || Connection::open(globals, environment.data_directory);
     match verb {
         Verb::Status { output } => status::run(&connect().await?, output).await,
-        Verb::Doctor { output } => {
+        Verb::Doctor {
+            output,
+            retake: Some(node),
+        } => doctor::retake(&connect().await?, &node, output).await,
+        Verb::Doctor {
+            output,
+            retake: None,
+        } => {
             let facts = environment.facts;
             let facts = tokio::task::spawn_blocking(facts).await.map_err(|error| {
                 Failure::new(format!("looking at this machine failed: {error}"))
@@ -324,11 +379,15 @@ async fn perform(
             emulation::show(&connect().await?, output).await
         }
         Verb::Emulation(EmulationVerb::On(change)) => {
-            emulation::set(&connect().await?, true, change).await
+            emulation::on(&connect().await?, globals, &change).await
         }
         Verb::Emulation(EmulationVerb::Off(change)) => {
-            emulation::set(&connect().await?, false, change).await
+            emulation::off(&connect().await?, globals, &change).await
         }
+        Verb::Emulation(EmulationVerb::Auto(change)) => {
+            emulation::auto(&connect().await?, globals, &change).await
+        }
+        Verb::Explain { target, output } => explain::run(&connect().await?, &target, output).await,
         Verb::Start {
             name,
             paused,

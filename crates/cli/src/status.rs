@@ -2,19 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use api::accelerator::{self, ClusterPolicy, NodeFacts};
 use api::condition;
-use api::names;
-use api::virtual_machine::VirtualMachine;
-use api::virtual_machine_instance::VirtualMachineInstance;
 use jiff::Timestamp;
-use kube::api::ListParams;
-use kube::{Api, ResourceExt};
+use kube::ResourceExt;
 use serde::Serialize;
 use serde_json::Value;
 
+use crate::cluster::{Cluster, Machine};
 use crate::connect::Connection;
-use crate::emulation::{self, Seen};
+use crate::emulation::{NodeRow, node_rows, node_table, policy_words};
 use crate::failure::{Exit, Failure};
 use crate::{Format, output};
 
@@ -28,19 +24,10 @@ struct System {
     kind: &'static str,
     server: Server,
     emulation: Emulation,
+    acceleration: Acceleration,
     nodes: Vec<NodeRow>,
-    virtual_machines: Vec<Machine>,
-    /// Why virtual machines wait for a device, if any do.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    waiting: Option<Waiting>,
+    virtual_machines: Vec<Row>,
     problems: Vec<String>,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Waiting {
-    cause: String,
-    remedies: Vec<String>,
 }
 
 #[derive(Serialize)]
@@ -55,28 +42,33 @@ struct Server {
 struct Emulation {
     policy: String,
     decided_by: String,
-    /// The policy as a sentence; for people.
-    #[serde(skip)]
-    words: &'static str,
+}
+
+/// What the guests that run really run on, as QEMU says.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Acceleration {
+    /// Guests by accelerator.
+    running: BTreeMap<String, usize>,
+    /// Guests that would run on something else, or not at all, if they were started again.
+    outdated: usize,
+    /// Nodes on which hardware virtualization works.
+    usable_nodes: usize,
 }
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct NodeRow {
-    name: String,
-    hardware_virtualization: bool,
-    reason: String,
-    message: String,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Machine {
+struct Row {
     namespace: String,
     name: String,
     status: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     accelerator: Option<String>,
+    /// How many times slower than KVM it is expected to be, if it is emulated and that was measured.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expected_slowdown: Option<String>,
+    /// Started again, it would run on something else, or not at all.
+    outdated: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     address: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -88,230 +80,193 @@ struct Machine {
 
 pub(crate) async fn run(connection: &Connection, format: Format) -> Result<Exit, Failure> {
     let version: Value = connection.get("/version").await?;
-    let seen = Seen::look(connection).await?;
-    let failure = |error| connection.failure(error);
-    let machines: Api<VirtualMachine> = Api::all(connection.client.clone());
-    let machines = machines
-        .list(&ListParams::default())
-        .await
-        .map_err(failure)?;
-    let instances: Api<VirtualMachineInstance> = Api::all(connection.client.clone());
-    let instances = instances
-        .list(&ListParams::default())
-        .await
-        .map_err(failure)?;
-    let policy = seen.policy(None);
-    let mut problems: Vec<String> = policy
-        .problems
-        .iter()
-        .map(|problem| problem.message.clone())
-        .collect();
-    for problem in reported(&seen) {
-        if !problems.contains(&problem) {
-            problems.push(problem);
-        }
-    }
-    let virtual_machines = rows(&machines.items, &instances.items);
-    let waiting = waiting(&virtual_machines, &seen, &policy);
-    let system = System {
-        api_version: API_VERSION,
-        kind: "Status",
-        server: Server {
-            address: connection.server.clone(),
-            version: version
-                .get("gitVersion")
-                .and_then(Value::as_str)
-                .unwrap_or("unknown")
-                .to_owned(),
-        },
-        emulation: Emulation {
-            policy: policy.policy.to_string(),
-            words: emulation::policy_words(&policy),
-            decided_by: policy.decided_by,
-        },
-        nodes: seen
-            .nodes
-            .iter()
-            .map(|(name, verdict)| NodeRow {
-                name: name.clone(),
-                hardware_virtualization: verdict.usable,
-                reason: verdict.class.clone(),
-                message: verdict.message.clone(),
-            })
-            .collect(),
-        virtual_machines,
-        waiting,
-        problems,
+    let cluster = Cluster::look(connection).await?;
+    let version = version
+        .get("gitVersion")
+        .and_then(Value::as_str)
+        .unwrap_or("unknown");
+    let server = Server {
+        address: connection.server.clone(),
+        version: version.to_owned(),
     };
+    let system = system(server, &cluster);
     output::object(format, &system, || table(&system, Timestamp::now()))
 }
 
-/// Why machines wait for a device, and what helps; `None` if none does, or if the cause is another.
-fn waiting(rows: &[Machine], seen: &Seen, policy: &ClusterPolicy) -> Option<Waiting> {
-    let devices = [names::resources::KVM, names::resources::VHOST_NET];
-    let waits = |row: &Machine| {
-        let message = row.message.as_deref().unwrap_or_default();
-        devices.iter().any(|device| message.contains(device))
-    };
-    if !rows.iter().any(waits) || seen.nodes.iter().any(|(_, verdict)| verdict.usable) {
-        return None;
+fn system(server: Server, cluster: &Cluster) -> System {
+    let policy = cluster.policy();
+    let rows: Vec<Row> = cluster.all_machines().iter().map(row).collect();
+    let nodes = node_rows(cluster);
+    let mut running: BTreeMap<String, usize> = BTreeMap::new();
+    for accelerator in rows.iter().filter_map(|row| row.accelerator.clone()) {
+        *running.entry(accelerator).or_default() += 1;
     }
-    let (_, verdict) = seen.nodes.first()?;
-    let policy = accelerator::effective(policy, None, None);
-    let node = NodeFacts {
-        verdict: verdict.clone(),
-        ..NodeFacts::default()
-    };
-    let refusal = accelerator::resolve(&policy, None, "", &node).err()?;
-    Some(Waiting {
-        cause: refusal.cause,
-        remedies: refusal.remedies.iter().map(ToString::to_string).collect(),
-    })
+    System {
+        api_version: API_VERSION,
+        kind: "Status",
+        server,
+        emulation: Emulation {
+            policy: policy.policy.to_string(),
+            decided_by: policy.decided_by,
+        },
+        acceleration: Acceleration {
+            running,
+            outdated: rows.iter().filter(|row| row.outdated).count(),
+            usable_nodes: nodes.iter().filter(|node| node.usable).count(),
+        },
+        nodes,
+        virtual_machines: rows,
+        problems: cluster.problems(),
+    }
 }
 
-/// What the controllers say is wrong with the configuration.
-fn reported(seen: &Seen) -> Vec<String> {
-    let status = seen
-        .kubevirt
+fn row(machine: &Machine<'_>) -> Row {
+    let vm = machine.vm.map(|vm| vm.status.clone().unwrap_or_default());
+    let instance = machine.instance.and_then(|it| it.status.clone());
+    let conditions = vm
         .as_ref()
-        .and_then(|object| object.status.as_ref());
-    let emulation = status.and_then(|status| status.emulation.as_ref());
-    let problems = emulation
-        .map(|emulation| emulation.problems.as_slice())
+        .map(|status| status.conditions.clone())
+        .or_else(|| instance.as_ref().map(|status| status.conditions.clone()))
         .unwrap_or_default();
-    problems
-        .iter()
-        .map(|problem| problem.message.clone())
-        .collect()
+    let waits = condition::find(&conditions, "PodScheduled")
+        .or_else(|| condition::find(&conditions, "Synchronized"))
+        .filter(|condition| condition.status == "False");
+    let failed = condition::find(&conditions, "Failure").filter(|found| found.is_true());
+    let running = instance
+        .as_ref()
+        .and_then(|status| status.accelerator.clone())
+        .filter(|_| machine.runs());
+    let created = machine.vm.map_or_else(
+        || machine.instance.and_then(ResourceExt::creation_timestamp),
+        ResourceExt::creation_timestamp,
+    );
+    let phase = instance.as_ref().and_then(|status| status.phase);
+    Row {
+        namespace: machine.namespace(),
+        name: machine.name(),
+        status: match &vm {
+            Some(status) => status.printable_status.to_string(),
+            None => phase.map_or("Pending".to_owned(), |phase| phase.to_string()),
+        },
+        expected_slowdown: running.as_ref().and_then(|it| it.expected_slowdown.clone()),
+        accelerator: running.map(|it| it.type_),
+        outdated: machine.runs() && condition::is_true(&conditions, "AcceleratorOutdated"),
+        address: instance
+            .map(|status| status.interfaces)
+            .unwrap_or_default()
+            .into_iter()
+            .find_map(|interface| interface.ip_address),
+        created: created.map(|time| time.0),
+        message: waits
+            .or(failed)
+            .and_then(|condition| condition.message.clone()),
+    }
 }
 
-/// Machines, and instances that no machine owns, sorted by namespace and name.
-fn rows(machines: &[VirtualMachine], instances: &[VirtualMachineInstance]) -> Vec<Machine> {
-    let mut by_name: BTreeMap<(String, String), Machine> = BTreeMap::new();
-    for machine in machines {
-        let status = machine.status.clone().unwrap_or_default();
-        let key = (machine.namespace().unwrap_or_default(), machine.name_any());
-        let waits = condition::find(&status.conditions, "PodScheduled")
-            .or_else(|| condition::find(&status.conditions, "Synchronized"))
-            .filter(|condition| condition.status == "False");
-        let failed = condition::find(&status.conditions, "Failure").filter(|found| found.is_true());
-        let row = Machine {
-            namespace: key.0.clone(),
-            name: key.1.clone(),
-            status: status.printable_status.to_string(),
-            accelerator: None,
-            address: None,
-            created: machine.creation_timestamp().map(|time| time.0),
-            message: waits
-                .or(failed)
-                .and_then(|condition| condition.message.clone()),
-        };
-        by_name.insert(key, row);
+/// What the running guests run on, in words.
+fn acceleration_words(acceleration: &Acceleration, nodes: usize) -> String {
+    let mut parts: Vec<String> = acceleration
+        .running
+        .iter()
+        .map(|(accelerator, count)| match accelerator.as_str() {
+            "TCG" => format!("{count} emulated (TCG)"),
+            other => format!("{count} on {other}"),
+        })
+        .collect();
+    if parts.is_empty() {
+        parts.push("no guest runs".to_owned());
     }
-    for instance in instances {
-        let status = instance.status.clone().unwrap_or_default();
-        let key = (
-            instance.namespace().unwrap_or_default(),
-            instance.name_any(),
-        );
-        let row = by_name.entry(key.clone()).or_insert_with(|| Machine {
-            namespace: key.0,
-            name: key.1,
-            status: status
-                .phase
-                .map_or("Pending".to_owned(), |phase| phase.to_string()),
-            accelerator: None,
-            address: None,
-            created: instance.creation_timestamp().map(|time| time.0),
-            message: None,
-        });
-        row.accelerator = status.accelerator.map(|accelerator| accelerator.type_);
-        row.address = status
-            .interfaces
-            .into_iter()
-            .find_map(|interface| interface.ip_address);
+    if acceleration.outdated > 0 {
+        parts.push(format!(
+            "{} would differ if started again",
+            acceleration.outdated
+        ));
     }
-    by_name.into_values().collect()
+    parts.push(format!(
+        "hardware works on {} of {nodes} nodes",
+        acceleration.usable_nodes
+    ));
+    parts.join("; ")
 }
 
 fn table(system: &System, now: Timestamp) -> String {
-    let running = system
-        .virtual_machines
-        .iter()
-        .filter(|row| row.status == "Running")
-        .count();
-    let total = system.virtual_machines.len();
+    let rows = &system.virtual_machines;
+    let running = rows.iter().filter(|row| row.status == "Running").count();
+    let line = |title: &str, text: String| vec![title.to_owned(), text];
     let mut head = vec![
-        vec![
-            "SERVER".to_owned(),
+        line(
+            "SERVER",
             format!(
                 "{}, Kubernetes API {}",
                 system.server.address, system.server.version
             ),
-        ],
-        vec![
-            "EMULATION".to_owned(),
+        ),
+        line(
+            "EMULATION",
             format!(
                 "{} ({})",
-                system.emulation.words, system.emulation.decided_by
+                policy_words(&system.emulation.policy),
+                system.emulation.decided_by
             ),
-        ],
+        ),
+        line(
+            "GUESTS",
+            acceleration_words(&system.acceleration, system.nodes.len()),
+        ),
+        line("VMS", format!("{running} running, {} in all", rows.len())),
     ];
-    for node in &system.nodes {
-        let works = if node.hardware_virtualization {
-            "works"
-        } else {
-            "does not work"
-        };
-        let words = format!(
-            "{}: hardware virtualization {works} ({})",
-            node.name, node.reason
-        );
-        head.push(vec!["NODE".to_owned(), words]);
-    }
-    head.push(vec![
-        "VMS".to_owned(),
-        format!("{running} running, {total} in all"),
-    ]);
     if system.problems.is_empty() {
-        head.push(vec!["PROBLEMS".to_owned(), "none".to_owned()]);
+        head.push(line("PROBLEMS", "none".to_owned()));
     }
     for problem in &system.problems {
-        head.push(vec!["PROBLEM".to_owned(), problem.clone()]);
+        head.push(line("PROBLEM", problem.clone()));
     }
     let mut text = output::columns(&head);
-    if system.virtual_machines.is_empty() {
+    text.push('\n');
+    text.push_str(&node_table(&system.nodes));
+    if rows.is_empty() {
         return text;
     }
+    text.push('\n');
+    text.push_str(&machine_table(rows, now));
+    let mut waiting = rows.iter().filter(|row| row.message.is_some()).peekable();
+    let first = waiting
+        .peek()
+        .map(|row| (row.namespace.clone(), row.name.clone()));
+    for row in waiting {
+        let message = row.message.as_deref().unwrap_or_default();
+        text.push_str(&format!("\n{}/{}: {message}\n", row.namespace, row.name));
+    }
+    if let Some((namespace, name)) = first {
+        text.push_str(&format!(
+            "\nCause and cures: anyvirt explain vm/{name} -n {namespace}\n"
+        ));
+    }
+    text
+}
+
+fn machine_table(machines: &[Row], now: Timestamp) -> String {
     let words = ["NAMESPACE", "NAME", "STATUS", "ACCELERATOR", "IP", "AGE"];
     let mut rows = vec![words.map(str::to_owned).to_vec()];
-    let or_dash = |text: &Option<String>| text.clone().unwrap_or_else(|| "-".to_owned());
-    for row in &system.virtual_machines {
+    for row in machines {
+        let slower = row
+            .expected_slowdown
+            .as_ref()
+            .map_or(String::new(), |factor| format!(", {factor} x slower"));
+        let outdated = if row.outdated { ", outdated" } else { "" };
         rows.push(vec![
             row.namespace.clone(),
             row.name.clone(),
             row.status.clone(),
-            or_dash(&row.accelerator),
-            or_dash(&row.address),
+            row.accelerator
+                .as_ref()
+                .map_or("-".to_owned(), |it| format!("{it}{slower}{outdated}")),
+            row.address.clone().unwrap_or_else(|| "-".to_owned()),
             row.created
                 .map_or("-".to_owned(), |created| age(created, now)),
         ]);
     }
-    text.push('\n');
-    text.push_str(&output::columns(&rows));
-    for row in &system.virtual_machines {
-        if let Some(message) = &row.message {
-            text.push_str(&format!("\n{}/{}: {message}\n", row.namespace, row.name));
-        }
-    }
-    if let Some(waiting) = &system.waiting {
-        text.push_str(&format!("\n  cause   {}\n", waiting.cause));
-        for (index, remedy) in waiting.remedies.iter().enumerate() {
-            let word = if index == 0 { "fix" } else { " or" };
-            text.push_str(&format!("  {word}     {remedy}\n"));
-        }
-    }
-    text
+    output::columns(&rows)
 }
 
 /// How long ago, as kubectl says it.
@@ -328,49 +283,29 @@ fn age(from: Timestamp, now: Timestamp) -> String {
 #[cfg(test)]
 mod tests {
     use expect_test::expect;
+    use serde_json::json;
 
     use super::*;
+    use crate::emulation::tests::cluster;
 
-    fn system() -> System {
-        let machine = |name: &str, status: &str, accelerator: Option<&str>| Machine {
-            namespace: "demo".to_owned(),
-            name: name.to_owned(),
-            status: status.to_owned(),
-            accelerator: accelerator.map(str::to_owned),
-            address: accelerator.map(|_| "127.64.0.2".to_owned()),
-            created: Some(Timestamp::UNIX_EPOCH),
-            message: accelerator
-                .is_none()
-                .then(|| "0/1 nodes are available.".to_owned()),
-        };
-        System {
-            api_version: API_VERSION,
-            kind: "Status",
-            server: Server {
-                address: "https://127.0.0.1:6443".to_owned(),
-                version: "v1.35.0".to_owned(),
-            },
-            emulation: Emulation {
-                policy: "None".to_owned(),
-                decided_by: "default".to_owned(),
-                words: "hardware virtualization only",
-            },
-            nodes: vec![NodeRow {
-                name: "one".to_owned(),
-                hardware_virtualization: false,
-                reason: "Slow".to_owned(),
-                message: "3000 times too slow".to_owned(),
-            }],
-            virtual_machines: vec![
-                machine("old", "Running", Some("TCG")),
-                machine("new", "ErrorUnschedulable", None),
-            ],
-            waiting: Some(Waiting {
-                cause: "hardware virtualization does not work".to_owned(),
-                remedies: vec!["make it work".to_owned(), "permit emulation".to_owned()],
-            }),
-            problems: Vec::new(),
+    fn seen() -> System {
+        let mut cluster = cluster();
+        for vm in &mut cluster.machines {
+            vm.metadata.creation_timestamp = Some(
+                k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(Timestamp::UNIX_EPOCH),
+            );
         }
+        let waits = json!({"printableStatus": "ErrorUnschedulable", "conditions": [
+            {"type": "PodScheduled", "status": "False", "message": "0/1 nodes are available."}]});
+        let runs = json!({"printableStatus": "Running", "conditions": [
+            {"type": "AcceleratorOutdated", "status": "True"}]});
+        cluster.machines[0].status = serde_json::from_value(waits).unwrap();
+        cluster.machines[1].status = serde_json::from_value(runs).unwrap();
+        let server = Server {
+            address: "https://127.0.0.1:6443".to_owned(),
+            version: "v1.35.0".to_owned(),
+        };
+        system(server, &cluster)
     }
 
     #[test]
@@ -378,30 +313,34 @@ mod tests {
         let now = Timestamp::from_second(300).unwrap();
         expect![[r#"
             SERVER      https://127.0.0.1:6443, Kubernetes API v1.35.0
-            EMULATION   hardware virtualization only (default)
-            NODE        one: hardware virtualization does not work (Slow)
-            VMS         1 running, 2 in all
+            EMULATION   None: hardware virtualization only (default)
+            GUESTS      1 emulated (TCG); 1 would differ if started again; hardware works on 0 of 1 nodes
+            VMS         1 running, 3 in all
             PROBLEMS    none
 
-            NAMESPACE   NAME   STATUS               ACCELERATOR   IP           AGE
-            demo        old    Running              TCG           127.64.0.2   5m
-            demo        new    ErrorUnschedulable   -             -            5m
+            NODE   HARDWARE        CLASS           SLOWDOWN         CAP   GUESTS
+            one    does not work   DeviceMissing   not calibrated   -     amd64
+            one: /dev/kvm does not exist
 
-            demo/new: 0/1 nodes are available.
+            NAMESPACE   NAME     STATUS               ACCELERATOR                   IP   AGE
+            demo        fedora   ErrorUnschedulable   -                             -    5m
+            demo        off      Stopped              -                             -    5m
+            demo        web      Running              TCG, 7.8 x slower, outdated   -    5m
 
-              cause   hardware virtualization does not work
-              fix     make it work
-               or     permit emulation
-        "#]]
-        .assert_eq(&table(&system(), now));
+            demo/fedora: 0/1 nodes are available.
+
+            Cause and cures: anyvirt explain vm/fedora -n demo
+        "#]].assert_eq(&table(&seen(), now));
     }
 
     #[test]
     fn objects_for_programs_have_a_version() {
-        let json = serde_json::to_value(system()).unwrap();
+        let system = seen();
+        let json = serde_json::to_value(&system).unwrap();
         assert_eq!(json["apiVersion"], "cli.anyvirt.io/v1");
-        assert_eq!(json["virtualMachines"][0]["accelerator"], "TCG");
-        let yaml = serde_saphyr::to_string(&system()).unwrap();
+        assert_eq!(json["acceleration"]["running"]["TCG"], 1);
+        assert_eq!(json["virtualMachines"][2]["accelerator"], "TCG");
+        let yaml = serde_saphyr::to_string(&system).unwrap();
         assert!(
             yaml.starts_with("apiVersion: cli.anyvirt.io/v1\n"),
             "{yaml}"

@@ -159,10 +159,63 @@ impl Machine {
     }
 }
 
+/// Memory that programs can get without others being swapped out, in bytes, as the kernel estimates
+/// it; `None` if it does not tell.
+#[must_use]
+pub fn available_memory_bytes() -> Option<u64> {
+    parse_kibibytes(
+        &std::fs::read_to_string("/proc/meminfo").ok()?,
+        "MemAvailable:",
+    )
+}
+
+/// How a file stands: kind, mode, owner and group as `crw-rw---- user 0 group 108`; or why that cannot
+/// be told.
+#[must_use]
+pub fn rights(path: &Path) -> String {
+    use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
+    let found = match std::fs::metadata(path) {
+        Ok(found) => found,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return "no such file".to_owned(),
+        Err(error) => return error.to_string(),
+    };
+    let kind = if found.file_type().is_char_device() {
+        'c'
+    } else {
+        '-'
+    };
+    let bit = |shift: u32, letter: char| {
+        if found.mode() >> shift & 1 == 1 {
+            letter
+        } else {
+            '-'
+        }
+    };
+    let mode: String = [8, 7, 6, 5, 4, 3, 2, 1, 0]
+        .into_iter()
+        .zip("rwxrwxrwx".chars())
+        .map(|(shift, letter)| bit(shift, letter))
+        .collect();
+    format!("{kind}{mode} user {} group {}", found.uid(), found.gid())
+}
+
+/// The module that hands virtualization on to guests' guests, and its parameter `nested`; `None` if
+/// neither is loaded.
+#[must_use]
+pub fn nested() -> Option<(&'static str, String)> {
+    ["kvm_intel", "kvm_amd"].into_iter().find_map(|module| {
+        let path = format!("/sys/module/{module}/parameters/nested");
+        let value = std::fs::read_to_string(path).ok()?;
+        Some((module, value.trim().to_owned()))
+    })
+}
+
 fn parse_memory(text: &str) -> Option<u64> {
-    let line = text
-        .lines()
-        .find_map(|line| line.strip_prefix("MemTotal:"))?;
+    parse_kibibytes(text, "MemTotal:")
+}
+
+fn parse_kibibytes(text: &str, name: &str) -> Option<u64> {
+    let line = text.lines().find_map(|line| line.strip_prefix(name))?;
     let kibibytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
     kibibytes.checked_mul(1024)
 }
@@ -240,6 +293,12 @@ mod tests {
     fn a_device_that_is_not_there_is_missing_and_null_is_usable() {
         assert_eq!(device(Path::new("/dev/nonexistent")), Device::Missing);
         assert_eq!(device(Path::new("/dev/null")), Device::Usable);
+    }
+
+    #[test]
+    fn rights_are_told_as_ls_tells_them() {
+        assert_eq!(rights(Path::new("/dev/null")), "crw-rw-rw- user 0 group 0");
+        assert_eq!(rights(Path::new("/dev/nonexistent")), "no such file");
     }
 
     #[test]

@@ -9,6 +9,7 @@ pub mod identity;
 pub mod jail;
 pub mod kvm;
 mod launch;
+pub mod limits;
 pub mod lock;
 pub mod network;
 pub mod process;

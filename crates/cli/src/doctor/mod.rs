@@ -1,0 +1,124 @@
+//! What is the matter with this machine: can it run virtual machines, how, and what is in the way?
+//!
+//! The binary looks, and fills in [`Facts`]; this module judges and tells. Works without a server;
+//! what only a server knows is then missing from the report.
+
+mod checks;
+mod facts;
+mod retake;
+
+use api::explain::Remedy;
+use serde::Serialize;
+
+pub use facts::{ControlGroups, Emulator, Facts, Firmware, Helper, Program, User, Verdict};
+
+use crate::cluster::Cluster;
+use crate::connect::Connection;
+use crate::failure::{Exit, Failure};
+use crate::{Format, output};
+
+/// One thing that was looked at.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Check {
+    /// For programs; stable across releases.
+    id: String,
+    name: String,
+    result: Outcome,
+    /// What was seen.
+    evidence: String,
+    /// What helps, the best first.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    cures: Vec<Remedy>,
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Outcome {
+    /// As it should be.
+    Ok,
+    /// Something is slower, smaller or not served for it, and nothing else stops.
+    Warning,
+    /// Virtual machines do not start for it.
+    Failed,
+}
+
+/// The whole report. `apiVersion` changes when a field changes its meaning.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Report {
+    api_version: &'static str,
+    kind: &'static str,
+    /// Version of this program.
+    version: String,
+    checks: Vec<Check>,
+    verdict: String,
+    /// Can virtual machines start here?
+    ready: bool,
+}
+
+pub(crate) async fn run(
+    facts: &Facts,
+    connection: Option<&Connection>,
+    format: Format,
+) -> Result<Exit, Failure> {
+    // A server that cannot be reached is one of the findings.
+    let cluster = match connection {
+        None => Err("no kubeconfig was found".to_owned()),
+        Some(connection) => Cluster::look_at_settings(connection)
+            .await
+            .map_err(|failure| failure.message),
+    };
+    let report = checks::examine(facts, cluster.as_ref().map_err(String::as_str));
+    output::object(format, &report, || table(&report))?;
+    Ok(exit(&report))
+}
+
+/// Asks a node to try its hardware virtualization again, waits for its answer, and explains it.
+pub(crate) async fn retake(
+    connection: &Connection,
+    node: &str,
+    format: Format,
+) -> Result<Exit, Failure> {
+    retake::run(connection, node, format).await
+}
+
+fn exit(report: &Report) -> Exit {
+    if report.ready {
+        Exit::Ok
+    } else {
+        Exit::Acceleration
+    }
+}
+
+fn table(report: &Report) -> String {
+    let mut rows = vec![["CHECK", "RESULT", "DETAIL"].map(str::to_owned).to_vec()];
+    for check in &report.checks {
+        let result = match check.result {
+            Outcome::Ok => "ok",
+            Outcome::Warning => "warning",
+            Outcome::Failed => "FAILED",
+        };
+        rows.push(vec![
+            check.name.clone(),
+            result.to_owned(),
+            check.evidence.clone(),
+        ]);
+        for cure in &check.cures {
+            let what = match &cure.command {
+                Some(command) => format!("-> {}: {command}", cure.title),
+                None => format!("-> {}", cure.title),
+            };
+            rows.push(vec![String::new(), String::new(), what]);
+        }
+    }
+    format!(
+        "anyvirt {}\n\n{}\nVerdict: {}\n",
+        report.version,
+        output::columns(&rows),
+        report.verdict
+    )
+}
+
+#[cfg(test)]
+mod tests;

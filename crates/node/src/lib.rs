@@ -8,6 +8,7 @@
 mod abilities;
 pub mod address;
 mod agent;
+pub mod calibration;
 pub mod event;
 pub mod handle;
 pub mod hardware;

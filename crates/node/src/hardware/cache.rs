@@ -220,15 +220,26 @@ pub fn cached(data_directory: &Path) -> io::Result<Option<Record>> {
 /// If it cannot be written.
 pub fn store(data_directory: &Path, record: &Record) -> io::Result<()> {
     let text = serde_json::to_vec_pretty(record)?;
-    write_whole(&file(data_directory), &text)
+    write_whole(&file(data_directory), &text, 0o600)
 }
 
-/// Writes a file whole or not at all.
-pub(crate) fn write_whole(path: &Path, text: &[u8]) -> io::Result<()> {
+/// Writes a file with these rights, whole or not at all.
+pub(crate) fn write_whole(path: &Path, text: &[u8], mode: u32) -> io::Result<()> {
+    use std::os::unix::fs::OpenOptionsExt as _;
     let mut name = path.as_os_str().to_owned();
     name.push(".new");
     let new = PathBuf::from(name);
-    let mut file = std::fs::File::create(&new)?;
+    // What a torn write left behind may have other rights.
+    if let Err(error) = std::fs::remove_file(&new)
+        && error.kind() != io::ErrorKind::NotFound
+    {
+        return Err(error);
+    }
+    let mut file = std::fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(mode)
+        .open(&new)?;
     file.write_all(text)?;
     file.sync_all()?;
     std::fs::rename(&new, path)

@@ -34,6 +34,8 @@ pub(super) enum Condition {
     Zero = 4,
     /// Not equal, not zero.
     NotZero = 5,
+    /// The highest bit is set.
+    Negative = 8,
 }
 
 /// What the arithmetic unit does with two 32 bit operands.

@@ -35,7 +35,7 @@ const STACK: u32 = 0x7000;
 /// Where the second processor starts; SIPI names the page.
 const SECOND_START: u32 = 0x8000;
 /// For workloads; to the end of the memory.
-pub(super) const WORK_MEMORY: u32 = 0x1_0000;
+const WORK_MEMORY: u32 = 0x1_0000;
 
 const INTERRUPT_CONTROLLER: u32 = 0xfee0_0000;
 const TIMER_VECTOR: u8 = 0x20;
@@ -517,19 +517,51 @@ impl Guest {
         a.store_value(Register::Di, 0xb0, 0);
         a.bytes(&[0x5f, 0x48, 0xcf]); // pop rdi; iretq
 
-        // A kernel's entry in small: save the registers, look at the number, restore them.
+        self.system_calls();
+    }
+
+    /// A kernel's way through a system call in small, for calls of a workload: swap GS, save the
+    /// registers, as many instructions as Linux takes for a call that does little (some 200), and
+    /// back. A call with a negative number ends the user's code instead.
+    fn system_calls(&mut self) {
+        const ROUNDS: u32 = 20;
+        let a = &mut self.assembler;
+        let (end, work, past) = (a.label(), a.label(), a.label());
         a.place(self.system_call);
+        a.bytes(&[0x85, 0xc0]); // test eax, eax
+        a.jump_if(Condition::Negative, end);
         a.bytes(&[
+            0x0f, 0x01, 0xf8, // swapgs
             0x53, 0x51, 0x52, 0x56, 0x57, 0x55, // push rbx, rcx, rdx, rsi, rdi, rbp
             0x41, 0x50, 0x41, 0x51, 0x41, 0x52, 0x41, 0x53, // push r8 to r11
             0x41, 0x54, 0x41, 0x55, 0x41, 0x56, 0x41, 0x57, // push r12 to r15
-            0x85, 0xc0, // test eax, eax
-            0x78, 0x19, // js to the end of the user's code
+        ]);
+        a.set(Register::Di, SCRATCH);
+        a.set(Register::C, ROUNDS);
+        let round = a.here();
+        a.call(work);
+        a.decrement(Register::C);
+        a.jump_if(Condition::NotZero, round);
+        a.jump(past);
+        a.place(work);
+        a.load(Register::A, Register::Di, 0);
+        a.value(Operation::Add, Register::A, 3);
+        a.bytes(&[0xa8, 1]); // test al, 1
+        let even = a.label();
+        a.jump_if(Condition::Zero, even);
+        a.value(Operation::Xor, Register::A, 0x55);
+        a.place(even);
+        a.store(Register::Di, 0, Register::A);
+        a.bytes(&[0xc3]); // ret
+        a.place(past);
+        a.bytes(&[
             0x41, 0x5f, 0x41, 0x5e, 0x41, 0x5d, 0x41, 0x5c, // pop r15 to r12
             0x41, 0x5b, 0x41, 0x5a, 0x41, 0x59, 0x41, 0x58, // pop r11 to r8
             0x5d, 0x5f, 0x5e, 0x5a, 0x59, 0x5b, // pop rbp, rdi, rsi, rdx, rcx, rbx
+            0x0f, 0x01, 0xf8, // swapgs
             0x48, 0x0f, 0x07, // sysretq
         ]);
+        a.place(end);
         a.set(Register::Sp, STACK);
         a.set(Register::Di, RETURN_TO);
         a.load(Register::A, Register::Di, 0);

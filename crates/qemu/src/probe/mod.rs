@@ -18,6 +18,7 @@ mod judge;
 mod session;
 mod stage;
 mod verdict;
+pub mod workload;
 
 pub use judge::{
     HEALTHY_RUNS, Hints, LATE_TRIES, Next, Obstacle, TOTAL_PATIENCE, dead, next, obstructed,

@@ -1,0 +1,374 @@
+//! How many times slower than this machine's processor QEMU's TCG is here: measured, never assumed.
+//!
+//! The same machine code runs in a guest under TCG and on the processor itself, and both count the
+//! processor's cycles. The figure is the geometric mean over three kinds of work; it tells what a
+//! mixture of ordinary work loses, not what any one program does.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use host::process::{Program, SpawnError};
+use jiff::Timestamp;
+use qemu::probe::workload::{self, Measured, Workload};
+use qemu::probe::{END_PORT, REPORT_PORT};
+use serde::{Deserialize, Serialize};
+
+use crate::hardware::cache::write_whole;
+
+/// The file's name in the data directory.
+pub const FILE: &str = "tcg-slowdown.json";
+const GUEST_FILE: &str = "tcg-slowdown-guest.bin";
+const PROGRAM_FILE: &str = "tcg-slowdown-native";
+/// So many pairs of a guest and the processor; the median counts. Each takes some 0.1 s.
+pub const PAIRS: usize = 3;
+/// A pair takes 0.1 s; on a machine whose processors are all busy, a second.
+const DEADLINE: Duration = Duration::from_secs(10);
+/// A report has some 200 bytes.
+const MOST_BYTES: usize = 4096;
+/// A figure is taken again after this time: machines get other neighbours.
+pub const HOLDS: Duration = Duration::from_secs(7 * 24 * 3600);
+
+/// How many times slower TCG is.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Slowdown {
+    /// The median of the pairs.
+    pub ratio: f64,
+    /// The lowest of the pairs.
+    pub low: f64,
+    /// The highest of the pairs.
+    pub high: f64,
+    /// When it was measured.
+    pub at: Timestamp,
+    /// By kind of work, medians: integers, memory, system calls.
+    pub parts: Parts,
+}
+
+/// Slowdowns by kind of work.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Parts {
+    /// Integers, calls and branches.
+    pub compute: f64,
+    /// Loads and stores.
+    pub memory: f64,
+    /// System calls.
+    pub system: f64,
+}
+
+/// What a figure depends on.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Key {
+    /// The processor's name.
+    pub processor: String,
+    /// As `uname -r`: system calls are the kernel's.
+    pub kernel: String,
+    /// QEMU's version.
+    pub qemu: String,
+}
+
+impl Key {
+    /// Looks at this machine. `qemu` is the version of the QEMU in use.
+    ///
+    /// # Errors
+    /// If `/proc` cannot be read.
+    pub fn look(qemu: &str) -> io::Result<Self> {
+        let text = std::fs::read_to_string("/proc/cpuinfo")?;
+        let processor = text
+            .lines()
+            .filter_map(|line| line.split_once(':'))
+            .find(|(name, _)| name.trim() == "model name")
+            .map(|(_, value)| value.trim().to_owned())
+            .unwrap_or_default();
+        Ok(Self {
+            processor,
+            kernel: host::facts::Machine::look()?.kernel,
+            qemu: qemu.to_owned(),
+        })
+    }
+}
+
+/// A figure with what it depends on.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Record {
+    /// The figure.
+    pub slowdown: Slowdown,
+    /// What it depends on.
+    pub key: Key,
+}
+
+/// Why there is no figure.
+#[derive(Debug, thiserror::Error)]
+pub enum CalibrationError {
+    /// QEMU did not run.
+    #[error(transparent)]
+    Spawn(#[from] SpawnError),
+    /// A file cannot be written.
+    #[error("cannot {step}: {source}")]
+    Io {
+        /// What failed, as a verb.
+        step: &'static str,
+        /// The kernel's answer.
+        source: io::Error,
+    },
+    /// The program on the processor itself did not do its work.
+    #[error("the work on the processor itself failed: {problem}")]
+    Native {
+        /// What is wrong with its results.
+        problem: String,
+    },
+    /// The guest did not do its work.
+    #[error("{problem}; QEMU said: {words}")]
+    Guest {
+        /// What is wrong with its report.
+        problem: String,
+        /// QEMU's standard error.
+        words: String,
+    },
+}
+
+/// Whether to measure now. Pure.
+///
+/// `starting` guests come first: their start is what the figure is for, and it would spoil the figure.
+#[must_use]
+pub fn should_measure(
+    cached: Option<&Record>,
+    current: &Key,
+    starting: usize,
+    now: Timestamp,
+) -> bool {
+    if starting > 0 {
+        return false;
+    }
+    let Some(cached) = cached else { return true };
+    let age = now.duration_since(cached.slowdown.at);
+    cached.key != *current || age.is_negative() || age.unsigned_abs() >= HOLDS
+}
+
+/// Measures: [`PAIRS`] small guests under `qemu`'s TCG, one after another, with the same work on the
+/// processor itself between them. Takes some 0.4 s, one processor.
+///
+/// # Errors
+/// [`CalibrationError`]; nothing is left running.
+pub async fn measure(
+    qemu: &Path,
+    data_directory: &Path,
+    now: Timestamp,
+) -> Result<Slowdown, CalibrationError> {
+    let written = |name: &str, bytes: &[u8], mode| {
+        let path = data_directory.join(name);
+        write_whole(&path, bytes, mode)
+            .map(|()| path)
+            .map_err(|source| CalibrationError::Io {
+                step: "write the guest's and the program's files",
+                source,
+            })
+    };
+    let firmware = written(GUEST_FILE, &workload::image(), 0o600)?;
+    let program = written(PROGRAM_FILE, &workload::program(), 0o700)?;
+    let mut pairs = Vec::new();
+    for _ in 0..PAIRS {
+        let native = on_the_processor(&program).await?;
+        pairs.push((in_a_guest(qemu, &firmware).await?, native));
+    }
+    Ok(slowdown(&pairs, now))
+}
+
+async fn in_a_guest(qemu: &Path, firmware: &Path) -> Result<Vec<Measured>, CalibrationError> {
+    let output = Program::new(qemu)
+        .arguments(["-nodefaults", "-no-user-config", "-display", "none"])
+        .arguments(["-accel", "tcg,thread=single", "-m", "16", "-no-reboot"])
+        .arguments(["-M", "pc", "-cpu", "max"])
+        .arguments(["-chardev", "stdio,id=report"])
+        .argument("-device")
+        .argument(format!(
+            "isa-debugcon,iobase={REPORT_PORT:#x},chardev=report"
+        ))
+        .argument("-device")
+        .argument(format!("isa-debug-exit,iobase={END_PORT:#x},iosize=1"))
+        .argument("-bios")
+        .argument(firmware)
+        .output(DEADLINE, MOST_BYTES)
+        .await?;
+    workload::read_report(&output.stdout).map_err(|problem| CalibrationError::Guest {
+        problem,
+        words: String::from_utf8_lossy(&output.stderr).trim().to_owned(),
+    })
+}
+
+async fn on_the_processor(program: &Path) -> Result<Vec<Measured>, CalibrationError> {
+    let output = Program::new(program).output(DEADLINE, MOST_BYTES).await?;
+    workload::read_results(&output.stdout).map_err(|problem| CalibrationError::Native {
+        problem: format!("{problem}; it ended with {}", output.ending),
+    })
+}
+
+/// The figure of pairs of (guest, processor). Pure.
+///
+/// Of each side the fastest run counts: whatever else the machine does can only make a run slower.
+#[must_use]
+pub fn slowdown(pairs: &[(Vec<Measured>, Vec<Measured>)], at: Timestamp) -> Slowdown {
+    let fastest = |all: &[Measured], workload| {
+        all.iter()
+            .filter(|one| one.workload == workload)
+            .flat_map(|one| one.cycles.iter().copied())
+            .min()
+            .unwrap_or(1)
+            .max(1) as f64
+    };
+    let of = |workload| -> Vec<f64> {
+        pairs
+            .iter()
+            .map(|(guest, native)| fastest(guest, workload) / fastest(native, workload))
+            .collect()
+    };
+    let by_kind = Workload::ALL.map(of);
+    let mut ratios: Vec<f64> = (0..pairs.len())
+        .map(|pair| {
+            let product: f64 = by_kind.iter().map(|kind| kind[pair]).product();
+            product.powf(1.0 / by_kind.len() as f64)
+        })
+        .collect();
+    ratios.sort_by(f64::total_cmp);
+    let [compute, memory, system] = by_kind.map(median);
+    Slowdown {
+        low: rounded(ratios.first().copied().unwrap_or(1.0)),
+        high: rounded(ratios.last().copied().unwrap_or(1.0)),
+        ratio: rounded(median(ratios)),
+        at,
+        parts: Parts {
+            compute: rounded(compute),
+            memory: rounded(memory),
+            system: rounded(system),
+        },
+    }
+}
+
+/// To hundredths, which is more than is known, and the same after it was written and read.
+fn rounded(value: f64) -> f64 {
+    (value * 100.0).round() / 100.0
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or(1.0)
+}
+
+/// Where the figure is kept.
+#[must_use]
+pub fn file(data_directory: &Path) -> PathBuf {
+    data_directory.join(FILE)
+}
+
+/// The figure that was kept; one that is not understood is none.
+///
+/// # Errors
+/// If it is there and cannot be read.
+pub fn cached(data_directory: &Path) -> io::Result<Option<Record>> {
+    match std::fs::read(file(data_directory)) {
+        Ok(text) => Ok(serde_json::from_slice(&text).ok()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Keeps a figure: whole or not at all.
+///
+/// # Errors
+/// If it cannot be written.
+pub fn store(data_directory: &Path, record: &Record) -> io::Result<()> {
+    write_whole(
+        &file(data_directory),
+        &serde_json::to_vec_pretty(record)?,
+        0o600,
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).expect("a time")
+    }
+
+    fn measured(cycles: [u64; 3]) -> Vec<Measured> {
+        Workload::ALL
+            .into_iter()
+            .zip(cycles)
+            .map(|(workload, fastest)| Measured {
+                workload,
+                cycles: vec![fastest * 3, fastest, fastest * 2],
+            })
+            .collect()
+    }
+
+    #[test]
+    fn the_figure_is_the_median_of_the_geometric_means_of_the_fastest() {
+        let native = || measured([10, 10, 10]);
+        let pairs = [
+            (measured([20, 40, 80]), native()),
+            (measured([20, 20, 20]), native()),
+            (measured([80, 80, 80]), native()),
+        ];
+        let found = slowdown(&pairs, at(1));
+        let close = |one: f64, other: f64| (one - other).abs() < 1e-9;
+        assert!(close(found.ratio, 4.0), "{found:?}");
+        assert!(close(found.low, 2.0) && close(found.high, 8.0), "{found:?}");
+        assert!(close(found.parts.compute, 2.0) && close(found.parts.memory, 4.0));
+    }
+
+    #[test]
+    fn nothing_measured_is_no_division_by_zero() {
+        let found = slowdown(&[(Vec::new(), Vec::new())], at(1));
+        assert!(found.ratio.is_finite(), "{found:?}");
+        assert!(slowdown(&[], at(1)).ratio.is_finite());
+    }
+
+    #[test]
+    fn it_is_measured_once_and_never_while_guests_start() {
+        let key = Key {
+            processor: "p".to_owned(),
+            kernel: "k".to_owned(),
+            qemu: "10".to_owned(),
+        };
+        let record = Record {
+            slowdown: slowdown(&[(measured([4, 4, 4]), measured([1, 1, 1]))], at(1_000)),
+            key: key.clone(),
+        };
+        let later = 1_000 + i64::try_from(HOLDS.as_secs()).expect("small");
+        let other = Key {
+            qemu: "11".to_owned(),
+            ..key.clone()
+        };
+        for (cached, current, starting, now, expected) in [
+            (None, &key, 0, 1, true),
+            (None, &key, 1, 1, false),
+            (Some(&record), &key, 0, 1_001, false),
+            (Some(&record), &key, 0, later, true),
+            (Some(&record), &key, 0, 999, true),
+            (Some(&record), &other, 0, 1_001, true),
+            (Some(&record), &other, 3, 1_001, false),
+        ] {
+            let measures = should_measure(cached, current, starting, at(now));
+            assert_eq!(measures, expected, "{starting} {now}");
+        }
+    }
+
+    #[test]
+    fn a_figure_is_kept_and_what_is_not_understood_is_none() {
+        let folder = tempfile::tempdir().expect("a folder");
+        assert!(cached(folder.path()).expect("readable").is_none());
+        let record = Record {
+            slowdown: slowdown(&[(measured([4, 4, 4]), measured([1, 1, 1]))], at(1_000)),
+            key: Key::look("10.0").expect("readable"),
+        };
+        store(folder.path(), &record).expect("writable");
+        assert_eq!(cached(folder.path()).expect("readable"), Some(record));
+        std::fs::write(file(folder.path()), "{}").expect("writable");
+        assert!(cached(folder.path()).expect("readable").is_none());
+    }
+}

@@ -21,6 +21,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::event::{Fact, Recorder};
+use crate::gate::{self, Gate};
 use crate::handle::MACHINES;
 use crate::known::Knowledge;
 use crate::machine::{Context, Machine, Record, inspect, refused};
@@ -80,6 +81,11 @@ pub(crate) async fn run(
         }
         Ok(foreign)
     };
+    let gate = Gate::new(
+        knowledge.known().machine.processors,
+        here.keys().cloned().collect(),
+        clock.clone(),
+    );
     let foreign = tokio::select! {
         () = stop.cancelled() => return Ok(()),
         foreign = ready => {
@@ -98,6 +104,7 @@ pub(crate) async fn run(
         recorder,
         objects: Objects::new(),
         knowledge: Arc::clone(&knowledge),
+        gate,
         choosing_address: tokio::sync::Mutex::new(()),
         foreign,
     });
@@ -106,6 +113,7 @@ pub(crate) async fn run(
         () = knowledge.keep_fresh() => {}
         () = knowledge.keep_learning() => {}
         () = keep_asked(&context) => {}
+        () = keep_turns(&context) => {}
         () = keep_registered(&context) => {}
         () = keep_machines(&context, here.into_keys().collect()) => {}
         () = keep_cache_small(&context.cache) => {}
@@ -221,6 +229,17 @@ async fn keep_asked(context: &Context) {
             Event::Apply(node) | Event::InitApply(node) => context.knowledge.take_node(&node),
             Event::Init | Event::InitDone | Event::Delete(_) => {}
         }
+    }
+}
+
+/// Ends the turns of guests that have booted.
+async fn keep_turns(context: &Context) {
+    loop {
+        context
+            .gate
+            .set_slowdown(context.knowledge.facts().slowdown);
+        context.gate.look();
+        tokio::time::sleep(gate::LOOK_EVERY).await;
     }
 }
 

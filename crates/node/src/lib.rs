@@ -10,6 +10,7 @@ pub mod address;
 mod agent;
 pub mod calibration;
 pub mod event;
+mod gate;
 pub mod handle;
 pub mod hardware;
 mod known;

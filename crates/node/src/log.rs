@@ -225,7 +225,7 @@ impl Log {
             if self.ending {
                 return Ok(None);
             }
-            if self.directory.join(files::EXIT).exists() || !self.directory.exists() {
+            if crate::machine::is_over(&self.directory)? {
                 self.ending = true;
                 continue;
             }

@@ -2,19 +2,22 @@
 //!
 //! ```text
 //! no folder ──images pulled──► launcher started ──VMI Scheduled──► guest started ──► guest ended ──► launcher ended
-//!     ▲                                                                                                   │
+//!     ▲                                                        ▲            │ (KVM failed it, and it may   │
+//!     │                                                        └────────────┘  be emulated: once more)     │
 //!     └──────────────────────────── pod asked to go: folder removed, pod deleted ◄────────────────────────┘
 //! ```
 
-use api::accelerator;
+use api::accelerator::{self, Accelerator};
 use api::defaults::GRACE_PERIOD_SECONDS;
-use api::launcher::{Exit, ExitKind, State, Status};
+use api::launcher::{Exit, ExitKind, KvmFailure, State, Status};
+use api::scaling::Wait;
 use api::virtual_machine_instance::{Phase, VirtualMachineInstance};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
 
 use super::images::PullFailure;
 use super::record::Record;
+use super::step_down::{Answer, KVM_FAILED, StepDown};
 
 /// What is seen of a machine's launcher.
 #[derive(Debug, Clone, PartialEq)]
@@ -84,6 +87,40 @@ pub(crate) struct Seen<'a> {
     pub(crate) stopping: Option<u64>,
     /// Why it got the accelerator it has.
     pub(crate) accelerator: Option<&'a accelerator::Decision>,
+    /// What was decided when KVM failed it, and written down.
+    pub(crate) step_down: Option<&'a StepDown>,
+    /// The answer to a failure of KVM that nothing was decided about yet.
+    pub(crate) answer: Option<&'a StepDown>,
+    /// Why it does not start yet: others boot before it.
+    pub(crate) queued: Option<&'a str>,
+    /// How slow emulation is here.
+    pub(crate) slowdown: Option<f64>,
+}
+
+impl Seen<'_> {
+    /// Whether the guest is to start again after KVM failed it: its first QEMU ends or has ended.
+    pub(crate) fn steps_down(&self) -> bool {
+        self.step_down.is_some_and(StepDown::starts_again) && kvm_failure(self.launcher).is_some()
+    }
+
+    /// Whether the guest, or how it ended, is a failure of KVM that must be answered first.
+    fn waits_for_answer(&self, pod: &Pod) -> bool {
+        self.step_down.is_none() && kvm_failure(self.launcher).is_some() && !must_stop(self, pod)
+    }
+}
+
+/// The failure of KVM that a launcher, or how its guest ended, tells of.
+pub(crate) fn kvm_failure(launcher: &LauncherSeen) -> Option<&KvmFailure> {
+    match launcher {
+        LauncherSeen::Answers(status) => status
+            .exit
+            .as_ref()
+            .map_or(status.kvm_failure.as_ref(), |exit| {
+                exit.kvm_failure.as_ref()
+            }),
+        LauncherSeen::Absent { exit, .. } => exit.as_ref()?.kvm_failure.as_ref(),
+        LauncherSeen::Silent => None,
+    }
 }
 
 /// The next step.
@@ -95,6 +132,10 @@ pub(crate) enum Action {
     StartLauncher,
     /// Hand the VMI to its launcher.
     StartGuest,
+    /// Write down what follows from a failure of KVM, and tell it.
+    StepDown,
+    /// Kill a guest that KVM failed.
+    KillGuest,
     /// Ask the guest to stop.
     Stop {
         /// Seconds it gets.
@@ -119,7 +160,8 @@ pub(crate) enum Action {
 pub(crate) struct Outcome {
     /// Well, or not.
     pub(crate) succeeded: bool,
-    /// One word for the pod's container: `Completed`, `Error`, `StartFailed`, `LauncherLost`.
+    /// One word for the pod's container: `Completed`, `Error`, `StartFailed`, `LauncherLost`,
+    /// `KvmFailed`.
     pub(crate) reason: &'static str,
     /// A sentence.
     pub(crate) message: String,
@@ -143,6 +185,19 @@ pub(crate) fn decide(seen: &Seen<'_>, now: Timestamp) -> Action {
         (None, _) => prepare(seen, now),
         (Some(_), LauncherSeen::Absent { orphan: true, .. }) => Action::KillOrphan,
         (Some(_), LauncherSeen::Absent { .. }) if going => Action::RemoveDirectory,
+        (Some(_), LauncherSeen::Absent { .. } | LauncherSeen::Answers(_))
+            if seen.waits_for_answer(pod) && !is_over(pod) =>
+        {
+            if seen.answer.is_some() {
+                Action::StepDown
+            } else {
+                Action::Wait(None)
+            }
+        }
+        // The launcher died with its guest; the guest's second start needs another one.
+        (Some(_), LauncherSeen::Absent { .. }) if seen.steps_down() && !must_stop(seen, pod) => {
+            Action::StartLauncher
+        }
         (
             Some(_),
             LauncherSeen::Absent {
@@ -157,7 +212,14 @@ pub(crate) fn decide(seen: &Seen<'_>, now: Timestamp) -> Action {
             State::Starting | State::Running | State::Paused if must_stop(seen, pod) => {
                 stop(seen, grace(seen, pod, record))
             }
-            State::Starting | State::Running | State::Paused => Action::Wait(None),
+            State::Starting => Action::Wait(None),
+            State::Running | State::Paused => match seen.step_down.map(|it| &it.answer) {
+                Some(Answer::StartAgain | Answer::Fail { .. }) if status.kvm_failure.is_some() => {
+                    Action::KillGuest
+                }
+                _ => Action::Wait(None),
+            },
+            State::Ended if seen.steps_down() && !must_stop(seen, pod) => start(seen, now),
             State::Ended => Action::EndLauncher,
         },
     }
@@ -194,7 +256,14 @@ fn start(seen: &Seen<'_>, now: Timestamp) -> Action {
     let Some(instance) = seen.instance else {
         return Action::Wait(None);
     };
-    if phase(instance) != Phase::Scheduled || !is_ours(seen, instance) {
+    // A guest that starts again ran before.
+    let starts_again = seen.step_down.is_some_and(StepDown::starts_again);
+    let due = match phase(instance) {
+        Phase::Scheduled => true,
+        Phase::Running => starts_again,
+        _ => false,
+    };
+    if !due || !is_ours(seen, instance) {
         return Action::Wait(None);
     }
     match seen.start_failure {
@@ -233,24 +302,45 @@ fn must_stop(seen: &Seen<'_>, pod: &Pod) -> bool {
 
 /// Seconds the guest gets: what its VMI says, or less if whoever deleted the pod said so.
 fn grace(seen: &Seen<'_>, pod: &Pod, record: &Record) -> u64 {
-    let own = seen
-        .instance
-        .map_or(record.identity.grace_period_seconds, grace_of);
+    let own = match seen.instance {
+        None => record.identity.grace_period_seconds,
+        Some(instance) => given_grace(instance).unwrap_or_else(|| default_grace(seen)),
+    };
+    let usual = pod
+        .spec
+        .as_ref()
+        .and_then(|spec| spec.termination_grace_period_seconds);
     let pods = pod
         .metadata
         .deletion_timestamp
         .as_ref()
-        .and(pod.metadata.deletion_grace_period_seconds);
+        .and(pod.metadata.deletion_grace_period_seconds)
+        // What every deletion of the pod has was said by nobody.
+        .filter(|seconds| Some(*seconds) != usual);
     pods.and_then(|seconds| u64::try_from(seconds).ok())
         .map_or(own, |seconds| seconds.min(own))
 }
 
 /// Seconds a VMI's guest gets to shut down by itself.
 pub(crate) fn grace_of(instance: &VirtualMachineInstance) -> u64 {
+    given_grace(instance).unwrap_or(GRACE_PERIOD_SECONDS)
+}
+
+fn given_grace(instance: &VirtualMachineInstance) -> Option<u64> {
     let given = instance.spec.termination_grace_period_seconds;
-    given
-        .and_then(|seconds| u64::try_from(seconds).ok())
-        .unwrap_or(GRACE_PERIOD_SECONDS)
+    given.and_then(|seconds| u64::try_from(seconds).ok())
+}
+
+/// An emulated guest takes longer to shut down, so where nobody said how long it may take it gets
+/// longer.
+fn default_grace(seen: &Seen<'_>) -> u64 {
+    let accelerator = match seen.launcher {
+        LauncherSeen::Answers(status) => status.accelerator,
+        LauncherSeen::Absent { .. } | LauncherSeen::Silent => None,
+    };
+    Wait::DefaultGrace
+        .within(accelerator.unwrap_or(Accelerator::Kvm), seen.slowdown)
+        .as_secs()
 }
 
 /// The VMI's phase; one not admitted counts as pending.
@@ -296,6 +386,24 @@ pub(crate) fn outcome(seen: &Seen<'_>) -> Option<Outcome> {
             return None;
         }
     };
+    if let Some(exit) = exit.filter(|exit| exit.kvm_failure.is_some())
+        && let Some(pod) = seen.pod
+        && !must_stop(seen, pod)
+    {
+        return match seen.step_down.map(|it| &it.answer) {
+            // Not the end yet.
+            None | Some(Answer::StartAgain) => None,
+            Some(Answer::Fail { message }) => Some(Outcome {
+                succeeded: false,
+                reason: KVM_FAILED,
+                message: message.clone(),
+                crashed: false,
+                never_ran: seen.instance.is_none_or(|it| phase(it) != Phase::Running),
+                at: Some(exit.at),
+            }),
+            Some(Answer::LeaveAlone { .. }) => Some(of_exit(exit, seen.instance)),
+        };
+    }
     Some(match exit {
         Some(exit) => of_exit(exit, seen.instance),
         None if was_asked_before_it_ran(seen) => Outcome {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use api::accelerator::Accelerator;
 use api::condition::{self, Condition};
 use api::launcher::{ResolvedVolume, State, Status};
-use api::names::conditions::SOFTWARE_EMULATION;
+use api::names::conditions::{SOFTWARE_EMULATION, START_QUEUED};
 use api::quantity::Quantity;
 use api::resources;
 use api::virtual_machine_instance::{
@@ -17,6 +17,7 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::decide::{LauncherSeen, Outcome, Seen, is_ours, outcome, phase};
+use super::step_down::STEPPED_DOWN;
 use crate::event::Fact;
 
 const SYNCHRONIZED: &str = "Synchronized";
@@ -58,7 +59,10 @@ pub(crate) fn wanted(
         {
             run(&mut after, instance, status, seen, pulled, now, &mut facts);
         }
-        (None, LauncherSeen::Answers(status)) if status.state == State::Idle => {
+        (None, LauncherSeen::Answers(status))
+            if matches!(status.state, State::Idle | State::Ended) =>
+        {
+            queue(&mut after, seen.queued, now, &mut facts);
             if let Some(failure) = seen.start_failure {
                 let failed = Condition::new(SYNCHRONIZED, false, now)
                     .because(NOT_SYNCHRONIZED, failure.message.clone());
@@ -71,6 +75,24 @@ pub(crate) fn wanted(
         status: after,
         facts,
     })
+}
+
+/// A guest that has to wait until others have booted says so.
+fn queue(
+    status: &mut VirtualMachineInstanceStatus,
+    queued: Option<&str>,
+    now: Timestamp,
+    facts: &mut Vec<Fact>,
+) {
+    let Some(message) = queued else {
+        condition::remove(&mut status.conditions, START_QUEUED);
+        return;
+    };
+    if condition::find(&status.conditions, START_QUEUED).is_none() {
+        facts.push(Fact::normal(START_QUEUED, message));
+    }
+    let waits = Condition::new(START_QUEUED, true, now).because("EmulatedGuestsBoot", message);
+    condition::set(&mut status.conditions, waits);
 }
 
 fn end(
@@ -103,7 +125,7 @@ fn end(
         }
         _ => Fact::normal("Stopped", "The VirtualMachineInstance was shut down."),
     });
-    for gone in [PAUSED, AGENT_CONNECTED] {
+    for gone in [PAUSED, AGENT_CONNECTED, START_QUEUED] {
         condition::remove(&mut status.conditions, gone);
     }
     enter(status, ended, outcome.at.unwrap_or(now));
@@ -123,6 +145,7 @@ fn run(
         enter(status, Phase::Running, launcher.started_at.unwrap_or(now));
         facts.push(Fact::normal("Started", "VirtualMachineInstance started."));
     }
+    condition::remove(&mut status.conditions, START_QUEUED);
     accelerate(status, launcher.accelerator, seen, now, facts);
     connect(status, instance, launcher, now, facts);
     let paused =
@@ -226,16 +249,23 @@ fn accelerate(
     let (explained, condition) = match seen.accelerator {
         Some(decision) => (decision.status(actual), decision.condition(actual, now)),
         None => {
-            let message = "found running on it, started by an earlier run of the node";
+            let emulated = actual == Accelerator::Tcg;
+            let stepped_down = seen.step_down.filter(|it| emulated && it.starts_again());
+            let (reason, message) = match stepped_down {
+                Some(known) => (STEPPED_DOWN, known.message()),
+                None => (
+                    "Adopted",
+                    "found running on it, started by an earlier run of the node".to_owned(),
+                ),
+            };
             let explained = api::virtual_machine_instance::AcceleratorStatus {
                 type_: actual.to_string(),
-                reason: Some("Adopted".to_owned()),
-                message: Some(message.to_owned()),
+                reason: Some(reason.to_owned()),
+                message: Some(message.clone()),
                 ..Default::default()
             };
-            let emulated = actual == Accelerator::Tcg;
             let condition = Condition::new(SOFTWARE_EMULATION, emulated, now);
-            (explained, condition.because("Adopted", message))
+            (explained, condition.because(reason, message))
         }
     };
     let message = explained.message.clone().unwrap_or_default();

@@ -7,11 +7,13 @@ mod link;
 mod perform;
 mod pod_status;
 mod record;
+mod step_down;
 #[cfg(test)]
 mod tests;
 mod volumes;
 
-use std::path::PathBuf;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,12 +27,14 @@ pub(crate) use pod_status::refused;
 pub(crate) use record::{Record, read_json, write_json};
 
 use crate::event::Recorder;
+use crate::gate::Gate;
 use crate::known::Knowledge;
 use crate::seen::Objects;
 use crate::{Clock, NodeSettings};
 use decide::{Action, ImagesSeen, LauncherSeen, Seen, StartFailure};
 use images::{PullFailure, Pulled};
 use link::Link;
+use step_down::StepDown;
 
 /// After a failure to act, or to reach the API, the next try waits this long, doubled up to the
 /// longest: short enough that nobody notices one, long enough not to flood a log.
@@ -50,6 +54,8 @@ pub(crate) struct Context {
     pub(crate) objects: Objects,
     /// What the node knows of itself.
     pub(crate) knowledge: Arc<Knowledge>,
+    /// Who of the emulated guests may boot.
+    pub(crate) gate: Gate,
     /// Held while an address is chosen and written down.
     pub(crate) choosing_address: Mutex<()>,
     /// The API is another one than that whose machines are here: nothing may be taken for gone.
@@ -70,6 +76,7 @@ pub(crate) struct Machine {
     start_failures: u32,
     stopping: Option<u64>,
     accelerator: Option<accelerator::Decision>,
+    queued: Option<String>,
     failures: u32,
 }
 
@@ -78,6 +85,7 @@ impl Drop for Machine {
         if let Some(pulling) = &self.pulling {
             pulling.abort();
         }
+        self.context.gate.forget(&self.uid);
     }
 }
 
@@ -97,7 +105,7 @@ enum StepError {
     #[error("the API: {0}")]
     Api(#[from] kube::Error),
     #[error("the machine's folder: {0}")]
-    Io(#[from] std::io::Error),
+    Io(#[from] io::Error),
     #[error(transparent)]
     Start(#[from] link::StartError),
     #[error("the launcher: {0}")]
@@ -126,6 +134,7 @@ impl Machine {
             start_failures: 0,
             stopping: None,
             accelerator: None,
+            queued: None,
             failures: 0,
         }
     }
@@ -242,6 +251,15 @@ impl Machine {
             (_, known) => known.clone(),
         };
         let (start_failure, accelerator) = (self.start_failure.clone(), self.accelerator.clone());
+        let facts = self.context.knowledge.facts();
+        let step_down = StepDown::read(&self.directory)?;
+        let failure = decide::kvm_failure(&launcher).filter(|_| step_down.is_none());
+        let answer = match (failure, instance.as_deref()) {
+            (Some(failure), Some(instance)) => Some(self.answer(failure, instance, &facts)),
+            _ => None,
+        };
+        self.take_turn(&launcher, instance.as_deref());
+        let queued = self.queued.clone();
         let seen = Seen {
             node: &self.context.settings.name.clone(),
             pod: pod.as_deref(),
@@ -252,6 +270,10 @@ impl Machine {
             start_failure: start_failure.as_ref(),
             stopping: self.stopping,
             accelerator: accelerator.as_ref(),
+            step_down: step_down.as_ref(),
+            answer: answer.as_ref(),
+            queued: queued.as_deref(),
+            slowdown: facts.slowdown,
         };
         let now = self.context.clock.now();
         // The VMI first: once its pod is over, others ask why.
@@ -274,7 +296,13 @@ impl Machine {
         };
         let is_silent = matches!(launcher, LauncherSeen::Silent);
         match self
-            .perform(action, pod.as_deref(), instance.as_deref(), record.as_ref())
+            .perform(
+                action,
+                pod.as_deref(),
+                instance.as_deref(),
+                record.as_ref(),
+                answer.or(step_down),
+            )
             .await?
         {
             Step::Wait(None) if is_silent => {
@@ -284,6 +312,23 @@ impl Machine {
             step => Ok(step),
         }
     }
+}
+
+/// Whether the guest in `directory` has ended for good: one that KVM failed may start again.
+pub(crate) fn is_over(directory: &Path) -> io::Result<bool> {
+    let exit = match record::read_exit(directory) {
+        Ok(Some(exit)) => exit,
+        Ok(None) => return Ok(!directory.exists()),
+        // It ended, in words of another version.
+        Err(error) if error.kind() == io::ErrorKind::InvalidData => return Ok(true),
+        Err(error) => return Err(error),
+    };
+    if exit.kvm_failure.is_none() {
+        return Ok(true);
+    }
+    // Nothing was decided yet, or it starts again: then its exit is put aside.
+    let decided = StepDown::read(directory)?;
+    Ok(decided.is_some_and(|decided| !decided.starts_again()))
 }
 
 /// How long to wait after so many failures in a row (1 or more).

@@ -6,8 +6,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use api::accelerator::{self, Accelerator, ClusterPolicy, EffectivePolicy, NodeFacts};
-use api::launcher::{ExitKind, Identity, Request, State};
+use api::launcher::{ExitKind, Identity, KvmFailure, Request, State};
 use api::names::annotations;
+use api::resources;
 use api::virtual_machine_instance::VirtualMachineInstance;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Pod, PodStatus, Secret};
@@ -15,10 +16,12 @@ use kube::api::{Api, DeleteParams, Patch, PatchParams, Preconditions};
 use kube::{Resource as _, ResourceExt as _};
 use serde_json::json;
 
-use super::decide::{Action, ImagesSeen, StartFailure, grace_of};
+use super::decide::{Action, ImagesSeen, LauncherSeen, StartFailure, grace_of};
 use super::instance_status::{Change, difference};
+use super::step_down::{self, StepDown};
 use super::{Machine, Record, Step, StepError, images, link, retry, volumes};
 use crate::event::Fact;
+use crate::gate::{Admission, Booting};
 use crate::launcher::LauncherError;
 
 impl Machine {
@@ -118,8 +121,32 @@ impl Machine {
         pod: Option<&Pod>,
         instance: Option<&VirtualMachineInstance>,
         record: Option<&Record>,
+        step_down: Option<StepDown>,
     ) -> Result<Step, StepError> {
+        let ends = matches!(
+            action,
+            Action::Stop { .. }
+                | Action::EndLauncher
+                | Action::KillOrphan
+                | Action::RemoveDirectory
+                | Action::DeletePod
+        );
+        if ends {
+            self.context.gate.leave(&self.uid);
+            self.queued = None;
+        }
         match action {
+            Action::StepDown => {
+                let (Some(step_down), Some(instance)) = (step_down, instance) else {
+                    return Ok(Step::Wait(None));
+                };
+                self.step_down(&step_down, instance)?;
+            }
+            Action::KillGuest => {
+                self.link.ask(&Request::Kill).await?;
+                // Its end is told.
+                return Ok(Step::Wait(None));
+            }
             Action::Wait(at) => return Ok(Step::Wait(at)),
             Action::Forget => return Ok(Step::Done),
             Action::PullImages => {
@@ -141,7 +168,11 @@ impl Machine {
                 let (Some(instance), Some(record)) = (instance, record) else {
                     return Ok(Step::Wait(None));
                 };
-                self.start_guest(instance, record).await?;
+                let again = step_down.filter(StepDown::starts_again);
+                self.start_guest(instance, record, again).await?;
+                if self.queued.is_some() {
+                    return Ok(Step::Wait(None));
+                }
             }
             Action::Stop {
                 grace_period_seconds,
@@ -219,8 +250,12 @@ impl Machine {
         &mut self,
         instance: &VirtualMachineInstance,
         record: &Record,
+        step_down: Option<StepDown>,
     ) -> Result<(), StepError> {
-        let asked = self.ask_to_start(instance, record).await?;
+        let asked = self.ask_to_start(instance, record, step_down).await?;
+        if self.queued.is_some() {
+            return Ok(());
+        }
         match asked {
             Ok(()) => {
                 self.start_failure = None;
@@ -231,6 +266,7 @@ impl Machine {
                 );
             }
             Err(message) => {
+                self.context.gate.leave(&self.uid);
                 self.start_failures = self.start_failures.saturating_add(1);
                 let wait = retry(self.start_failures);
                 let now = self.context.clock.now();
@@ -247,9 +283,15 @@ impl Machine {
         &mut self,
         instance: &VirtualMachineInstance,
         record: &Record,
+        step_down: Option<StepDown>,
     ) -> Result<Result<(), String>, StepError> {
+        let node = self.context.knowledge.facts();
+        let slowdown = node.slowdown;
         let decision = {
-            let node = self.context.knowledge.facts();
+            let node = match &step_down {
+                Some(step_down) => step_down::lowered(&node, &step_down.failure),
+                None => node,
+            };
             let architecture = architecture(instance, &node);
             let forced = accelerator::forced(instance.annotations()).map_err(|value| {
                 format!(
@@ -263,13 +305,24 @@ impl Machine {
             })
         };
         let decision = match decision {
-            Ok(decision) => decision,
+            Ok(decision) => match &step_down {
+                Some(step_down) => step_down.decision(decision),
+                None => decision,
+            },
             Err(message) => return Ok(Err(message)),
         };
+        self.queued = match decision.accelerator {
+            Accelerator::Kvm => None,
+            Accelerator::Tcg => self.ask_for_a_turn(instance),
+        };
+        if self.queued.is_some() {
+            return Ok(Ok(()));
+        }
         let secrets = self.secrets(instance).await?;
         let request = volumes::start_request(
             instance,
             decision.accelerator,
+            (slowdown, step_down.map(|it| it.failure)),
             &self.pulled,
             &secrets,
             record.pod_address,
@@ -284,6 +337,111 @@ impl Machine {
             Err(LauncherError::Refused { message, .. }) => Ok(Err(message)),
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// Asks whether the guest may boot now; why not, if not.
+    fn ask_for_a_turn(&self, instance: &VirtualMachineInstance) -> Option<String> {
+        let guest = self.booting(instance);
+        match self.context.gate.ask(&guest, &self.changed) {
+            Admission::Enter => None,
+            Admission::Wait { message } => Some(message),
+        }
+    }
+
+    fn booting(&self, instance: &VirtualMachineInstance) -> Booting {
+        let topology = resources::topology(&instance.spec);
+        let count = |count: Option<u32>| count.unwrap_or(1).max(1);
+        Booting {
+            uid: self.uid.clone(),
+            made: instance
+                .creation_timestamp()
+                .map_or(Timestamp::UNIX_EPOCH, |time| time.0),
+            processors: count(topology.sockets)
+                .saturating_mul(count(topology.cores))
+                .saturating_mul(count(topology.threads)),
+        }
+    }
+
+    /// Tells the gate whether the guest boots.
+    pub(super) fn take_turn(
+        &mut self,
+        launcher: &LauncherSeen,
+        instance: Option<&VirtualMachineInstance>,
+    ) {
+        let gate = &self.context.gate;
+        let (LauncherSeen::Answers(status), Some(instance)) = (launcher, instance) else {
+            if !matches!(launcher, LauncherSeen::Silent) {
+                gate.leave(&self.uid);
+                self.queued = None;
+            }
+            return;
+        };
+        let shown = ["login", "agent"];
+        let booted = status.agent_connected
+            || status
+                .milestones
+                .iter()
+                .any(|it| shown.contains(&it.name.as_str()));
+        match (status.state, status.accelerator, &status.qemu) {
+            (State::Running, Some(Accelerator::Tcg), Some(qemu)) if !booted => {
+                let process = host::identity::Identity::of(qemu.pid).ok().flatten();
+                let process = process.filter(|it| it.start_time == qemu.start_time);
+                if let Some(process) = process {
+                    let since = status
+                        .started_at
+                        .unwrap_or_else(|| self.context.clock.now());
+                    gate.found_booting(&self.booting(instance), since, &process);
+                }
+            }
+            (State::Running | State::Paused, _, _) => gate.leave(&self.uid),
+            // It may wait for its turn, or has it and is about to run; once it is asked to stop
+            // neither matters.
+            (State::Idle | State::Ended, _, _)
+                if instance.metadata.deletion_timestamp.is_some() =>
+            {
+                gate.leave(&self.uid);
+                self.queued = None;
+            }
+            (State::Idle | State::Starting | State::Ended, _, _) => {}
+        }
+    }
+
+    /// What follows from a failure of KVM.
+    pub(super) fn answer(
+        &self,
+        failure: &KvmFailure,
+        instance: &VirtualMachineInstance,
+        node: &NodeFacts,
+    ) -> StepDown {
+        let answer = step_down::answer(&step_down::Question {
+            failure,
+            // One that cannot be read was refused before the guest's start.
+            forced: accelerator::forced(instance.annotations()).unwrap_or_default(),
+            policy: &policy(instance),
+            architecture: &architecture(instance, node),
+            node,
+        });
+        StepDown {
+            failure: failure.clone(),
+            answer,
+            at: self.context.clock.now(),
+        }
+    }
+
+    /// Lowers the node's verdict, writes the answer down, then tells it: whatever is cut short in
+    /// between is done again, with the same result.
+    fn step_down(
+        &mut self,
+        step_down: &StepDown,
+        instance: &VirtualMachineInstance,
+    ) -> Result<(), StepError> {
+        let namespace = instance.namespace().unwrap_or_default();
+        let machine = format!("{namespace}/{}", instance.name_any());
+        self.context.knowledge.lower(&machine, &step_down.failure)?;
+        step_down.write(&self.directory)?;
+        tracing::warn!(machine, ?step_down, "KVM failed a guest");
+        self.tell(instance, step_down.fact());
+        Ok(())
     }
 
     async fn secrets(
@@ -344,6 +502,7 @@ impl Machine {
         self.start_failure = None;
         self.start_failures = 0;
         self.accelerator = None;
+        self.queued = None;
         Ok(())
     }
 

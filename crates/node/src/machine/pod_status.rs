@@ -10,7 +10,7 @@ use k8s_openapi::api::core::v1::{
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use super::decide::{ImagesSeen, LauncherSeen, Outcome, Seen, is_over, outcome};
+use super::decide::{ImagesSeen, LauncherSeen, Outcome, Seen, is_over, kvm_failure, outcome};
 
 /// All our pods are on the loopback network, and so is their host.
 const HOST: Ipv4Addr = Ipv4Addr::LOCALHOST;
@@ -34,6 +34,13 @@ pub(crate) fn wanted(seen: &Seen<'_>, now: Timestamp) -> Option<PodStatus> {
             // What it was, it is until more is known.
             (Some(_), LauncherSeen::Silent | LauncherSeen::Absent { orphan: true, .. })
                 if before.phase.as_deref() == Some("Running") =>
+            {
+                return None;
+            }
+            // Between the two starts of a guest that KVM failed its launcher runs on.
+            (Some(_), LauncherSeen::Answers(_) | LauncherSeen::Absent { .. })
+                if kvm_failure(seen.launcher).is_some()
+                    && before.phase.as_deref() == Some("Running") =>
             {
                 return None;
             }

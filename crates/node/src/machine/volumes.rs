@@ -7,7 +7,9 @@ use std::path::PathBuf;
 
 use api::accelerator::Accelerator;
 use api::defaults::mac_address;
-use api::launcher::{ForwardedPort, Protocol, ResolvedInterface, ResolvedVolume, StartRequest};
+use api::launcher::{
+    ForwardedPort, KvmFailure, Protocol, ResolvedInterface, ResolvedVolume, StartRequest,
+};
 use api::virtual_machine_instance::{CloudInitNoCloud, Interface, VirtualMachineInstance, Volume};
 use base64::Engine as _;
 use k8s_openapi::api::core::v1::Secret;
@@ -53,10 +55,12 @@ pub(crate) fn secrets(instance: &VirtualMachineInstance) -> Vec<String> {
     names
 }
 
-/// The request that starts `instance`.
+/// The request that starts `instance`, where emulation has this slowdown; `stepped_down` is how KVM
+/// failed it before, if that is why it starts.
 pub(crate) fn start_request(
     instance: &VirtualMachineInstance,
     accelerator: Accelerator,
+    (slowdown, stepped_down): (Option<f64>, Option<KvmFailure>),
     pulled: &Pulled,
     secrets: &BTreeMap<String, Secret>,
     address: Ipv4Addr,
@@ -86,8 +90,8 @@ pub(crate) fn start_request(
         interfaces,
         hostname: hostname(instance),
         instance_id: firmware_uuid.clone(),
-        slowdown: None,
-        stepped_down: None,
+        slowdown,
+        stepped_down,
         firmware_uuid,
         instance: instance.clone(),
     })
@@ -297,6 +301,7 @@ mod tests {
         start_request(
             &instance(volumes),
             Accelerator::Tcg,
+            (None, None),
             &Pulled::default(),
             &secrets,
             address,

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use api::accelerator::{Cap, NodeFacts, NodeVerdict, Scope};
+use api::accelerator::{Cap, HelperDevice, NodeFacts, NodeVerdict, Scope};
 use api::launcher::KvmFailure;
 use api::names::annotations;
 use host::changes::{Change, Changes};
@@ -22,6 +22,8 @@ use qemu::probe::{Class, Verdict};
 use tokio::sync::{Notify, watch};
 
 use crate::abilities::{Asker, Offered};
+use crate::hardware::cache::{self, Event, Key, Record};
+use crate::hardware::devices::DeviceVerdict;
 use crate::standing::{Lowered, standing};
 use crate::{Clock, hardware};
 
@@ -39,6 +41,8 @@ const SETTLED: Duration = Duration::from_millis(200);
 const LOOK_PERIOD: Duration = Duration::from_secs(10);
 /// A verdict that nothing called into doubt is taken again after this time: it costs milliseconds.
 const AGAIN_AFTER: Duration = Duration::from_secs(600);
+/// What a verdict depends on (the kernel, its modules, the microcode, QEMU) is looked at this often.
+const KEY_PERIOD: Duration = Duration::from_secs(60);
 /// The clocks of a machine that is awake differ by less.
 const ASLEEP: Duration = Duration::from_secs(1);
 
@@ -46,21 +50,23 @@ const ASLEEP: Duration = Duration::from_secs(1);
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Devices {
     pub(crate) kvm: Device,
-    pub(crate) vhost_net: Device,
-    pub(crate) vhost_vsock: Device,
-    pub(crate) tun: Device,
+    /// Those beside it.
+    pub(crate) helpers: Vec<DeviceVerdict>,
 }
 
 impl Devices {
     fn look() -> Self {
-        let [kvm, vhost_net, vhost_vsock, tun] =
-            DEVICES.map(|(folder, name)| host::facts::device(&Path::new(folder).join(name)));
         Self {
-            kvm,
-            vhost_net,
-            vhost_vsock,
-            tun,
+            kvm: host::facts::device(Path::new(hardware::DEVICE)),
+            helpers: hardware::devices::look(),
         }
+    }
+
+    /// Whether a device beside KVM may be offered to guests.
+    pub(crate) fn usable(&self, device: HelperDevice) -> bool {
+        self.helpers
+            .iter()
+            .any(|it| it.device == device && it.usable())
     }
 }
 
@@ -96,9 +102,8 @@ impl Asked {
 pub(crate) struct Known {
     pub(crate) machine: Machine,
     pub(crate) devices: Devices,
-    pub(crate) probe: Verdict,
-    /// When the probe ran.
-    pub(crate) at: Timestamp,
+    /// What the probe saw, and when.
+    pub(crate) record: Record,
     pub(crate) lowered: Option<Lowered>,
     pub(crate) asked: Asked,
     /// The last token of a retake that was answered by this process.
@@ -112,7 +117,7 @@ impl Known {
     /// The verdict that counts.
     pub(crate) fn verdict(&self, now: Timestamp) -> NodeVerdict {
         standing(
-            &self.probe,
+            &self.record.verdict,
             self.asked.assume,
             self.lowered.as_ref(),
             &self.machine.boot_id,
@@ -157,6 +162,20 @@ enum Cause {
     Time,
     /// Somebody asked, with this token.
     Demand(String),
+    /// Perhaps something changed of what the verdict depends on.
+    Look,
+}
+
+impl Cause {
+    fn event(&self) -> Event {
+        match self {
+            Self::Devices => Event::DevicesChanged,
+            Self::Slept => Event::Resumed,
+            Self::Doubt => Event::KvmFailed,
+            Self::Time | Self::Demand(_) => Event::Asked,
+            Self::Look => Event::Tick,
+        }
+    }
 }
 
 impl Knowledge {
@@ -174,8 +193,15 @@ impl Knowledge {
         let known = Known {
             machine,
             devices: Devices::look(),
-            probe: probe().await,
-            at: clock.now(),
+            record: take(
+                data_directory.to_owned(),
+                Event::Start,
+                None,
+                None,
+                clock.now(),
+            )
+            .await
+            .0,
             lowered,
             asked: Asked::default(),
             answered: None,
@@ -284,12 +310,15 @@ impl Knowledge {
                         match (jump > ASLEEP, waited >= AGAIN_AFTER) {
                             (true, _) => Cause::Slept,
                             (_, true) => Cause::Time,
+                            _ if waited.as_secs() % KEY_PERIOD.as_secs() == 0 => Cause::Look,
                             _ => continue,
                         }
                     }
                 },
             };
-            waited = Duration::ZERO;
+            if cause != Cause::Look {
+                waited = Duration::ZERO;
+            }
             if cause == Cause::Devices {
                 tokio::time::sleep(SETTLED).await;
             }
@@ -299,27 +328,34 @@ impl Knowledge {
 
     async fn retake(&self, cause: Cause) {
         let now = self.clock.now();
-        let before = self.known.borrow().verdict(now);
-        let (probe, devices) = (probe().await, Devices::look());
+        let (before, cached, qemu) = {
+            let known = self.known.borrow();
+            let qemu = known.offered.version.map(|version| version.to_string());
+            (known.verdict(now), known.record.clone(), qemu)
+        };
+        let directory = self.data_directory.clone();
+        let (record, why) = take(directory, cause.event(), Some(cached), qemu, now).await;
+        if why.is_none() && cause == Cause::Look {
+            return;
+        }
+        let devices = Devices::look();
         if let Cause::Demand(_) = cause
             && let Err(error) = Lowered::remove(&self.data_directory)
         {
             tracing::warn!(%error, "what guests proved of KVM is forgotten only until the next start");
         }
-        let at = self.clock.now();
         // Told even if it is the same: its time is new.
         self.known.send_modify(|known| {
-            known.probe = probe;
+            known.record = record;
             known.devices = devices;
-            known.at = at;
             if let Cause::Demand(token) = &cause {
                 known.answered = Some(token.clone());
                 known.lowered = None;
             }
         });
-        let after = self.known.borrow().verdict(at);
+        let after = self.known.borrow().verdict(now);
         if (before.usable, &before.class) != (after.usable, &after.class) {
-            tracing::info!(?cause, "the verdict has changed");
+            tracing::info!(?cause, why, "the verdict has changed");
             self.log();
         }
     }
@@ -355,11 +391,56 @@ impl Known {
     }
 }
 
-async fn probe() -> Verdict {
-    let taken = tokio::task::spawn_blocking(|| hardware::take_verdict(Path::new(hardware::DEVICE)));
+/// The verdict after `event`: the one that is known or was kept in the data directory where it still
+/// holds, else taken anew and kept, and why. `qemu` is QEMU's version, if it is known.
+async fn take(
+    data_directory: PathBuf,
+    event: Event,
+    known: Option<Record>,
+    qemu: Option<String>,
+    now: Timestamp,
+) -> (Record, Option<String>) {
+    let kept = |directory: &Path| {
+        let kept = cache::cached(directory);
+        kept.unwrap_or_else(|error| {
+            tracing::warn!(%error, "the verdict that was kept cannot be read");
+            None
+        })
+    };
+    let taken = tokio::task::spawn_blocking(move || {
+        let known = known.or_else(|| kept(&data_directory));
+        // A version that is not known yet is no other one.
+        let qemu = qemu.or_else(|| known.as_ref().map(|known| known.key.qemu.clone()));
+        let device = Path::new(hardware::DEVICE);
+        let key = Key::look(device, &qemu.unwrap_or_default()).unwrap_or_else(|error| {
+            tracing::warn!(%error, "what the verdict depends on is not known");
+            Key::default()
+        });
+        let why = cache::should_retake(event, known.as_ref(), &key, now);
+        match (known, why) {
+            (Some(known), None) => (known, None),
+            (_, why) => {
+                let verdict = hardware::take_verdict(device);
+                let record = Record {
+                    verdict,
+                    at: now,
+                    key,
+                };
+                if let Err(error) = cache::store(&data_directory, &record) {
+                    tracing::warn!(%error, "the verdict is not kept over a restart");
+                }
+                (record, why)
+            }
+        }
+    });
     taken.await.unwrap_or_else(|error| {
         let evidence = format!("the probe of /dev/kvm did not end well: {error}");
-        Verdict::new(Class::Unknown, evidence)
+        let record = Record {
+            verdict: Verdict::new(Class::Unknown, evidence),
+            at: now,
+            key: Key::default(),
+        };
+        (record, Some("the probe failed".to_owned()))
     })
 }
 

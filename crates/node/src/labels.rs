@@ -95,9 +95,9 @@ pub(crate) fn annotations(
         "class": verdict.class,
         "stage": verdict.stage,
         "evidence": verdict.message,
-        "at": known.at.to_string(),
-        "took": format!("{:.1}ms", known.probe.took.as_secs_f64() * 1000.0),
-        "runs": known.probe.runs,
+        "at": known.record.at.to_string(),
+        "took": format!("{:.1}ms", known.record.verdict.took.as_secs_f64() * 1000.0),
+        "runs": known.record.verdict.runs,
     });
     let models: BTreeMap<&str, _> = known
         .offered
@@ -157,7 +157,10 @@ pub(crate) mod tests {
 
     use super::*;
     use crate::abilities::Offered;
+    use crate::hardware::cache::{Key, Record};
+    use crate::hardware::devices::judge;
     use crate::known::{Asked, Devices};
+    use api::accelerator::HelperDevice;
     use host::facts::Machine;
     use qemu::probe::{Class, Verdict};
 
@@ -182,12 +185,13 @@ pub(crate) mod tests {
             },
             devices: Devices {
                 kvm: Device::Usable,
-                vhost_net: Device::Missing,
-                vhost_vsock: Device::Missing,
-                tun: Device::Usable,
+                helpers: vec![judge(HelperDevice::Tun, &Ok(2))],
             },
-            probe: Verdict::new(class, "evidence"),
-            at: Timestamp::UNIX_EPOCH,
+            record: Record {
+                verdict: Verdict::new(class, "evidence"),
+                at: Timestamp::UNIX_EPOCH,
+                key: Key::default(),
+            },
             lowered: None,
             asked: Asked::default(),
             answered: None,

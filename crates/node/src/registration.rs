@@ -3,9 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use api::accelerator::NodeVerdict;
+use api::accelerator::{HelperDevice, NodeVerdict};
 use api::names::{conditions, resources};
-use host::facts::Device;
 use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::api::core::v1::{Node, NodeAddress, NodeCondition, NodeStatus, NodeSystemInfo};
@@ -49,12 +48,14 @@ pub(crate) fn status(
 ) -> NodeStatus {
     let (machine, devices) = (&offer.known.machine, &offer.known.devices);
     let verdict = offer.known.verdict(now);
-    let opens = |device: &Device| *device == Device::Usable;
     let devices = [
         (resources::KVM, verdict.usable),
-        (resources::VHOST_NET, opens(&devices.vhost_net)),
-        (resources::VHOST_VSOCK, opens(&devices.vhost_vsock)),
-        (resources::TUN, opens(&devices.tun)),
+        (resources::VHOST_NET, devices.usable(HelperDevice::VhostNet)),
+        (
+            resources::VHOST_VSOCK,
+            devices.usable(HelperDevice::VhostVsock),
+        ),
+        (resources::TUN, devices.usable(HelperDevice::Tun)),
     ];
     let mut capacity: BTreeMap<String, Quantity> = BTreeMap::from([
         ("cpu".to_owned(), Quantity(machine.processors.to_string())),

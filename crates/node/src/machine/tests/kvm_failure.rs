@@ -212,7 +212,7 @@ fn between_its_two_starts_a_machine_has_not_ended() {
             });
             assert_eq!(outcome(&case.seen()), None);
             assert_eq!(case.pod_status(), None, "{launcher:?}");
-            let none = std::collections::BTreeMap::new();
+            let none = BTreeMap::new();
             assert_eq!(wanted_instance(&case.seen(), &none, at(100)), None);
         }
     }
@@ -226,7 +226,7 @@ fn a_guest_that_may_not_be_emulated_fails_and_names_the_cure() {
     });
     let ended = outcome(&case.seen()).expect("it ended");
     assert_eq!((ended.reason, ended.succeeded), ("KvmFailed", false));
-    let none = std::collections::BTreeMap::new();
+    let none = BTreeMap::new();
     let change = wanted_instance(&case.seen(), &none, at(100)).expect("told");
     assert_eq!(change.status.phase, Some(Phase::Failed));
     assert_eq!(change.status.reason.as_deref(), Some("KvmFailed"));
@@ -245,7 +245,7 @@ fn the_emulated_guest_says_why_it_is_also_after_a_restart_of_the_node() {
         it.launcher = launcher;
         it.step_down = Some(again());
     });
-    let none = std::collections::BTreeMap::new();
+    let none = BTreeMap::new();
     let change = wanted_instance(&case.seen(), &none, at(100)).expect("told");
     let accelerator = change.status.accelerator.expect("known");
     assert_eq!(accelerator.type_, "TCG");
@@ -269,7 +269,7 @@ fn a_guest_that_waits_for_others_to_boot_says_so_once() {
         it.instance = Some(instance("Scheduled", json!({})));
         it.queued = Some("2 emulated guests are booting before it".to_owned());
     });
-    let none = std::collections::BTreeMap::new();
+    let none = BTreeMap::new();
     let change = wanted_instance(&case.seen(), &none, at(100)).expect("told");
     let condition = condition::find(&change.status.conditions, START_QUEUED).expect("told");
     assert_eq!(

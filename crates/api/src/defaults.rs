@@ -98,15 +98,17 @@ pub fn instance_spec(
     let uuid = firmware.uuid.clone().unwrap_or_default();
     network(spec);
     disks_for_volumes(spec);
-    let is_pc = spec
-        .architecture
-        .as_deref()
-        .is_none_or(|name| name == "amd64");
-    devices(
-        &mut spec.domain.devices,
-        if is_pc { "sata" } else { "virtio" },
-        &uuid,
-    );
+    let arm = spec.architecture.as_deref() == Some("arm64");
+    if arm {
+        arm_firmware(spec);
+    }
+    // ARM's machine has no SATA, and no CD drive can be on virtio.
+    let buses = if arm {
+        ("virtio", "scsi")
+    } else {
+        ("sata", "sata")
+    };
+    devices(&mut spec.domain.devices, buses, &uuid);
     let acpi = &mut spec.domain.features.get_or_insert_default().acpi;
     if acpi.is_none() {
         *acpi = Some(FeatureState::default());
@@ -119,7 +121,31 @@ pub fn instance_spec(
     }
     let cpu = spec.domain.cpu.get_or_insert_default();
     if is_unset(cpu.model.as_deref()) {
-        cpu.model = Some(cluster.cpu_model.clone());
+        // ARM's processors have no other model under KVM; the cluster's is one of the host's
+        // architecture.
+        cpu.model = Some(if arm {
+            "host-passthrough".to_owned()
+        } else {
+            cluster.cpu_model.clone()
+        });
+    }
+}
+
+/// ARM's guests start by EFI, without Secure Boot; a kernel that is given starts by itself unless
+/// EFI is asked for.
+fn arm_firmware(spec: &mut VirtualMachineInstanceSpec) {
+    let firmware = spec.domain.firmware.get_or_insert_default();
+    let kernel = firmware
+        .kernel_boot
+        .as_ref()
+        .is_some_and(|boot| boot.container.is_some());
+    if firmware.bootloader.is_none() && kernel {
+        return;
+    }
+    let bootloader = firmware.bootloader.get_or_insert_default();
+    if bootloader.bios.is_none() {
+        let efi = bootloader.efi.get_or_insert_default();
+        efi.secure_boot.get_or_insert(false);
     }
 }
 
@@ -147,14 +173,8 @@ fn architecture_and_machine(spec: &mut VirtualMachineInstanceSpec, cluster: &Clu
     }
     let machine = spec.domain.machine.get_or_insert_default();
     if is_unset(machine.type_.as_deref()) {
-        machine.type_ = Some(
-            if spec.architecture.as_deref() == Some(&cluster.architecture) {
-                cluster.machine_type.clone()
-            } else {
-                let architecture = spec.architecture.as_deref().unwrap_or_default();
-                ClusterConfiguration::of_architecture(architecture).machine_type
-            },
-        );
+        let architecture = spec.architecture.as_deref().unwrap_or_default();
+        machine.type_ = Some(cluster.machines(architecture).default);
     }
 }
 
@@ -245,7 +265,7 @@ fn disks_for_volumes(spec: &mut VirtualMachineInstanceSpec) {
     }
 }
 
-fn devices(devices: &mut Devices, bus: &str, firmware_uuid: &str) {
+fn devices(devices: &mut Devices, (bus, cdrom_bus): (&str, &str), firmware_uuid: &str) {
     for disk in &mut devices.disks {
         if disk.disk.is_none() && disk.cdrom.is_none() && !disk.unserved.contains_key("lun") {
             disk.disk = Some(DiskTarget::default());
@@ -262,7 +282,7 @@ fn devices(devices: &mut Devices, bus: &str, firmware_uuid: &str) {
         }) = &mut disk.cdrom
         {
             if is_unset(target.as_deref()) {
-                *target = Some(bus.to_owned());
+                *target = Some(cdrom_bus.to_owned());
             }
             readonly.get_or_insert(true);
         }
@@ -402,6 +422,45 @@ mod tests {
         };
         instance_spec(&mut twice, &cluster(), &other);
         assert_eq!(once, twice);
+    }
+
+    #[test]
+    fn an_arm_guest_gets_arms_machine_and_no_sata() {
+        let arm = |firmware: Value| {
+            let mut filled = spec(json!({
+                "architecture": "arm64",
+                "domain": {
+                    "memory": {"guest": "1Gi"}, "firmware": firmware,
+                    "devices": {"disks": [{"name": "disk"}, {"name": "cd", "cdrom": {}}]},
+                },
+                "volumes": [{"name": "disk", "emptyDisk": {"capacity": "1Gi"}}],
+            }));
+            instance_spec(&mut filled, &cluster(), &identity());
+            filled
+        };
+        let filled = arm(json!({}));
+        let domain = &filled.domain;
+        assert_eq!(
+            domain.machine.as_ref().unwrap().type_.as_deref(),
+            Some("virt")
+        );
+        let model = domain.cpu.as_ref().unwrap().model.as_deref();
+        assert_eq!(model, Some("host-passthrough"));
+        let disks = &domain.devices.disks;
+        let disk = disks[0].disk.as_ref().unwrap().bus.as_deref();
+        let cdrom = disks[1].cdrom.as_ref().unwrap().bus.as_deref();
+        assert_eq!((disk, cdrom), (Some("virtio"), Some("scsi")));
+        let bootloader = |filled: &VirtualMachineInstanceSpec| {
+            let firmware = filled.domain.firmware.clone().unwrap();
+            serde_json::to_value(firmware.bootloader).unwrap()
+        };
+        let efi = json!({"efi": {"secureBoot": false}});
+        assert_eq!(bootloader(&filled), efi);
+        let kernel = json!({"container": {"image": "a", "kernelPath": "/k"}});
+        let direct = arm(json!({"kernelBoot": kernel.clone()}));
+        assert_eq!(bootloader(&direct), Value::Null);
+        let asked = arm(json!({"kernelBoot": kernel, "bootloader": {"efi": {}}}));
+        assert_eq!(bootloader(&asked), efi);
     }
 
     #[test]

@@ -241,6 +241,9 @@ pub struct Status {
     /// What `query-kvm` of the running QEMU said; `None` before it could be asked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub accelerator: Option<Accelerator>,
+    /// What the accelerator changes of what the VMI asks for: sentences for people.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub adjustments: Vec<String>,
     /// The QEMU process, while there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub qemu: Option<QemuProcess>,
@@ -294,6 +297,7 @@ impl Default for Status {
         Self {
             state: State::Idle,
             accelerator: None,
+            adjustments: Vec::new(),
             qemu: None,
             started_at: None,
             machine_type: None,

@@ -82,7 +82,10 @@ pub const INSTANCE: &[Field] = &[
         "domain.firmware.acpi",
         "remove it: no ACPI tables of one's own can be given",
     ),
-    field("domain.firmware.bootloader.efi", "use bios: {}"),
+    field(
+        "domain.firmware.bootloader.efi.persistent",
+        "remove it: the firmware's variables last as long as the guest runs",
+    ),
     field("domain.firmware.bootloader.bios.useSerial", "remove it"),
     field(
         "domain.firmware.kernelBoot.container.imagePullSecret",

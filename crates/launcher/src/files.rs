@@ -2,7 +2,7 @@
 //! that share one open file are not kept apart by QEMU's image locks.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, Seek as _, SeekFrom, Write as _};
+use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::os::fd::{AsRawFd as _, OwnedFd, RawFd};
 use std::os::unix::fs::{FileTypeExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use api::launcher::{DiskFormat, StartRequest};
 use host::lock::{LifeLock, LockError};
 use jiff::Timestamp;
+use qemu::architecture::{Architecture, FirmwareImage};
 use rustix::fs::{Mode, OFlags, ResolveFlags};
 
 use crate::blueprint::{Piece, Source};
@@ -84,6 +85,18 @@ pub(crate) enum FileError {
         /// The bounds.
         source: qemu::overlay::WrongSize,
     },
+    /// The guest's firmware is not installed.
+    #[error(
+        "spec.architecture: guests of {architecture} start by EFI firmware, which is missing: install the Debian package `{}` \
+         (looked for {looked})",
+        architecture.firmware_package()
+    )]
+    Firmware {
+        /// The guest's architecture.
+        architecture: Architecture,
+        /// Where it was looked for.
+        looked: String,
+    },
     /// The cloud-init data does not fit.
     #[error("volume {volume}: {source}")]
     CloudInit {
@@ -132,6 +145,16 @@ pub(crate) fn open(
             } => host_disk(path, *create_bytes, *read_only, *direct)?.into(),
             Source::LockOf(number) => lock_of(&opened, *number, places)?,
             Source::Boot(path) => boot(path, &mut opened.readable)?,
+            Source::FirmwareCode(guest) => {
+                let code = firmware(*guest)?.code;
+                File::open(code)
+                    .map_err(doing("open", Path::new(code)))?
+                    .into()
+            }
+            Source::FirmwareVariables(guest) => {
+                let template = firmware(*guest)?.variables;
+                firmware_variables(places.disks, Path::new(template))?.into()
+            }
         };
         opened.files.push(Opened {
             number: piece.number,
@@ -209,6 +232,49 @@ fn cloud_init_disk(
         return File::open(&path).map_err(doing("open", &path));
     }
     Ok(file)
+}
+
+/// The firmware that is installed.
+fn firmware(guest: Architecture) -> Result<&'static FirmwareImage, FileError> {
+    let images = guest.efi_firmware();
+    let installed = images
+        .iter()
+        .find(|image| Path::new(image.code).is_file() && Path::new(image.variables).is_file());
+    installed.ok_or_else(|| FileError::Firmware {
+        architecture: guest,
+        looked: images
+            .iter()
+            .map(|image| image.code)
+            .collect::<Vec<_>>()
+            .join(", "),
+    })
+}
+
+/// So much is copied at once; what is all zero is left out of the file.
+const COPY_BYTES: usize = 64 << 10;
+
+/// A new copy of the firmware's variables: 64 MiB for a guest, next to all of it zeros.
+fn firmware_variables(disks: &Path, template: &Path) -> Result<File, FileError> {
+    let mut from = File::open(template).map_err(doing("open", template))?;
+    let path = disks.join("efi-variables.raw");
+    let mut to = new_file(&path)?;
+    let mut copy = || {
+        let mut buffer = vec![0; COPY_BYTES];
+        let mut at = 0_u64;
+        loop {
+            let count = from.read(&mut buffer)?;
+            if count == 0 {
+                return to.set_len(at);
+            }
+            if buffer[..count].iter().any(|byte| *byte != 0) {
+                to.seek(SeekFrom::Start(at))?;
+                to.write_all(&buffer[..count])?;
+            }
+            at += count as u64;
+        }
+    };
+    copy().map_err(doing("write", &path))?;
+    Ok(to)
 }
 
 fn base(path: &Path, format: DiskFormat, direct: bool) -> Result<File, FileError> {

@@ -162,6 +162,22 @@ impl Monitor {
         Command::kvm_enabled(&answer).ok_or(MonitorError::Answer("query-kvm"))
     }
 
+    /// Processor features that were asked for and are not given. None on ARM, whose QEMU refuses
+    /// to start instead.
+    ///
+    /// # Errors
+    /// As [`Monitor::ask`].
+    pub(crate) async fn missing_features(&self) -> Result<Vec<String>, MonitorError> {
+        let answer = self.ask(Command::QueryProcessors).await?;
+        let first =
+            Command::first_processor(&answer).ok_or(MonitorError::Answer("query-cpus-fast"))?;
+        let ask = Command::QueryMissingFeatures {
+            processor: first.to_owned(),
+        };
+        let answer = self.ask(ask).await?;
+        serde_json::from_value(answer).map_err(|_| MonitorError::Answer("qom-get"))
+    }
+
     /// The machine type, with its version.
     ///
     /// # Errors

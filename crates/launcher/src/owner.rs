@@ -497,6 +497,7 @@ impl Owner {
             .collect();
         self.status.send_modify(|status| {
             status.accelerator = Some(guest.accelerator);
+            status.adjustments.clone_from(&guest.adjustments);
             status.qemu = Some(qemu);
             status.machine_type = Some(guest.machine_type.clone());
             status.interfaces = interfaces;

@@ -13,17 +13,19 @@ use host::lock::LifeLock;
 use host::network::PASST;
 use host::process::{Child, Ending, Program, find_program};
 use jiff::Timestamp;
+use qemu::architecture::Architecture;
 use qemu::command_line::command_line;
 use qemu::qmp::{Command, Event};
 use qemu::version::Version;
 use tokio::net::UnixStream;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 
-use crate::blueprint::{self, Blueprint, Piece, Socket, Source};
+use crate::blueprint::processor::check_missing;
+use crate::blueprint::{self, Blueprint, Piece, Socket, Source, Surroundings};
 use crate::files::{self, Opened, Places};
 use crate::kvm_failure::{self, Watch};
 use crate::markers::Mark;
-use crate::monitor::{Connected, Monitor};
+use crate::monitor::{Connected, Monitor, MonitorError};
 use crate::output::Output;
 use crate::serial::Serial;
 use crate::{agent, debug_console, jail};
@@ -32,13 +34,6 @@ use crate::{agent, debug_console, jail};
 const ENDS_WITHIN: Duration = Duration::from_secs(2);
 /// passt answers within some milliseconds; on a machine busy with emulation within seconds.
 const NETWORK_WITHIN: Duration = Duration::from_secs(30);
-
-/// Where QEMU is looked for.
-const PROGRAMS: [&str; 3] = [
-    "/usr/bin/qemu-system-x86_64",
-    "/usr/local/bin/qemu-system-x86_64",
-    "/usr/libexec/qemu-kvm",
-];
 
 /// The launcher's place and name.
 #[derive(Clone, Debug)]
@@ -66,6 +61,8 @@ pub(crate) struct Guest {
     pub(crate) machine_type: String,
     /// What it runs on.
     pub(crate) accelerator: Accelerator,
+    /// What that changes of what was asked for: sentences for people.
+    pub(crate) adjustments: Vec<String>,
     /// Its serial line.
     pub(crate) serial: Option<Serial>,
     /// Whether its agent answers.
@@ -151,6 +148,8 @@ pub(crate) async fn start(
         output,
         sockets,
         accelerator,
+        required,
+        mut adjustments,
         graphics,
         networks,
     } = prepared;
@@ -160,7 +159,7 @@ pub(crate) async fn start(
         tracing::warn!("QEMU's jail is incomplete: {missing}");
     }
     let greeted = tokio::select! {
-        greeted = greet(sockets.monitor, &request, &progress) => greeted,
+        greeted = greet(sockets.monitor, &request, &required, &progress) => greeted,
         ended = qemu.wait() => Err(match ended {
             Ok(ending) => StartError(format!("QEMU ended at once with {ending}")),
             Err(error) => failed(error),
@@ -168,7 +167,12 @@ pub(crate) async fn start(
         _ = &mut abort => Err(failed("the start was given up")),
     };
     match greeted {
-        Ok((connected, machine_type)) => {
+        Ok(Greeted {
+            connected,
+            machine_type,
+            adjustment,
+        }) => {
+            adjustments.extend(adjustment);
             let marks = request.stepped_down.as_ref().map(kvm_failure::marker);
             if let Some(line) = sockets.firmware {
                 tokio::spawn(debug_console::run(line, progress.clone()));
@@ -220,6 +224,7 @@ pub(crate) async fn start(
                 version: connected.version,
                 machine_type,
                 accelerator,
+                adjustments,
                 serial,
                 agent,
                 agent_opened,
@@ -252,8 +257,48 @@ struct Prepared {
     output: Output,
     sockets: Sockets,
     accelerator: Accelerator,
+    /// Processor features without which the guest must not run: name and field of the VMI.
+    required: Vec<(String, String)>,
+    adjustments: Vec<String>,
     graphics: bool,
     networks: mpsc::Receiver<NetworkEnded>,
+}
+
+/// What QEMU has said of itself.
+struct Greeted {
+    connected: Connected,
+    machine_type: String,
+    /// What it cannot give of what was asked for, in a sentence.
+    adjustment: Option<String>,
+}
+
+/// QEMU's program for guests of this architecture. The one that the owner has set is for guests of
+/// the host's; others are first looked for beside it.
+fn program(
+    home: &Home,
+    guest: Architecture,
+    host: Option<Architecture>,
+) -> Result<PathBuf, StartError> {
+    let set = home.identity.qemu_program.as_ref();
+    if let Some(program) = set.filter(|_| host == Some(guest)) {
+        return Ok(program.clone());
+    }
+    let beside = set
+        .and_then(|program| program.parent())
+        .map(|folder| folder.join(format!("qemu-system-{}", guest.machine_name())));
+    let usual = guest.programs(host);
+    let places: Vec<&Path> = beside
+        .iter()
+        .map(PathBuf::as_path)
+        .chain(usual.iter().map(Path::new))
+        .collect();
+    find_program(&places).ok_or_else(|| {
+        StartError(format!(
+            "spec.architecture: QEMU for guests of {guest} is missing: install the Debian package `{}` (looked for {})",
+            guest.program_package(),
+            usual.join(", ")
+        ))
+    })
 }
 
 /// Our ends of QEMU's sockets.
@@ -271,18 +316,14 @@ async fn prepare(
 ) -> Result<Prepared, StartError> {
     let root = rustix::process::geteuid().is_root();
     let now = Timestamp::now();
-    let blueprint = blueprint::blueprint(request, now, root).map_err(failed)?;
-    let program = home
-        .identity
-        .qemu_program
-        .clone()
-        .or_else(|| find_program(&PROGRAMS.map(Path::new)));
-    let program = program.ok_or_else(|| {
-        StartError(format!(
-            "QEMU is missing: install the Debian package `qemu-system-x86` (looked for {})",
-            PROGRAMS.join(", ")
-        ))
-    })?;
+    let surroundings = Surroundings {
+        now,
+        root,
+        host: Architecture::of_machine(std::env::consts::ARCH),
+    };
+    let blueprint = blueprint::blueprint(request, surroundings).map_err(failed)?;
+    let guest = blueprint.machine.machine_type.architecture();
+    let program = program(home, guest, surroundings.host)?;
     let arguments = command_line(&blueprint.machine).map_err(failed)?;
 
     let holder = holder(home);
@@ -329,6 +370,8 @@ async fn prepare(
         output,
         sockets,
         accelerator: request.accelerator,
+        required: blueprint.required,
+        adjustments: blueprint.adjustments,
         graphics: blueprint.machine.graphics,
         networks,
     })
@@ -476,8 +519,9 @@ async fn start_networks(
 async fn greet(
     monitor: UnixStream,
     request: &StartRequest,
+    required: &[(String, String)],
     progress: &Progress,
-) -> Result<(Connected, String), StartError> {
+) -> Result<Greeted, StartError> {
     let accelerator = request.accelerator;
     let greets_within = Wait::Greeting.within(accelerator, request.slowdown);
     let answers_within = Wait::Answer.within(accelerator, request.slowdown);
@@ -509,7 +553,19 @@ async fn greet(
             )));
         }
         let machine_type = connected.monitor.machine_type().await.map_err(failed)?;
-        Ok((connected, machine_type))
+        let missing = match connected.monitor.missing_features().await {
+            Ok(missing) => missing,
+            // Only x86 has that property.
+            Err(MonitorError::Refused { .. }) if required.is_empty() => Vec::new(),
+            Err(error) => return Err(failed(error)),
+        };
+        let emulated = fact == Accelerator::Tcg;
+        let adjustment = check_missing(&missing, required, emulated).map_err(failed)?;
+        Ok(Greeted {
+            connected,
+            machine_type,
+            adjustment,
+        })
     };
     match tokio::time::timeout(greets_within, greeted).await {
         Ok(greeted) => greeted,

@@ -4,15 +4,17 @@
 //! [`Options::text`], which doubles commas as QEMU's option parser wants it. Keys are always ours.
 //! The arguments hold no secret, no path of a disk, and are the same for QEMU 7.2 and 10.
 
+mod disks;
+
 use std::ffi::OsString;
 use std::path::Path;
 
 use serde_json::{Value, json};
 
 use crate::machine::{
-    Accelerator, Clock, Descriptor, Disk, DiskBus, DiskCache, DiskFormat, DiskImage, DiskIo,
-    Firmware, Kernel, Machine, MachineFamily, NetworkCard, NetworkModel, Processor, ProcessorModel,
-    TabletBus,
+    Accelerator, Clock, Descriptor, DiskBus, DiskCache, DiskFormat, DiskIo, Firmware,
+    InterruptController, Kernel, Machine, MachineFamily, NetworkCard, NetworkModel, Processor,
+    ProcessorModel, TabletBus, Threads,
 };
 
 /// Why a [`Machine`] cannot be built.
@@ -59,6 +61,7 @@ pub enum CommandLineError {
 /// [`CommandLineError`] if QEMU has no such machine.
 pub fn command_line(machine: &Machine) -> Result<Vec<OsString>, CommandLineError> {
     check_boot_order(machine)?;
+    check_family(machine)?;
     let mut line = Line::default();
     line.constants();
     line.platform(machine)?;
@@ -85,6 +88,39 @@ fn check_boot_order(machine: &Machine) -> Result<(), CommandLineError> {
         if !seen.insert(order) {
             return Err(CommandLineError::BootOrderTwice(order));
         }
+    }
+    Ok(())
+}
+
+/// What a family of machine types does not have.
+fn check_family(machine: &Machine) -> Result<(), CommandLineError> {
+    let impossible = |what, instead| Err(CommandLineError::Impossible { what, instead });
+    let arm = machine.machine_type.family() == MachineFamily::Virt;
+    let emulated = matches!(machine.accelerator, Accelerator::Tcg { .. });
+    match machine.firmware {
+        Firmware::Bios if arm => return impossible("BIOS on machine type virt", "use EFI"),
+        Firmware::None if !arm => {
+            return impossible("a machine without firmware on x86", "use BIOS or EFI");
+        }
+        Firmware::None if machine.kernel.is_none() => {
+            return impossible("a machine without firmware and without a kernel", "use EFI");
+        }
+        Firmware::None | Firmware::Bios | Firmware::Efi { .. } => {}
+    }
+    if arm && machine.disks.iter().any(|disk| disk.bus == DiskBus::Sata) {
+        return impossible(
+            "a disk on sata with machine type virt",
+            "use bus virtio, scsi or usb",
+        );
+    }
+    if arm && machine.firmware_console.is_some() {
+        return impossible(
+            "a debug console with machine type virt",
+            "read the serial port",
+        );
+    }
+    if emulated && machine.processor.model == ProcessorModel::Host {
+        return impossible("the host's processor under emulation", "use another model");
     }
     Ok(())
 }
@@ -194,12 +230,23 @@ impl Line {
             .plain("debug-threads", "on");
         self.options("-name", name);
 
-        // hpet=off: its timer alone costs an idle guest 1 % of a core under TCG.
-        let mut platform = Options::new("", "machine_type")
-            .plain("type", machine.machine_type.name())
-            .plain("hpet", "off")
-            .plain("vmport", "off")
-            .plain("dump-guest-core", "off");
+        let mut platform =
+            Options::new("", "machine_type").plain("type", machine.machine_type.name());
+        platform = match machine.machine_type.family() {
+            // hpet=off: its timer alone costs an idle guest 1 % of a core under TCG. Under KVM as
+            // well, so that a guest that is started again finds the same machine.
+            MachineFamily::Q35 | MachineFamily::Pc => {
+                platform.plain("hpet", "off").plain("vmport", "off")
+            }
+            MachineFamily::Virt => platform.plain(
+                "gic-version",
+                match machine.interrupt_controller {
+                    InterruptController::Version3 => "3",
+                    InterruptController::Host => "host",
+                },
+            ),
+        };
+        platform = platform.plain("dump-guest-core", "off");
         if !machine.acpi {
             platform = platform.plain("acpi", "off");
         }
@@ -232,14 +279,21 @@ impl Line {
             Accelerator::Kvm => self.option("-accel", "kvm"),
             Accelerator::Tcg {
                 translation_cache_mib,
-            } => self.options(
-                "-accel",
-                Options::new("tcg", "accelerator")
-                    .plain("thread", "multi")
-                    .plain("tb-size", translation_cache_mib),
-            ),
+                threads,
+            } => {
+                let thread = match threads {
+                    Threads::Single => "single",
+                    Threads::Multiple => "multi",
+                };
+                self.options(
+                    "-accel",
+                    Options::new("tcg", "accelerator")
+                        .plain("thread", thread)
+                        .plain("tb-size", translation_cache_mib),
+                );
+            }
         }
-        self.processor(machine.accelerator, &machine.processor);
+        self.processor(&machine.processor);
         self.options(
             "-m",
             Options::new("", "memory_bytes")
@@ -264,16 +318,11 @@ impl Line {
         Ok(())
     }
 
-    fn processor(&mut self, accelerator: Accelerator, processor: &Processor) {
-        let mut model = match (&processor.model, accelerator) {
-            (ProcessorModel::Named(name), _) => Options::new(name.as_str(), "processor"),
-            (ProcessorModel::Best, Accelerator::Kvm) => Options::new("host", "processor"),
-            // Emulated, these are slower than what programs do without them: fused
-            // multiply-add 30 times, string moves 4 times.
-            (ProcessorModel::Best, Accelerator::Tcg { .. }) => Options::new("max", "processor")
-                .plain("fma", "off")
-                .plain("erms", "off")
-                .plain("fsrm", "off"),
+    fn processor(&mut self, processor: &Processor) {
+        let mut model = match &processor.model {
+            ProcessorModel::Named(name) => Options::new(name.as_str(), "processor"),
+            ProcessorModel::Host => Options::new("host", "processor"),
+            ProcessorModel::Maximum => Options::new("max", "processor"),
         };
         for feature in &processor.features {
             let value = if feature.on { "on" } else { "off" };
@@ -329,7 +378,7 @@ impl Line {
         let index = slots.used;
         slots.used += 1;
         match slots.family {
-            MachineFamily::Q35 => {
+            MachineFamily::Q35 | MachineFamily::Virt => {
                 if index >= Q35_DEVICES {
                     return Err(CommandLineError::BusFull {
                         bus: "PCI",
@@ -368,18 +417,21 @@ impl Line {
         if !machine.graphics {
             return;
         }
-        let (bus, slot) = match machine.machine_type.family() {
-            MachineFamily::Q35 => ("pcie.0", "1"),
-            MachineFamily::Pc => ("pci.0", "2"),
-        };
         // No socket of its own: clients come as descriptors.
         self.option("-vnc", "none");
-        self.json(
-            "-device",
-            &json!({
-                "driver": "VGA", "id": "graphics0", "vgamem_mb": 16, "bus": bus, "addr": slot,
+        let device = match machine.machine_type.family() {
+            MachineFamily::Q35 => json!({
+                "driver": "VGA", "id": "graphics0", "vgamem_mb": 16, "bus": "pcie.0", "addr": "1",
             }),
-        );
+            MachineFamily::Pc => json!({
+                "driver": "VGA", "id": "graphics0", "vgamem_mb": 16, "bus": "pci.0", "addr": "2",
+            }),
+            // ARM's firmware and kernels draw on it; VGA's memory they cannot map.
+            MachineFamily::Virt => json!({
+                "driver": "virtio-gpu-pci", "id": "graphics0", "bus": "pcie.0", "addr": "1",
+            }),
+        };
+        self.json("-device", &device);
     }
 
     fn network_card(
@@ -437,8 +489,16 @@ impl Line {
                 }),
             );
         }
-        if on(DiskBus::Usb) || machine.tablet == Some(TabletBus::Usb) {
+        // A PC has its keyboard; ARM's machine has none to go with its screen.
+        let keyboard = machine.graphics && machine.machine_type.family() == MachineFamily::Virt;
+        if on(DiskBus::Usb) || machine.tablet == Some(TabletBus::Usb) || keyboard {
             self.pci(slots, json!({"driver": "qemu-xhci", "id": "usb"}))?;
+        }
+        if keyboard {
+            self.json(
+                "-device",
+                &json!({"driver": "usb-kbd", "id": "keyboard0", "bus": "usb.0"}),
+            );
         }
         Ok(())
     }
@@ -450,10 +510,14 @@ impl Line {
     ) -> Result<(), CommandLineError> {
         if let Some(serial) = machine.serial {
             self.options("-chardev", listening("serial0", serial).plain("wait", "on"));
-            self.json(
-                "-device",
-                &json!({"driver": "isa-serial", "id": "port-serial0", "chardev": "serial0"}),
-            );
+            match machine.machine_type.family() {
+                MachineFamily::Q35 | MachineFamily::Pc => self.json(
+                    "-device",
+                    &json!({"driver": "isa-serial", "id": "port-serial0", "chardev": "serial0"}),
+                ),
+                // A part of the board, which takes the first line given.
+                MachineFamily::Virt => self.option("-serial", "chardev:serial0"),
+            }
         }
         if let Some(console) = machine.firmware_console {
             // SeaBIOS and debug builds of EDK II find it by themselves, and write to it what they do.
@@ -499,203 +563,6 @@ impl Line {
             )?;
         }
         Ok(())
-    }
-
-    fn disks(&mut self, machine: &Machine, slots: &mut Slots) -> Result<(), CommandLineError> {
-        let mut sata = 0;
-        let mut scsi = 0;
-        for (index, disk) in machine.disks.iter().enumerate() {
-            check_disk(disk)?;
-            self.disk_nodes(index, disk);
-            let mut device = disk_device(index, disk);
-            match disk.bus {
-                DiskBus::Virtio => {
-                    device["driver"] = Value::from("virtio-blk-pci");
-                    self.pci(slots, device)?;
-                }
-                DiskBus::Sata => {
-                    let (bus, unit) = sata_place(machine.machine_type.family(), sata)?;
-                    sata += 1;
-                    device["driver"] = Value::from(if disk.cdrom { "ide-cd" } else { "ide-hd" });
-                    device["bus"] = Value::from(bus);
-                    device["unit"] = Value::from(unit);
-                    self.json("-device", &device);
-                }
-                DiskBus::Scsi => {
-                    if scsi >= SCSI_TARGETS {
-                        return Err(CommandLineError::BusFull {
-                            bus: "SCSI",
-                            most: SCSI_TARGETS,
-                        });
-                    }
-                    device["driver"] = Value::from(scsi_driver(disk));
-                    device["bus"] = Value::from("scsi0.0");
-                    device["scsi-id"] = Value::from(scsi);
-                    device["lun"] = Value::from(0);
-                    scsi += 1;
-                    self.json("-device", &device);
-                }
-                DiskBus::Usb => {
-                    let stick = format!("stick{index}");
-                    self.json(
-                        "-device",
-                        &json!({"driver": "usb-bot", "id": stick, "bus": "usb.0"}),
-                    );
-                    device["driver"] = Value::from(scsi_driver(disk));
-                    device["bus"] = Value::from(format!("{stick}.0"));
-                    device["scsi-id"] = Value::from(0);
-                    device["lun"] = Value::from(0);
-                    self.json("-device", &device);
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn disk_nodes(&mut self, index: usize, disk: &Disk) {
-        let read_only = disk.read_only || disk.cdrom;
-        let (image, file) = (format!("image{index}"), format!("file{index}"));
-        match disk.image {
-            DiskImage::File {
-                file: descriptor,
-                format,
-            } => {
-                self.file_node(&file, descriptor, read_only, disk.cache, disk.io);
-                self.format_node(&image, &file, format, read_only, None);
-            }
-            DiskImage::Overlay {
-                overlay,
-                base,
-                base_format,
-            } => {
-                let (base_image, base_file) = (format!("base{index}"), format!("base-file{index}"));
-                self.file_node(&base_file, base, true, disk.cache, disk.io);
-                self.format_node(&base_image, &base_file, base_format, true, None);
-                self.file_node(&file, overlay, read_only, disk.cache, disk.io);
-                self.format_node(
-                    &image,
-                    &file,
-                    DiskFormat::Qcow2,
-                    read_only,
-                    Some(&base_image),
-                );
-            }
-        }
-    }
-
-    fn file_node(
-        &mut self,
-        name: &str,
-        file: Descriptor,
-        read_only: bool,
-        cache: DiskCache,
-        io: DiskIo,
-    ) {
-        // A set of one descriptor: QEMU opens it again, by the number we know.
-        self.options(
-            "-add-fd",
-            Options::new("", "file")
-                .plain("fd", file)
-                .plain("set", file),
-        );
-        self.json(
-            "-blockdev",
-            &json!({
-                "driver": "file", "node-name": name, "filename": format!("/dev/fdset/{file}"),
-                "read-only": read_only, "auto-read-only": false, "discard": "unmap",
-                "cache": {"direct": cache == DiskCache::None, "no-flush": false},
-                "aio": match io { DiskIo::Threads => "threads", DiskIo::Native => "native" },
-                // Never written to without a lock that holds: fail where there is none.
-                "locking": if read_only { "auto" } else { "on" },
-            }),
-        );
-    }
-
-    fn format_node(
-        &mut self,
-        name: &str,
-        file: &str,
-        format: DiskFormat,
-        read_only: bool,
-        backing: Option<&str>,
-    ) {
-        let mut node = json!({
-            "driver": match format { DiskFormat::Raw => "raw", DiskFormat::Qcow2 => "qcow2" },
-            "node-name": name, "file": file, "read-only": read_only,
-            "auto-read-only": false, "discard": "unmap",
-        });
-        if format == DiskFormat::Qcow2 {
-            // Told even when there is none, so that a name in the header opens nothing.
-            node["backing"] = backing.map_or(Value::Null, Value::from);
-        }
-        self.json("-blockdev", &node);
-    }
-}
-
-/// virtio-scsi has 256 targets; more disks than that are a mistake.
-const SCSI_TARGETS: usize = 256;
-
-fn check_disk(disk: &Disk) -> Result<(), CommandLineError> {
-    if let Some(serial) = &disk.serial {
-        no_zero_byte(serial, "disks.serial")?;
-    }
-    let impossible = |what, instead| Err(CommandLineError::Impossible { what, instead });
-    if disk.cdrom && disk.bus == DiskBus::Virtio {
-        return impossible("a CD drive on virtio", "use bus sata, scsi or usb");
-    }
-    if disk.bus == DiskBus::Sata && disk.read_only && !disk.cdrom {
-        return impossible(
-            "a read-only hard disk on sata",
-            "use bus virtio or scsi, or a CD drive",
-        );
-    }
-    if disk.io == DiskIo::Native && disk.cache != DiskCache::None {
-        return impossible("io native with a cache", "use cache none, or io threads");
-    }
-    Ok(())
-}
-
-fn disk_device(index: usize, disk: &Disk) -> Value {
-    // An error of the host's disk stops the guest until it is mended, and never reaches it.
-    let mut device = json!({
-        "driver": "", "id": format!("disk{index}"), "drive": format!("image{index}"),
-        "werror": "stop", "rerror": "stop",
-    });
-    if !disk.cdrom {
-        device["write-cache"] = Value::from(if disk.cache == DiskCache::Writethrough {
-            "off"
-        } else {
-            "on"
-        });
-        if disk.shared {
-            device["share-rw"] = Value::from(true);
-        }
-    }
-    if let Some(order) = disk.boot_order {
-        device["bootindex"] = Value::from(order);
-    }
-    if let Some(serial) = &disk.serial {
-        device["serial"] = Value::from(serial.as_str());
-    }
-    device
-}
-
-fn scsi_driver(disk: &Disk) -> &'static str {
-    if disk.cdrom { "scsi-cd" } else { "scsi-hd" }
-}
-
-fn sata_place(family: MachineFamily, index: usize) -> Result<(String, usize), CommandLineError> {
-    match family {
-        MachineFamily::Q35 if index < 6 => Ok((format!("ide.{index}"), 0)),
-        MachineFamily::Q35 => Err(CommandLineError::BusFull {
-            bus: "SATA",
-            most: 6,
-        }),
-        MachineFamily::Pc if index < 4 => Ok((format!("ide.{}", index / 2), index % 2)),
-        MachineFamily::Pc => Err(CommandLineError::BusFull {
-            bus: "IDE",
-            most: 4,
-        }),
     }
 }
 

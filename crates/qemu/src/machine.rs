@@ -6,6 +6,8 @@
 
 use std::path::PathBuf;
 
+use crate::architecture::Architecture;
+
 /// A file descriptor number in the QEMU process.
 pub type Descriptor = i32;
 
@@ -18,6 +20,8 @@ pub struct Machine {
     pub accelerator: Accelerator,
     /// QEMU's machine type, e.g. `q35` or `pc-q35-7.2`.
     pub machine_type: MachineType,
+    /// The interrupt controller, where the machine type leaves a choice.
+    pub interrupt_controller: InterruptController,
     /// The processors.
     pub processor: Processor,
     /// The guest's memory in bytes.
@@ -30,7 +34,7 @@ pub struct Machine {
     pub disks: Vec<Disk>,
     /// Network cards.
     pub network_cards: Vec<NetworkCard>,
-    /// A serial port (COM1) on a listening unix socket. QEMU waits at its start until somebody
+    /// A serial port (COM1; `ttyAMA0` on ARM) on a listening unix socket. QEMU waits at its start until somebody
     /// has connected to it, so that the guest's first byte is not lost.
     pub serial: Option<Descriptor>,
     /// A graphics card. It is seen by VNC clients handed over by QMP `add_client`.
@@ -64,7 +68,18 @@ pub enum Accelerator {
     Tcg {
         /// The most memory that translated code may take, in MiB.
         translation_cache_mib: u32,
+        /// How it uses the host's processors.
+        threads: Threads,
     },
+}
+
+/// How TCG uses the host's processors.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Threads {
+    /// One thread runs all of the guest's processors in turn.
+    Single,
+    /// Each of the guest's processors has a thread.
+    Multiple,
 }
 
 /// A machine type that is one of the families we build for.
@@ -81,12 +96,23 @@ pub enum MachineFamily {
     Q35,
     /// One conventional PCI bus.
     Pc,
+    /// ARM's: PCI Express with a root port for each device, no SATA.
+    Virt,
+}
+
+/// The interrupt controller of [`MachineFamily::Virt`].
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum InterruptController {
+    /// GIC version 3.
+    Version3,
+    /// The host's.
+    Host,
 }
 
 /// A machine type that is not served.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[error(
-    "machine type `{0}` is not served: use `q35`, `pc`, or a versioned one like `pc-q35-7.2` or `pc-i440fx-7.2`"
+    "machine type `{0}` is not served: use `q35`, `pc` or (arm64) `virt`, or a versioned one like `pc-q35-7.2`, `pc-i440fx-7.2` or `virt-7.2`"
 )]
 pub struct UnknownMachineType(pub String);
 
@@ -107,6 +133,8 @@ impl MachineType {
             "pc" => Some(MachineFamily::Pc),
             _ if name.strip_prefix("pc-q35-").is_some_and(version) => Some(MachineFamily::Q35),
             _ if name.strip_prefix("pc-i440fx-").is_some_and(version) => Some(MachineFamily::Pc),
+            "virt" => Some(MachineFamily::Virt),
+            _ if name.strip_prefix("virt-").is_some_and(version) => Some(MachineFamily::Virt),
             _ => None,
         };
         match family {
@@ -128,6 +156,15 @@ impl MachineType {
     #[must_use]
     pub fn family(&self) -> MachineFamily {
         self.family
+    }
+
+    /// The architecture of its processors.
+    #[must_use]
+    pub fn architecture(&self) -> Architecture {
+        match self.family {
+            MachineFamily::Q35 | MachineFamily::Pc => Architecture::Amd64,
+            MachineFamily::Virt => Architecture::Arm64,
+        }
     }
 }
 
@@ -159,8 +196,10 @@ impl Processor {
 /// What the processors look like.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum ProcessorModel {
-    /// The best of the accelerator: the host's own under KVM; under TCG all that it emulates well.
-    Best,
+    /// The host's own; only under KVM.
+    Host,
+    /// All that the accelerator has.
+    Maximum,
     /// One of QEMU's named models, e.g. `Nehalem`.
     Named(Word),
 }
@@ -214,9 +253,11 @@ impl Word {
 /// What runs before the guest's own code.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Firmware {
-    /// SeaBIOS, which QEMU brings.
+    /// Nothing: QEMU itself starts the kernel. Only with a kernel, on [`MachineFamily::Virt`].
+    None,
+    /// SeaBIOS, which QEMU brings. Not on [`MachineFamily::Virt`].
     Bios,
-    /// OVMF: its code, read only, and the guest's variables, which it writes.
+    /// OVMF or AAVMF: its code, read only, and the guest's variables, which it writes.
     Efi {
         /// The code image (raw).
         code: Descriptor,
@@ -294,7 +335,7 @@ pub enum DiskFormat {
 pub enum DiskBus {
     /// virtio-blk.
     Virtio,
-    /// AHCI on q35, IDE on pc.
+    /// AHCI on q35, IDE on pc; not on virt.
     Sata,
     /// virtio-scsi.
     Scsi,
@@ -446,6 +487,8 @@ mod tests {
             ("pc-q35-rhel9.2.0", MachineFamily::Q35),
             ("pc", MachineFamily::Pc),
             ("pc-i440fx-5.1", MachineFamily::Pc),
+            ("virt", MachineFamily::Virt),
+            ("virt-7.2", MachineFamily::Virt),
         ] {
             let parsed = MachineType::parse(name).expect("served");
             assert_eq!(parsed.family(), family, "{name}");
@@ -454,6 +497,8 @@ mod tests {
         for name in [
             "",
             "microvm",
+            "virt-",
+            "virtual",
             "pc-q35-",
             "q35,accel=kvm",
             "pc-q35-7.2,x=y",

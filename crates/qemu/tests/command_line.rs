@@ -6,22 +6,26 @@ use std::path::PathBuf;
 
 use expect_test::expect_file;
 use proptest::prelude::*;
+use qemu::architecture::Architecture;
 use qemu::command_line::{CommandLineError, command_line};
 use qemu::machine::{
-    Accelerator, Clock, Disk, DiskBus, DiskCache, DiskFormat, DiskImage, DiskIo, Firmware, Kernel,
-    MacAddress, Machine, MachineType, NetworkCard, NetworkModel, Processor, ProcessorFeature,
-    ProcessorModel, SystemInformation, TabletBus, Word,
+    Accelerator, Clock, Disk, DiskBus, DiskCache, DiskFormat, DiskImage, DiskIo, Firmware,
+    InterruptController, Kernel, MacAddress, Machine, MachineType, NetworkCard, NetworkModel,
+    Processor, ProcessorFeature, ProcessorModel, SystemInformation, TabletBus, Threads, Word,
 };
+use qemu::profile::{self, Wish};
 
 fn small() -> Machine {
     Machine {
         name: "default_small".to_owned(),
         accelerator: Accelerator::Tcg {
             translation_cache_mib: 64,
+            threads: Threads::Single,
         },
         machine_type: MachineType::parse("q35").expect("served"),
+        interrupt_controller: InterruptController::Version3,
         processor: Processor {
-            model: ProcessorModel::Best,
+            model: ProcessorModel::Maximum,
             features: vec![],
             sockets: 1,
             cores: 1,
@@ -79,6 +83,29 @@ fn card(model: NetworkModel, stream: i32) -> NetworkCard {
     }
 }
 
+/// The same machine as each accelerator runs it best.
+fn on(mut machine: Machine, emulated: bool) -> Machine {
+    let guest = machine.machine_type.architecture();
+    let chosen = profile::processors(Wish {
+        guest,
+        emulated,
+        model: "host-model",
+        features: &[],
+    });
+    machine.processor.model = chosen.model;
+    machine.processor.features = chosen.features;
+    machine.interrupt_controller = profile::interrupt_controller(emulated);
+    machine.accelerator = if emulated {
+        Accelerator::Tcg {
+            translation_cache_mib: 64,
+            threads: profile::threads(guest, Some(Architecture::Amd64), machine.processor.count()),
+        }
+    } else {
+        Accelerator::Kvm
+    };
+    machine
+}
+
 /// What a KubeVirt user's first machine becomes.
 fn usual() -> Machine {
     let mut machine = small();
@@ -108,6 +135,7 @@ fn every_bus_on_pc() -> Machine {
     let mut machine = usual();
     machine.machine_type = MachineType::parse("pc-i440fx-5.1").expect("served");
     machine.accelerator = Accelerator::Kvm;
+    machine.processor.model = ProcessorModel::Host;
     machine.processor.sockets = 2;
     machine.processor.threads = 2;
     let cdrom = |bus, file| Disk {
@@ -183,6 +211,33 @@ fn efi() -> Machine {
     machine
 }
 
+/// An ARM machine that starts from its disk.
+fn arm() -> Machine {
+    let mut machine = usual();
+    machine.machine_type = MachineType::parse("virt").expect("served");
+    machine.firmware = Firmware::Efi {
+        code: 50,
+        variables: 51,
+    };
+    machine.firmware_console = None;
+    machine.processor.cores = 2;
+    on(machine, true)
+}
+
+/// An ARM machine that starts with a kernel.
+fn arm_kernel() -> Machine {
+    let mut machine = small();
+    machine.machine_type = MachineType::parse("virt-7.2").expect("served");
+    machine.firmware = Firmware::None;
+    machine.serial = Some(11);
+    machine.kernel = Some(Kernel {
+        image: PathBuf::from("/proc/self/fd/40"),
+        initrd: None,
+        arguments: "console=ttyAMA0".to_owned(),
+    });
+    on(machine, false)
+}
+
 fn lines(machine: &Machine) -> String {
     command_line(machine)
         .expect("arguments")
@@ -198,6 +253,29 @@ fn arguments_are_those_of_the_golden_files() {
     expect_file!["golden/every_bus_on_pc.txt"].assert_eq(&lines(&every_bus_on_pc()));
     expect_file!["golden/direct_kernel.txt"].assert_eq(&lines(&direct_kernel()));
     expect_file!["golden/efi.txt"].assert_eq(&lines(&efi()));
+    expect_file!["golden/arm.txt"].assert_eq(&lines(&arm()));
+    expect_file!["golden/arm_kernel.txt"].assert_eq(&lines(&arm_kernel()));
+}
+
+/// What an accelerator changes of a machine: these arguments and no others, so the guest finds the
+/// same machine type and devices under both.
+#[test]
+fn accelerators_differ_in_these_arguments_only() {
+    let mut two = usual();
+    two.processor.cores = 2;
+    let mut text = String::new();
+    for (name, machine) in [("one", usual()), ("two", two), ("arm", arm())] {
+        let (kvm, tcg) = (
+            lines(&on(machine.clone(), false)),
+            lines(&on(machine, true)),
+        );
+        let (kvm, tcg): (Vec<_>, Vec<_>) = (kvm.lines().collect(), tcg.lines().collect());
+        assert_eq!(kvm.len(), tcg.len());
+        for (kvm, tcg) in kvm.iter().zip(&tcg).filter(|(kvm, tcg)| kvm != tcg) {
+            text.push_str(&format!("{name}: KVM {kvm}\n{name}: TCG {tcg}\n"));
+        }
+    }
+    expect_file!["golden/accelerators.txt"].assert_eq(&text);
 }
 
 type Change = fn(&mut Machine);
@@ -209,7 +287,7 @@ fn what_qemu_does_not_have_is_refused_with_the_way_out() {
         change(&mut machine);
         command_line(&machine).expect_err("refused").to_string()
     };
-    let cases: [(Change, &str); 9] = [
+    let cases: [(Change, &str); 13] = [
         (
             |machine| {
                 machine.disks = vec![Disk {
@@ -256,6 +334,28 @@ fn what_qemu_does_not_have_is_refused_with_the_way_out() {
                 ]
             },
             "boot order 1",
+        ),
+        (
+            |machine| machine.firmware = Firmware::None,
+            "without firmware",
+        ),
+        (
+            |machine| machine.machine_type = MachineType::parse("virt").expect("served"),
+            "use EFI",
+        ),
+        (
+            |machine| {
+                machine.machine_type = MachineType::parse("virt").expect("served");
+                machine.firmware = Firmware::None;
+            },
+            "without a kernel",
+        ),
+        (
+            |machine| {
+                *machine = arm();
+                machine.disks.push(disk(DiskBus::Sata, 20));
+            },
+            "use bus virtio, scsi or usb",
         ),
         (
             |machine| machine.name = "a\0b".to_owned(),

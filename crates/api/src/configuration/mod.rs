@@ -1,6 +1,7 @@
 //! The cluster's configuration: of the KubeVirt object, and of the legacy ConfigMap, whose keys win.
 
 mod legacy;
+mod machines;
 mod setting;
 #[cfg(test)]
 mod tests;
@@ -11,6 +12,7 @@ use crate::accelerator::{ClusterInputs, ClusterPolicy, Problem, Tenancy, cluster
 use crate::kubevirt::{EffectiveValue, KubeVirt};
 use crate::quantity::Quantity;
 use crate::unserved;
+pub use machines::{GUEST_ARCHITECTURES, Machines};
 use setting::{Fault, Setting};
 
 /// The feature gate that permits volumes of the kind `hostDisk`.
@@ -38,10 +40,13 @@ pub struct ClusterConfiguration {
     pub feature_gates: BTreeSet<String>,
     /// Architecture of guests that name none, in Go's names.
     pub architecture: String,
-    /// Machine type of guests that name none.
+    /// Machine type of guests of the host's architecture that name none; of others see
+    /// [`ClusterConfiguration::machines`].
     pub machine_type: String,
-    /// Patterns of machine types that are allowed.
+    /// Patterns of machine types that are allowed for such guests.
     pub emulated_machines: Vec<String>,
+    /// Machine types of guests of other architectures, where they are not upstream's.
+    foreign_machines: BTreeMap<String, Machines>,
     /// Processor model of guests that name none.
     pub cpu_model: String,
     /// Processor request of guests that ask for none and give no limit.
@@ -63,22 +68,16 @@ pub struct ClusterConfiguration {
 impl ClusterConfiguration {
     /// The configuration of a cluster in which nothing is configured, for guests of `architecture`.
     pub fn of_architecture(architecture: &str) -> Self {
-        let (machine_type, emulated_machines): (_, &[_]) = match architecture {
-            "arm64" => ("virt", &["virt*"]),
-            "s390x" => ("s390-ccw-virtio", &["s390-ccw-virtio*"]),
-            _ => ("q35", &["q35*", "pc-q35*"]),
-        };
+        let machines = Machines::of_architecture(architecture);
         Self {
             emulation: ClusterPolicy::default(),
             tenancy: Tenancy::default(),
             emulated_processors_per_core: EMULATED_PROCESSORS_PER_CORE,
             feature_gates: BTreeSet::new(),
             architecture: architecture.to_owned(),
-            machine_type: machine_type.to_owned(),
-            emulated_machines: emulated_machines
-                .iter()
-                .map(|&pattern| pattern.to_owned())
-                .collect(),
+            machine_type: machines.default,
+            emulated_machines: machines.allowed,
+            foreign_machines: BTreeMap::new(),
             cpu_model: "host-model".to_owned(),
             cpu_request: None,
             cpu_allocation_ratio: 10,
@@ -100,6 +99,7 @@ impl ClusterConfiguration {
         read.problems.clone_from(&read.emulation.problems);
         if let Some(object) = inputs.kubevirt {
             read.report_unserved(object);
+            read.read_foreign_machines(object);
         }
         for setting in Setting::ALL {
             read.settle(setting, inputs);

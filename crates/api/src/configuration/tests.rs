@@ -301,3 +301,29 @@ fn the_bound_of_emulated_processors_is_that_of_the_object_if_it_is_one() {
         assert_eq!(read.problems.len(), problems);
     }
 }
+
+#[test]
+fn each_architecture_has_the_machine_types_written_for_it() {
+    let types = json!({
+        "amd64": {"machineType": "pc-q35-7.2"},
+        "arm64": {"machineType": "virt-7.2", "emulatedMachines": ["virt-7*"]},
+    });
+    let object = kubevirt(json!({"configuration": {"architectureConfiguration": types}}));
+    let written = read(Some(&object), &[("emulated-machines", "pc-q35-7.2, pc")]);
+    let machines = |default: &str, allowed: &[&str]| Machines {
+        default: default.to_owned(),
+        allowed: allowed.iter().map(|&pattern| pattern.to_owned()).collect(),
+    };
+    assert_eq!(
+        written.machines("amd64"),
+        machines("pc-q35-7.2", &["pc-q35-7.2", "pc"])
+    );
+    assert_eq!(
+        written.machines("arm64"),
+        machines("virt-7.2", &["virt-7*"])
+    );
+    assert_eq!(
+        read(None, &[]).machines("arm64"),
+        machines("virt", &["virt*"])
+    );
+}

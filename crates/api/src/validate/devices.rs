@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::cause::{Causes, Path};
+use super::domain::is_arm;
 use crate::virtual_machine_instance::{Disk, Input, VirtualMachineInstanceSpec};
 
 /// The longest serial number of a disk.
@@ -44,6 +45,17 @@ fn disks(path: &Path, spec: &VirtualMachineInstanceSpec, causes: &mut Causes) {
             }
         }
         check_disk(&here, disk, causes);
+        if is_arm(spec) {
+            let target = disk.disk.as_ref().and_then(|disk| disk.bus.as_deref());
+            let cdrom = disk.cdrom.as_ref().and_then(|cdrom| cdrom.bus.as_deref());
+            for (name, bus) in [("disk", target), ("cdrom", cdrom)] {
+                if bus == Some("sata") {
+                    let path = here.field(name).field("bus");
+                    let message = format!("{path}: there is no sata on arm64; use virtio or scsi");
+                    causes.not_supported(&path, message);
+                }
+            }
+        }
     }
 }
 

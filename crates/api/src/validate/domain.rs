@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::cause::{Causes, Path};
 use super::text;
-use crate::configuration::ClusterConfiguration;
+use crate::configuration::{ClusterConfiguration, GUEST_ARCHITECTURES};
 use crate::quantity::{Amount, Quantity};
 use crate::resources;
 use crate::virtual_machine_instance::{
@@ -24,7 +24,7 @@ pub(super) fn check(
     cluster: &ClusterConfiguration,
     causes: &mut Causes,
 ) {
-    placement(path, spec, cluster, causes);
+    placement(path, spec, causes);
     strategies(path, spec, causes);
     let domain = path.field("domain");
     memory(&domain, spec, causes);
@@ -41,7 +41,9 @@ pub(super) fn check(
         causes,
     );
     if let Some(found) = &spec.domain.firmware {
-        firmware(&domain.field("firmware"), found, causes);
+        let path = domain.field("firmware");
+        firmware(&path, found, causes);
+        bootloader(&path.field("bootloader"), spec, causes);
     }
     if let Some(clock) = &spec.domain.clock {
         let path = domain.field("clock");
@@ -62,19 +64,14 @@ pub(super) fn check(
     }
 }
 
-fn placement(
-    path: &Path,
-    spec: &VirtualMachineInstanceSpec,
-    cluster: &ClusterConfiguration,
-    causes: &mut Causes,
-) {
+fn placement(path: &Path, spec: &VirtualMachineInstanceSpec, causes: &mut Causes) {
     match spec.architecture.as_deref() {
         None | Some("") => {}
-        Some(name) if name == cluster.architecture => {}
-        Some(name @ ("amd64" | "arm64" | "s390x")) => causes.unserved(
+        Some(name) if GUEST_ARCHITECTURES.contains(&name) => {}
+        Some(name @ "s390x") => causes.unserved(
             &path.field("architecture"),
-            &format!("architecture {name} on a host of {}", cluster.architecture),
-            &format!("use {}, or remove it", cluster.architecture),
+            &format!("architecture {name}"),
+            &format!("use {}, or remove it", GUEST_ARCHITECTURES.join(" or ")),
         ),
         Some(name) => causes.not_supported(
             &path.field("architecture"),
@@ -293,6 +290,13 @@ fn processors(path: &Path, spec: &VirtualMachineInstanceSpec, cpu: &Cpu, causes:
             format!("{path}: \"{name}\" is no name of a processor model"),
         );
     }
+    if is_arm(spec) && cpu.threads.is_some_and(|threads| threads > 1) {
+        let path = path.field("threads");
+        causes.not_supported(
+            &path,
+            format!("{path} must not be greater than 1 on arm64; use cores or sockets"),
+        );
+    }
     for (index, feature) in cpu.features.iter().enumerate() {
         let path = path.field("features").index(index);
         if !text::is_hardware_name(&feature.name) {
@@ -331,15 +335,13 @@ fn machine_type(
     let Some(name) = name.filter(|name| !name.is_empty()) else {
         return;
     };
-    if spec
-        .architecture
-        .as_deref()
-        .is_some_and(|wanted| wanted != cluster.architecture)
-    {
+    let architecture = spec.architecture.as_deref().filter(|name| !name.is_empty());
+    let architecture = architecture.unwrap_or(&cluster.architecture);
+    if !GUEST_ARCHITECTURES.contains(&architecture) {
         // Refused for its architecture already.
         return;
     }
-    let allowed = &cluster.emulated_machines;
+    let allowed = cluster.machines(architecture).allowed;
     let matches = allowed
         .iter()
         .any(|pattern| text::matches_pattern(pattern, name));
@@ -369,6 +371,34 @@ fn firmware(path: &Path, firmware: &Firmware, causes: &mut Causes) {
     }
     if let Some(boot) = &firmware.kernel_boot {
         kernel_boot(&path.field("kernelBoot"), boot, causes);
+    }
+}
+
+/// Whether the guest is an ARM machine.
+pub(super) fn is_arm(spec: &VirtualMachineInstanceSpec) -> bool {
+    spec.architecture.as_deref() == Some("arm64")
+}
+
+/// Each architecture has the firmware of its machines.
+fn bootloader(path: &Path, spec: &VirtualMachineInstanceSpec, causes: &mut Causes) {
+    let firmware = spec.domain.firmware.as_ref();
+    let Some(found) = firmware.and_then(|firmware| firmware.bootloader.as_ref()) else {
+        return;
+    };
+    let (bios, efi) = (path.field("bios"), path.field("efi"));
+    if found.bios.is_some() && found.efi.is_some() {
+        causes.invalid(path, format!("{path} must have only one of bios and efi"));
+    }
+    if is_arm(spec) && found.bios.is_some() {
+        let message = format!("{bios} is not possible on arm64; use efi: {{secureBoot: false}}");
+        causes.not_supported(&bios, message);
+    }
+    let Some(settings) = &found.efi else { return };
+    if !is_arm(spec) {
+        causes.unserved(&efi, &efi.to_string(), "use bios: {}");
+    } else if settings.secure_boot == Some(true) {
+        let path = efi.field("secureBoot");
+        causes.unserved(&path, &path.to_string(), "set it to false");
     }
 }
 

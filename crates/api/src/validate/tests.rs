@@ -592,6 +592,62 @@ fn every_field_of_the_schema_is_served_or_refused_by_name() {
     assert!(typed.len() > 60, "the walk found only {typed:?}");
 }
 
+#[test]
+fn arm_guests_are_refused_what_their_machine_does_not_have() {
+    let arm = |at: &str, value: Value| {
+        let mut spec = with(at, value);
+        spec["architecture"] = json!("arm64");
+        causes_of(spec)
+    };
+    assert_eq!(arm("/hostname", json!("a")), []);
+    assert_eq!(arm("/domain/machine", json!({"type": "virt-7.2"})), []);
+    assert_eq!(
+        arm("/domain/firmware", json!({"bootloader": {"efi": {}}})),
+        []
+    );
+    for (at, value, field, words) in [
+        (
+            "/domain/machine",
+            json!({"type": "q35"}),
+            "spec.domain.machine.type",
+            "allowed values: [virt*]",
+        ),
+        (
+            "/domain/firmware",
+            json!({"bootloader": {"bios": {}}}),
+            "spec.domain.firmware.bootloader.bios",
+            "use efi: {secureBoot: false}",
+        ),
+        (
+            "/domain/firmware",
+            json!({"bootloader": {"efi": {"secureBoot": true}}}),
+            "spec.domain.firmware.bootloader.efi.secureBoot",
+            "set it to false",
+        ),
+        (
+            "/domain/cpu",
+            json!({"threads": 2}),
+            "spec.domain.cpu.threads",
+            "use cores or sockets",
+        ),
+        (
+            "/domain/devices/disks/0/disk",
+            json!({"bus": "sata"}),
+            "spec.domain.devices.disks[0].disk.bus",
+            "use virtio or scsi",
+        ),
+    ] {
+        let found = arm(at, value);
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert_eq!(found[0].field, field);
+        assert!(found[0].message.contains(words), "{found:?}");
+    }
+    let efi = causes_of(with("/domain/firmware", json!({"bootloader": {"efi": {}}})));
+    assert!(efi[0].message.contains("use bios: {}"), "{efi:?}");
+    let both = json!({"bootloader": {"efi": {}, "bios": {}}});
+    assert_eq!(causes_of(with("/domain/firmware", both)).len(), 2);
+}
+
 fn machine(spec: Value) -> VirtualMachine {
     let object = json!({
         "apiVersion": "kubevirt.io/v1", "kind": "VirtualMachine", "metadata": {"name": "a"},
@@ -781,7 +837,7 @@ proptest! {
                 prop_assert!(cause.field.starts_with("spec"));
                 prop_assert!(!cause.message.is_empty());
             }
-            let _ = crate::resources::pod_resources(&spec, &cluster(), &Default::default());
+            let _ = crate::resources::pod_resources(&spec, &cluster(), &Default::default(), true);
         }
     }
 }

@@ -129,7 +129,7 @@ pub struct Firmware {
     /// SMBIOS system serial number.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub serial: Option<String>,
-    /// BIOS is served.
+    /// BIOS is served for amd64, EFI without Secure Boot for arm64.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bootloader: Option<Bootloader>,
     /// Boot a kernel from a container image directly.
@@ -148,6 +148,9 @@ pub struct Bootloader {
     /// SeaBIOS.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bios: Option<Bios>,
+    /// EFI.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub efi: Option<Efi>,
     /// Fields of KubeVirt that are not served.
     #[serde(flatten)]
     #[schemars(skip)]
@@ -158,6 +161,19 @@ pub struct Bootloader {
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Bios {
+    /// Fields of KubeVirt that are not served.
+    #[serde(flatten)]
+    #[schemars(skip)]
+    pub unserved: Unserved,
+}
+
+/// Settings of EFI firmware.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Efi {
+    /// Start only signed programs; `true` is not served.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secure_boot: Option<bool>,
     /// Fields of KubeVirt that are not served.
     #[serde(flatten)]
     #[schemars(skip)]

@@ -50,7 +50,8 @@ pub(super) fn render(
 ) -> Result<Pod, String> {
     let name = vmi.name_any();
     let devices = accelerator::devices(policy(vmi, cluster).policy, forced(vmi)?, &vmi.spec);
-    let resources = resources::pod_resources(&vmi.spec, cluster, &devices);
+    let resources =
+        resources::pod_resources(&vmi.spec, cluster, &devices, may_be_emulated(vmi, cluster));
     let grace = vmi
         .spec
         .termination_grace_period_seconds
@@ -160,6 +161,11 @@ fn forced(vmi: &VirtualMachineInstance) -> Result<Option<Accelerator>, String> {
     })
 }
 
+/// Whether the guest may come to run by emulation, for which memory is set aside.
+fn may_be_emulated(vmi: &VirtualMachineInstance, cluster: &ClusterConfiguration) -> bool {
+    policy(vmi, cluster).policy.permits_software() && forced(vmi) != Ok(Some(Accelerator::Kvm))
+}
+
 /// The VMI's host name, as Kubernetes accepts one.
 pub(super) fn hostname(vmi: &VirtualMachineInstance) -> String {
     let wanted = vmi.spec.hostname.clone().unwrap_or_else(|| vmi.name_any());
@@ -198,8 +204,7 @@ fn pod_annotations(
     let mut all = vmi.annotations().clone();
     all.remove(annotations::LAST_APPLIED);
     all.remove(annotations::LATEST_OBSERVED_API_VERSION);
-    let guest = resources::guest_memory_bytes(&vmi.spec).unwrap_or(0);
-    let overhead = resources::memory_overhead_bytes(guest);
+    let overhead = resources::memory_overhead_bytes(&vmi.spec, may_be_emulated(vmi, cluster));
     let more = [
         (annotations::DOMAIN, vmi.name_any()),
         (

@@ -4,6 +4,7 @@
 //! of files by these numbers only; [`crate::files`] then opens each [`Source`].
 
 mod disks;
+pub(crate) mod processor;
 
 use std::net::Ipv4Addr;
 use std::os::fd::RawFd;
@@ -14,10 +15,12 @@ use api::launcher::{DiskFormat, ForwardedPort, Protocol, StartRequest};
 use api::virtual_machine_instance as devices;
 use api::virtual_machine_instance::DomainSpec;
 use jiff::Timestamp;
+use qemu::architecture::Architecture;
 use qemu::machine::{
-    self, Clock, Firmware, Kernel, MacAddress, Machine, MachineType, NetworkCard, NetworkModel,
-    Processor, ProcessorFeature, ProcessorModel, SystemInformation, TabletBus, Word,
+    self, Clock, Firmware, Kernel, MacAddress, Machine, MachineFamily, MachineType, NetworkCard,
+    NetworkModel, SystemInformation, TabletBus,
 };
+use qemu::profile;
 
 /// The first number after the standard streams.
 const FIRST_NUMBER: RawFd = 3;
@@ -47,6 +50,10 @@ pub(crate) struct Blueprint {
     pub(crate) files: Vec<Piece>,
     /// The guest's networks, in the order of its cards.
     pub(crate) networks: Vec<Network>,
+    /// Processor features without which the guest must not start: name and field of the VMI.
+    pub(crate) required: Vec<(String, String)>,
+    /// What the accelerator changes of what was asked for: sentences for people.
+    pub(crate) adjustments: Vec<String>,
 }
 
 /// One inherited file.
@@ -107,6 +114,10 @@ pub(crate) enum Source {
     LockOf(RawFd),
     /// A kernel or initial RAM disk.
     Boot(PathBuf),
+    /// The code of the architecture's EFI firmware.
+    FirmwareCode(Architecture),
+    /// A new copy of its variables.
+    FirmwareVariables(Architecture),
     /// The network of this index.
     Network(usize),
 }
@@ -135,16 +146,26 @@ pub(crate) struct Network {
     pub(crate) named: bool,
 }
 
-/// Makes the blueprint. `now` is the time at which the guest's clock starts, `root` whether ports
-/// below 1024 can be listened on.
+/// What a blueprint depends on beside the request.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Surroundings {
+    /// The time at which the guest's clock starts.
+    pub(crate) now: Timestamp,
+    /// Ports below 1024 can be listened on.
+    pub(crate) root: bool,
+    /// The host's architecture; `None` for one whose guests we do not know.
+    pub(crate) host: Option<Architecture>,
+}
+
+/// Makes the blueprint.
 ///
 /// # Errors
 /// [`BlueprintError`] for what the object asks and QEMU does not have.
 pub(crate) fn blueprint(
     request: &StartRequest,
-    now: Timestamp,
-    root: bool,
+    surroundings: Surroundings,
 ) -> Result<Blueprint, BlueprintError> {
+    let Surroundings { now, root, host } = surroundings;
     let spec = &request.instance.spec;
     let domain = &spec.domain;
     let mut files = Files::default();
@@ -155,11 +176,22 @@ pub(crate) fn blueprint(
     let serial =
         on(devices.autoattach_serial_console).then(|| files.add(Source::Socket(Socket::Serial)));
     let agent = Some(files.add(Source::Socket(Socket::Agent)));
-    let firmware_console = Some(files.add(Source::Socket(Socket::Firmware)));
+    let machine_type = machine_type(request, host)?;
+    // ARM's firmware tells on the serial port what it does.
+    let firmware_console = (machine_type.family() != MachineFamily::Virt)
+        .then(|| files.add(Source::Socket(Socket::Firmware)));
     let disks = disks::disks(request, &mut files)?;
     let (network_cards, networks) = networks(request, &mut files, root)?;
     let kernel = kernel(request, &mut files);
     let memory_bytes = memory(domain)?;
+    let guest = machine_type.architecture();
+    let emulated = request.accelerator == Accelerator::Tcg;
+    let firmware = firmware(request, &machine_type, &mut files);
+    let processor::Processors {
+        processor,
+        required,
+        adjustments,
+    } = processor::processors(domain, guest, emulated)?;
     let machine = Machine {
         name: format!(
             "{}_{}",
@@ -179,13 +211,19 @@ pub(crate) fn blueprint(
         accelerator: match request.accelerator {
             Accelerator::Kvm => machine::Accelerator::Kvm,
             Accelerator::Tcg => machine::Accelerator::Tcg {
-                translation_cache_mib: translation_cache_mib(memory_bytes),
+                // What the pod's memory was accounted with.
+                translation_cache_mib: api::resources::translation_cache_mib(
+                    memory_bytes,
+                    processor.count().into(),
+                ),
+                threads: profile::threads(guest, host, processor.count()),
             },
         },
-        machine_type: machine_type(domain)?,
-        processor: processor(domain)?,
+        interrupt_controller: profile::interrupt_controller(emulated),
+        machine_type,
+        processor,
         memory_bytes,
-        firmware: Firmware::Bios,
+        firmware,
         kernel,
         disks,
         network_cards,
@@ -218,6 +256,8 @@ pub(crate) fn blueprint(
         machine,
         files: files.pieces,
         networks,
+        required,
+        adjustments,
     })
 }
 
@@ -243,23 +283,73 @@ impl Files {
     }
 }
 
-/// Translated code of a small guest takes 44 MiB, of a whole Debian more; beyond the bound it is
-/// thrown away and made again.
-fn translation_cache_mib(memory_bytes: u64) -> u32 {
-    match memory_bytes / MEBIBYTE {
-        0..512 => 64,
-        512..2048 => 128,
-        _ => 256,
+/// The machine type, which must be one of the guest's architecture. A guest whose architecture is
+/// not told has the host's.
+fn machine_type(
+    request: &StartRequest,
+    host: Option<Architecture>,
+) -> Result<MachineType, BlueprintError> {
+    let spec = &request.instance.spec;
+    let named = spec.architecture.as_deref().filter(|name| !name.is_empty());
+    let guest = match named {
+        Some(name) => Architecture::of_go(name),
+        None => host,
+    };
+    let guest = guest.ok_or_else(|| {
+        let name = named.unwrap_or("of this machine");
+        wrong(
+            "spec.architecture",
+            format!("the architecture {name} is not served: use amd64 or arm64"),
+        )
+    })?;
+    if request.accelerator == Accelerator::Kvm && host != Some(guest) {
+        return Err(wrong(
+            "spec.architecture",
+            format!(
+                "a guest of {guest} cannot run by KVM on this machine: permit software emulation"
+            ),
+        ));
     }
-}
-
-fn machine_type(domain: &DomainSpec) -> Result<MachineType, BlueprintError> {
+    let domain = &spec.domain;
     let name = domain
         .machine
         .as_ref()
         .and_then(|machine| machine.type_.as_deref());
-    let name = name.filter(|name| !name.is_empty()).unwrap_or("q35");
-    MachineType::parse(name).map_err(|error| wrong("spec.domain.machine.type", error.to_string()))
+    let name = name.filter(|name| !name.is_empty()).unwrap_or(match guest {
+        Architecture::Amd64 => "q35",
+        Architecture::Arm64 => "virt",
+    });
+    let found = MachineType::parse(name)
+        .map_err(|error| wrong("spec.domain.machine.type", error.to_string()))?;
+    if found.architecture() != guest {
+        return Err(wrong(
+            "spec.domain.machine.type",
+            format!(
+                "`{name}` is a machine of {}, not of {guest}",
+                found.architecture()
+            ),
+        ));
+    }
+    Ok(found)
+}
+
+/// A PC starts by SeaBIOS, ARM's machine by EFI, or at once with the kernel that is given.
+fn firmware(request: &StartRequest, machine_type: &MachineType, files: &mut Files) -> Firmware {
+    if machine_type.family() != MachineFamily::Virt {
+        return Firmware::Bios;
+    }
+    let firmware = request.instance.spec.domain.firmware.as_ref();
+    let efi = firmware
+        .and_then(|firmware| firmware.bootloader.as_ref())
+        .is_some_and(|bootloader| bootloader.efi.is_some());
+    if request.kernel.is_some() && !efi {
+        return Firmware::None;
+    }
+    let architecture = machine_type.architecture();
+    Firmware::Efi {
+        code: files.add(Source::FirmwareCode(architecture)),
+        variables: files.add(Source::FirmwareVariables(architecture)),
+    }
 }
 
 fn memory(domain: &DomainSpec) -> Result<u64, BlueprintError> {
@@ -291,41 +381,6 @@ fn memory(domain: &DomainSpec) -> Result<u64, BlueprintError> {
             format!("`{}` is no amount of memory of at least 1Mi", quantity.0),
         )),
     }
-}
-
-fn processor(domain: &DomainSpec) -> Result<Processor, BlueprintError> {
-    let cpu = domain.cpu.clone().unwrap_or_default();
-    let count = |count: Option<u32>| count.unwrap_or(1).max(1);
-    let model = match cpu.model.as_deref() {
-        None | Some("" | "host-model" | "host-passthrough") => ProcessorModel::Best,
-        Some(name) => ProcessorModel::Named(
-            Word::parse(name).map_err(|error| wrong("spec.domain.cpu.model", error.to_string()))?,
-        ),
-    };
-    let mut features = Vec::new();
-    for (index, feature) in cpu.features.iter().enumerate() {
-        let field = || format!("spec.domain.cpu.features[{index}]");
-        let on = match feature.policy.as_deref() {
-            None | Some("" | "force" | "require" | "optional") => true,
-            Some("disable" | "forbid") => false,
-            Some(other) => {
-                return Err(wrong(
-                    format!("{}.policy", field()),
-                    format!("`{other}` is none of force, require, optional, disable, forbid"),
-                ));
-            }
-        };
-        let name = Word::parse(&feature.name)
-            .map_err(|error| wrong(format!("{}.name", field()), error.to_string()))?;
-        features.push(ProcessorFeature { name, on });
-    }
-    Ok(Processor {
-        model,
-        features,
-        sockets: count(cpu.sockets),
-        cores: count(cpu.cores),
-        threads: count(cpu.threads),
-    })
 }
 
 fn tablet(devices: &devices::Devices) -> Result<Option<TabletBus>, BlueprintError> {

@@ -3,12 +3,20 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use api::launcher::ResolvedVolume;
-use qemu::machine::{DiskBus, DiskImage};
+use qemu::machine::{DiskBus, DiskImage, InterruptController, ProcessorModel, Threads};
 
 use super::*;
 
 fn now() -> Timestamp {
     Timestamp::from_second(1_795_373_050).expect("a time")
+}
+
+fn surroundings(root: bool) -> Surroundings {
+    Surroundings {
+        now: now(),
+        root,
+        host: Some(Architecture::Amd64),
+    }
 }
 
 fn empty() -> ResolvedVolume {
@@ -44,7 +52,7 @@ fn request(mut domain: Value, volumes: Vec<(&str, ResolvedVolume)>) -> StartRequ
 }
 
 fn made(domain: Value, volumes: Vec<(&str, ResolvedVolume)>) -> Blueprint {
-    blueprint(&request(domain, volumes), now(), true).expect("a blueprint")
+    blueprint(&request(domain, volumes), surroundings(true)).expect("a blueprint")
 }
 
 #[test]
@@ -129,7 +137,7 @@ fn domains_become_machines() {
     assert_eq!(plain.machine_type.name(), "q35");
     assert_eq!(
         (plain.processor.count(), &plain.processor.model),
-        (1, &ProcessorModel::Best)
+        (1, &ProcessorModel::Maximum)
     );
     assert!(
         plain.graphics
@@ -141,7 +149,8 @@ fn domains_become_machines() {
     assert_eq!(
         plain.accelerator,
         machine::Accelerator::Tcg {
-            translation_cache_mib: 64
+            translation_cache_mib: 64,
+            threads: Threads::Single,
         }
     );
     let bare = small(json!({
@@ -166,6 +175,144 @@ fn domains_become_machines() {
     assert_eq!(bare.tablet, Some(TabletBus::Usb));
     let zone = small(json!({"clock": {"timezone": "UTC"}}));
     assert_eq!(zone.clock, Clock::At(1_795_373_050));
+}
+
+#[test]
+fn what_translated_code_may_take_is_what_the_pod_accounts_for() {
+    for (memory, cores) in [("64Mi", 1), ("1Gi", 1), ("1Gi", 40), ("64Gi", 2)] {
+        let domain = json!({"memory": {"guest": memory}, "cpu": {"cores": cores}});
+        let request = request(domain, vec![]);
+        let spec = &request.instance.spec;
+        let machine = blueprint(&request, surroundings(true))
+            .expect("made")
+            .machine;
+        let machine::Accelerator::Tcg {
+            translation_cache_mib,
+            threads,
+        } = machine.accelerator
+        else {
+            panic!("{:?}", machine.accelerator)
+        };
+        let [kvm, tcg] =
+            [false, true].map(|emulated| api::resources::memory_overhead_bytes(spec, emulated));
+        let accounted = (tcg - kvm) / MEBIBYTE;
+        let cache = u64::from(translation_cache_mib);
+        assert_eq!(
+            accounted,
+            cache + (cache * 15).div_ceil(100),
+            "{memory} {cores}"
+        );
+        assert_eq!(threads == Threads::Multiple, cores > 1);
+    }
+}
+
+fn arm(
+    domain: Value,
+    accelerator: Accelerator,
+    host: Architecture,
+) -> Result<Blueprint, BlueprintError> {
+    let mut request = request(domain, vec![("a", empty())]);
+    request.instance.spec.architecture = Some("arm64".to_owned());
+    request.accelerator = accelerator;
+    if request.instance.spec.domain.firmware.is_some() {
+        request.kernel = Some(api::launcher::KernelFiles {
+            kernel: "/k".into(),
+            initrd: None,
+        });
+    }
+    let surroundings = Surroundings {
+        host: Some(host),
+        ..surroundings(true)
+    };
+    blueprint(&request, surroundings)
+}
+
+#[test]
+fn arm_guests_start_by_firmware_or_by_their_kernel() {
+    let disk = json!({"disks": [{"name": "a", "disk": {"bus": "virtio"}}]});
+    let from_disk = json!({"memory": {"guest": "64Mi"}, "devices": disk});
+    let made = arm(from_disk.clone(), Accelerator::Tcg, Architecture::Amd64).expect("made");
+    let machine = &made.machine;
+    assert_eq!(machine.machine_type.name(), "virt");
+    assert_eq!(machine.interrupt_controller, InterruptController::Version3);
+    let Firmware::Efi { code, variables } = machine.firmware else {
+        panic!("{:?}", machine.firmware)
+    };
+    let source = |number: RawFd| made.files.iter().find(|piece| piece.number == number);
+    assert_eq!(
+        source(code).expect("listed").source,
+        Source::FirmwareCode(Architecture::Arm64)
+    );
+    assert_eq!(
+        source(variables).expect("listed").source,
+        Source::FirmwareVariables(Architecture::Arm64)
+    );
+    qemu::command_line::command_line(machine).expect("arguments");
+
+    let kernel = |bootloader: Value| {
+        let mut domain = from_disk.clone();
+        domain["firmware"] =
+            json!({"kernelBoot": {"container": {"image": "a", "kernelPath": "/k"}}});
+        domain["firmware"]["bootloader"] = bootloader;
+        arm(domain, Accelerator::Tcg, Architecture::Amd64)
+            .expect("made")
+            .machine
+            .firmware
+    };
+    assert_eq!(kernel(json!({})), Firmware::None);
+    let efi = kernel(json!({"efi": {"secureBoot": false}}));
+    assert!(matches!(efi, Firmware::Efi { .. }));
+
+    let error = arm(from_disk.clone(), Accelerator::Kvm, Architecture::Amd64).expect_err("refused");
+    assert_eq!(error.field, "spec.architecture");
+    let native = arm(from_disk.clone(), Accelerator::Kvm, Architecture::Arm64)
+        .expect("made")
+        .machine;
+    assert_eq!(native.interrupt_controller, InterruptController::Host);
+    assert_eq!(native.processor.model, ProcessorModel::Host);
+    let mut pc = from_disk;
+    pc["machine"] = json!({"type": "q35"});
+    let error = arm(pc, Accelerator::Tcg, Architecture::Amd64).expect_err("refused");
+    assert_eq!(error.field, "spec.domain.machine.type");
+}
+
+#[test]
+fn an_emulated_pc_on_arm_has_one_thread() {
+    let request = request(
+        json!({"memory": {"guest": "64Mi"}, "cpu": {"cores": 4}}),
+        vec![],
+    );
+    let mut request = request;
+    request.instance.spec.architecture = Some("amd64".to_owned());
+    let surroundings = Surroundings {
+        host: Some(Architecture::Arm64),
+        ..surroundings(true)
+    };
+    let machine = blueprint(&request, surroundings).expect("made").machine;
+    let machine::Accelerator::Tcg { threads, .. } = machine.accelerator else {
+        panic!("{:?}", machine.accelerator)
+    };
+    assert_eq!(threads, Threads::Single);
+    assert_eq!(machine.machine_type.name(), "q35");
+}
+
+#[test]
+fn features_that_must_be_there_are_checked_by_their_field() {
+    let domain = json!({"memory": {"guest": "64Mi"}, "cpu": {"features": [
+        {"name": "aes"}, {"name": "pcid", "policy": "optional"}, {"name": "avx512f", "policy": "require"},
+    ]}});
+    let required = made(domain, vec![]).required;
+    let fields: Vec<_> = required.iter().map(|(name, _)| name.as_str()).collect();
+    assert_eq!(fields, ["aes", "avx512f"]);
+    let check = |missing: &[&str]| {
+        let missing: Vec<_> = missing.iter().map(|name| (*name).to_owned()).collect();
+        processor::check_missing(&missing, &required, true)
+    };
+    assert_eq!(check(&[]), Ok(None));
+    let told = check(&["pcid"]).expect("no obstacle").expect("told");
+    assert!(told.contains("pcid"), "{told}");
+    let error = check(&["pcid", "avx512f"]).expect_err("refused");
+    assert_eq!(error.field, "spec.domain.cpu.features[2]");
 }
 
 #[test]
@@ -213,8 +360,7 @@ fn what_is_not_served_is_refused_with_its_field() {
     for (domain, field) in cases {
         let error = blueprint(
             &request(domain, vec![("a", empty()), ("A/..", empty())]),
-            now(),
-            true,
+            surroundings(true),
         )
         .expect_err(field);
         assert_eq!(error.field, field, "{error}");
@@ -223,7 +369,7 @@ fn what_is_not_served_is_refused_with_its_field() {
     let disks: Vec<_> = many.iter().map(|name| json!({"name": name})).collect();
     let domain = json!({"memory": {"guest": "64Mi"}, "devices": {"disks": disks}});
     let volumes = many.iter().map(|name| (name.as_str(), empty())).collect();
-    let error = blueprint(&request(domain, volumes), now(), true).expect_err("too many");
+    let error = blueprint(&request(domain, volumes), surroundings(true)).expect_err("too many");
     assert!(error.problem.contains("at most 60"), "{error}");
 }
 
@@ -239,7 +385,7 @@ fn networks_forward_what_is_listed_and_else_what_is_usual() {
     let with = |interfaces, root| {
         let mut request = request(json!({"memory": {"guest": "64Mi"}}), vec![]);
         request.interfaces = interfaces;
-        blueprint(&request, now(), root)
+        blueprint(&request, surroundings(root))
     };
     let udp = ForwardedPort {
         protocol: Protocol::Udp,

@@ -32,6 +32,14 @@ pub enum Command {
     QueryMachines,
     /// What the guest did with its disks. Answer: [`Command::block_operations`].
     QueryBlockStats,
+    /// The guest's processors. Answer: [`Command::first_processor`].
+    QueryProcessors,
+    /// Features that were asked for, by model or name, and are not given. Only x86 knows them.
+    /// Answer: a list of names.
+    QueryMissingFeatures {
+        /// The processor, see [`Command::first_processor`].
+        processor: String,
+    },
     /// Presses the guest's power button.
     SystemPowerdown,
     /// Lets the guest's processors run.
@@ -62,6 +70,11 @@ impl Command {
             Self::QueryKvm => ("query-kvm", none),
             Self::QueryStatus => ("query-status", none),
             Self::QueryVersion => ("query-version", none),
+            Self::QueryProcessors => ("query-cpus-fast", none),
+            Self::QueryMissingFeatures { processor } => (
+                "qom-get",
+                json!({"path": processor, "property": "unavailable-features"}),
+            ),
             Self::QueryMachineType => ("qom-get", json!({"path": "/machine", "property": "type"})),
             Self::QueryKvmStatistics => (
                 "query-stats",
@@ -143,6 +156,13 @@ impl Command {
     pub fn machine_type(answer: &Value) -> Option<&str> {
         let name = answer.as_str()?;
         Some(name.strip_suffix("-machine").unwrap_or(name))
+    }
+
+    /// Reads the answer to [`Command::QueryProcessors`]: where the first processor is; `None` if it
+    /// is none.
+    #[must_use]
+    pub fn first_processor(answer: &Value) -> Option<&str> {
+        answer.get(0)?.get("qom-path")?.as_str()
     }
 }
 

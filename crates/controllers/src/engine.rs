@@ -66,6 +66,15 @@ pub(crate) enum Presence {
     Optional,
 }
 
+/// Whether an object that a watch tells of is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stands {
+    /// It is, in this state.
+    There,
+    /// It was, in this state.
+    Gone,
+}
+
 impl Engine {
     pub(crate) fn new(name: &'static str) -> Self {
         Self {
@@ -84,6 +93,22 @@ impl Engine {
         config: watcher::Config,
         presence: Presence,
         concerned: impl Fn(&K) -> Vec<Key> + Send + 'static,
+    ) -> Store<K>
+    where
+        K: kube::Resource<DynamicType = ()> + Clone + Debug + Send + Sync + 'static,
+        K: serde::de::DeserializeOwned,
+    {
+        self.watch_told(api, config, presence, move |object, _| concerned(object))
+    }
+
+    /// The same for who keeps something by the objects: `concerned` is also told whether the object
+    /// is there or gone. It may be told twice of either.
+    pub(crate) fn watch_told<K>(
+        &mut self,
+        api: Api<K>,
+        config: watcher::Config,
+        presence: Presence,
+        concerned: impl Fn(&K, Stands) -> Vec<Key> + Send + 'static,
     ) -> Store<K>
     where
         K: kube::Resource<DynamicType = ()> + Clone + Debug + Send + Sync + 'static,
@@ -179,7 +204,7 @@ impl Watch {
         mut writer: Writer<K>,
         events: impl Stream<Item = watcher::Result<Event<K>>>,
         queue: Queue,
-        concerned: impl Fn(&K) -> Vec<Key>,
+        concerned: impl Fn(&K, Stands) -> Vec<Key>,
     ) where
         K: Lookup + Clone + 'static,
         K::DynamicType: Default + Eq + Hash + Clone,
@@ -205,15 +230,28 @@ impl Watch {
             }
             writer.apply_watcher_event(&event);
             match &event {
-                Event::Apply(object) | Event::Delete(object) => {
-                    concerned(object).into_iter().for_each(|key| queue.add(key));
+                Event::Apply(object) => {
+                    let keys = concerned(object, Stands::There);
+                    keys.into_iter().for_each(|key| queue.add(key));
+                }
+                Event::Delete(object) => {
+                    let keys = concerned(object, Stands::Gone);
+                    keys.into_iter().for_each(|key| queue.add(key));
                 }
                 Event::Init | Event::InitApply(_) => {}
                 Event::InitDone => {
                     self.settled.cancel();
                     let now = by_name(&cache);
-                    for object in std::mem::take(&mut before).values().chain(now.values()) {
-                        concerned(object).into_iter().for_each(|key| queue.add(key));
+                    let mut gone = std::mem::take(&mut before);
+                    // Another object of the same name is another object.
+                    gone.retain(|name, object| {
+                        now.get(name).is_none_or(|now| now.uid() != object.uid())
+                    });
+                    let gone = gone.values().map(|object| (object, Stands::Gone));
+                    let there = now.values().map(|object| (object, Stands::There));
+                    for (object, stands) in gone.chain(there) {
+                        let keys = concerned(object, stands);
+                        keys.into_iter().for_each(|key| queue.add(key));
                     }
                 }
             }
@@ -377,15 +415,18 @@ mod tests {
             settled: CancellationToken::new(),
         };
         let settled = watch.settled.clone();
-        let concerned = move |map: &ConfigMap| {
+        let concerned = move |map: &ConfigMap, stands: Stands| {
             let name = map.metadata.name.clone().unwrap();
-            names.lock().unwrap().push(name);
+            names.lock().unwrap().push(format!("{name} {stands:?}"));
             Vec::new()
         };
         watch
             .follow(Writer::default(), events, Queue::default(), concerned)
             .await;
         assert!(settled.is_cancelled());
-        assert_eq!(*seen.lock().unwrap(), ["old", "old", "new"]);
+        assert_eq!(
+            *seen.lock().unwrap(),
+            ["old There", "old Gone", "new There"]
+        );
     }
 }

@@ -72,7 +72,15 @@ pub(crate) async fn register(client: &Client, kvm: bool) -> kube::Result<()> {
         node.metadata.name = Some(NAME.to_owned());
         node.metadata.labels = Some(BTreeMap::from([
             (labels::SCHEDULABLE.to_owned(), "true".to_owned()),
+            (
+                format!("{}{architecture}", labels::VM_ARCHITECTURE_PREFIX),
+                "true".to_owned(),
+            ),
             (labels::ARCHITECTURE.to_owned(), architecture),
+            (
+                labels::HARDWARE_VIRTUALIZATION.to_owned(),
+                if kvm { "usable" } else { "unusable" }.to_owned(),
+            ),
         ]));
         nodes.create(&PostParams::default(), &node).await?;
     }

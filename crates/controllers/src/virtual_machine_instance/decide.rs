@@ -12,11 +12,11 @@
 //! ```
 
 use super::observe;
-use super::pod::{self, Launcher};
+use super::pod::{self, Launcher, Standing};
 use super::status;
 use crate::engine::Next;
 use crate::event::Fact;
-use api::accelerator::{EffectivePolicy, NodeFacts, Refusal};
+use api::accelerator::{EffectivePolicy, Isolation, NodeFacts, Refusal};
 use api::configuration::ClusterConfiguration;
 use api::names::{conditions, finalizers, labels};
 use api::virtual_machine_instance::{
@@ -26,6 +26,7 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::{Pod, PodCondition};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt as _;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// How long the node may take to say how a guest ended whose pod is over. Its own patch follows the
@@ -51,6 +52,14 @@ pub(super) enum Action {
     },
     /// Say on the pod, for people and selectors, on which node it runs.
     Label { name: String, node: String },
+    /// Tell on a pod that waits of the policy that it is under, and on nothing but this one in this
+    /// state.
+    Rename {
+        name: String,
+        uid: Option<String>,
+        resource_version: Option<String>,
+        annotations: BTreeMap<String, String>,
+    },
     /// Say on the pod whether its guest is paused, which its readiness gate waits for.
     Gate {
         name: String,
@@ -66,11 +75,15 @@ pub(super) struct Seen<'a, P> {
     /// Every pod it controls. Without any, this must be what the API server says, not a cache.
     pub(super) pods: &'a [P],
     pub(super) cluster: &'a ClusterConfiguration,
+    /// The policy in force for it: the cluster's or its own, capped by its namespace.
+    pub(super) policy: &'a EffectivePolicy,
     pub(super) launcher: &'a Launcher,
     /// What the node it runs on says of its accelerators; none if it has no node.
     pub(super) node: Option<&'a NodeFacts>,
     /// Why no node has an accelerator for it that works and is permitted; none if one has.
     pub(super) refusal: Option<&'a Refusal>,
+    /// How it stands to the other guests that are emulated on its node; none if it is not emulated.
+    pub(super) isolation: Option<&'a Isolation>,
 }
 
 /// What to do, and the VMI as it shall be.
@@ -103,10 +116,14 @@ pub(super) fn decide<P: AsRef<Pod>>(seen: &Seen<'_, P>, now: Timestamp) -> Decis
         _ => None,
     });
     let pod = created.as_deref().or(pod);
-    status::explain(&mut decision.vmi, pod, problem, now);
-    let refused = status::explain_refusal(&mut decision.vmi, seen.refusal, now);
+    let cannot_be_made = problem.is_some();
+    let vmi = &mut decision.vmi;
+    status::explain(vmi, pod, problem, now);
+    let refused = status::explain_refusal(vmi, seen.refusal, cannot_be_made, now);
     decision.facts.extend(refused);
-    status::compare_accelerator(&mut decision.vmi, seen.cluster, seen.node, now);
+    status::compare_accelerator(vmi, seen, now);
+    let shared = status::explain_isolation(vmi, seen.isolation, now);
+    decision.facts.extend(shared);
     decision
 }
 
@@ -148,10 +165,13 @@ fn step<P: AsRef<Pod>>(
 
 /// Creates the launcher pod, and records under which policy.
 fn create<P>(seen: &Seen<'_, P>, decision: &mut Decision, now: Timestamp) -> Result<(), String> {
-    let pod = pod::render(seen.vmi, seen.cluster, seen.launcher)?;
+    let pod = pod::render(seen.vmi, seen.cluster, seen.policy, seen.launcher)?;
     decision.actions.push(Action::Create(Box::new(pod)));
-    let recorded = pod::policy(seen.vmi, seen.cluster).annotations();
+    let recorded = seen.policy.annotations();
     decision.vmi.annotations_mut().extend(recorded);
+    let misread = seen.policy.problems.iter();
+    let misread = misread.map(|it| Fact::warning("InvalidConfiguration", it.message.clone()));
+    decision.facts.extend(misread);
     enter(&mut decision.vmi, Phase::Pending, now);
     enter(&mut decision.vmi, Phase::Scheduling, now);
     Ok(())
@@ -177,14 +197,8 @@ fn schedule<P>(
     let Some(node) = observe::node(pod) else {
         if observe::is_over(pod) {
             fail(&mut decision.vmi, "PodEnded", now);
-        } else if pod::is_outdated(pod, seen.vmi, seen.cluster)? {
-            // The next look finds no pod, and creates one under the new policy.
-            let (name, uid, resource_version) = identity(pod);
-            decision.actions.push(Action::Discard {
-                name,
-                uid,
-                resource_version,
-            });
+        } else {
+            follow_policy(seen, pod, decision)?;
         }
         return Ok(());
     };
@@ -204,6 +218,33 @@ fn schedule<P>(
         }
     }
     Ok(())
+}
+
+/// Keeps a pod that has no node under the policy in force. One that can no longer be made is made no
+/// more, and the error says why.
+fn follow_policy<P>(seen: &Seen<'_, P>, pod: &Pod, decision: &mut Decision) -> Result<(), String> {
+    let (name, uid, resource_version) = identity(pod);
+    let standing = pod::standing(pod, seen.vmi, seen.cluster, seen.policy);
+    let problem = standing.as_ref().err().cloned();
+    match standing {
+        Ok(Standing::Current) => {}
+        Ok(Standing::Renamed(annotations)) => {
+            decision.vmi.annotations_mut().extend(annotations.clone());
+            decision.actions.push(Action::Rename {
+                name,
+                uid,
+                resource_version,
+                annotations,
+            });
+        }
+        // The next look finds no pod, and creates one under the new policy.
+        Ok(Standing::Outdated) | Err(_) => decision.actions.push(Action::Discard {
+            name,
+            uid,
+            resource_version,
+        }),
+    }
+    problem.map_or(Ok(()), Err)
 }
 
 /// What the readiness gate of `pod` shall say, if it says something else. From the moment at which the

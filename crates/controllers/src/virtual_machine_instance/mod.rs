@@ -2,12 +2,24 @@
 //! the cluster's configuration in; pods, and the VMIs' phases and conditions, out.
 //!
 //! From `Scheduled` on the phase belongs to the node; see [`decide`] for the picture. A pod that waits
-//! for a node is made anew when the emulation policy changes, so that a machine that could not start
-//! starts without anybody touching it; running guests are only told about.
+//! for a node is made anew when the emulation policy changes, wherever it is written, so that a machine
+//! that could not start starts without anybody touching it; running guests are only told about.
+//!
+//! ```text
+//! configuration in force ┐
+//! spec.emulationPolicy   ├► effective policy ► placement ► pod        (made anew while it waits)
+//! Namespace, label       ┘        │
+//! Node, label and verdict ────────┴► AcceleratorAvailable, AcceleratorOutdated, EmulationIsolation
+//! ```
 
+#[cfg(test)]
+mod accelerator_tests;
 mod decide;
+mod neighbours;
+mod nodes;
 mod observe;
 mod perform;
+mod placement;
 mod pod;
 mod status;
 #[cfg(test)]
@@ -21,16 +33,18 @@ use crate::engine::{Engine, Next, Presence};
 use crate::event::Recorder;
 use crate::kubevirt::Reader;
 use crate::queue::Key;
-use api::accelerator::{self, NodeFacts, Refusal};
+use api::accelerator::{self, Cap, Isolation, Scope, Tenant};
 use api::configuration::ClusterConfiguration;
 use api::names::components::VIRTUAL_MACHINE_CONTROLLER;
 use api::virtual_machine_instance::VirtualMachineInstance;
 use decide::{Seen, decide};
-use k8s_openapi::api::core::v1::{Node, Pod};
+use k8s_openapi::api::core::v1::{Namespace, Node, Pod};
 use kube::api::ListParams;
 use kube::runtime::reflector::{ObjectRef, Store};
 use kube::runtime::watcher::Config;
 use kube::{Api, Client, ResourceExt as _};
+use neighbours::Neighbours;
+use nodes::Register;
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
@@ -40,10 +54,19 @@ pub async fn run(client: Client, settings: Settings, cluster: Reader, cancel: Ca
     let clock = settings.clock.clone();
     let (recorder, record) = Recorder::new(client.clone(), VIRTUAL_MACHINE_CONTROLLER, clock);
     engine.beside(record);
+    let (nodes, neighbours) = (Register::default(), Neighbours::default());
     let vmis = Api::<VirtualMachineInstance>::all(client.clone());
-    let vmis = engine.watch(vmis, Config::default(), Presence::Required, |vmi| {
-        vec![Key::of(vmi)]
-    });
+    let around = neighbours.clone();
+    let vmis = engine.watch_told(
+        vmis,
+        Config::default(),
+        Presence::Required,
+        move |vmi, stands| {
+            let mut keys = around.take(vmi, stands);
+            keys.push(Key::of(vmi));
+            keys
+        },
+    );
     let pods = Api::<Pod>::all(client.clone());
     let pods = engine.watch(pods, Config::default(), Presence::Required, |pod| {
         let namespace = pod.namespace().unwrap_or_default();
@@ -52,22 +75,8 @@ pub async fn run(client: Client, settings: Settings, cluster: Reader, cancel: Ca
             .into_iter()
             .collect()
     });
-    let all = vmis.clone();
-    let nodes = Api::<Node>::all(client.clone());
-    let nodes = engine.watch(
-        nodes,
-        Config::default(),
-        Presence::Required,
-        move |node: &Node| {
-            let name = node.name_any();
-            // Those that have no node yet are told why this one does not suit them.
-            let told = |vmi: &_| node_name(vmi).is_none_or(|there| there == name);
-            all.state_filter(told)
-                .iter()
-                .map(|vmi| Key::of(&**vmi))
-                .collect()
-        },
-    );
+    watch_nodes(&mut engine, &client, &nodes, &vmis);
+    let namespaces = watch_namespaces(&mut engine, &client, &neighbours, &vmis);
     let all = vmis.clone();
     engine.trigger(cluster.changes(), move || {
         all.state().iter().map(|vmi| Key::of(&**vmi)).collect()
@@ -79,12 +88,61 @@ pub async fn run(client: Client, settings: Settings, cluster: Reader, cancel: Ca
         recorder,
         vmis,
         pods,
+        namespaces,
         nodes,
+        neighbours,
         cluster,
     });
     engine
         .run(cancel, move |key| look(Arc::clone(&instances), key))
         .await;
+}
+
+/// Looks at the VMIs that a node's accelerators concern: those that run there, and those that wait,
+/// which are told why no node suits them.
+fn watch_nodes(
+    engine: &mut Engine,
+    client: &Client,
+    register: &Register,
+    vmis: &Store<VirtualMachineInstance>,
+) {
+    let (register, vmis) = (register.clone(), vmis.clone());
+    engine.watch_told(
+        Api::<Node>::all(client.clone()),
+        Config::default(),
+        Presence::Required,
+        move |node, stands| {
+            if !register.take(node, stands) {
+                return Vec::new();
+            }
+            let name = node.name_any();
+            let told = |vmi: &_| node_name(vmi).is_none_or(|there| there == name);
+            let told = vmis.state_filter(told);
+            told.iter().map(|vmi| Key::of(&**vmi)).collect()
+        },
+    );
+}
+
+/// Looks at the VMIs that a namespace's labels concern: its own, and all emulated ones, which may
+/// share a node with them.
+fn watch_namespaces(
+    engine: &mut Engine,
+    client: &Client,
+    neighbours: &Neighbours,
+    vmis: &Store<VirtualMachineInstance>,
+) -> Store<Namespace> {
+    let (neighbours, vmis) = (neighbours.clone(), vmis.clone());
+    engine.watch(
+        Api::<Namespace>::all(client.clone()),
+        Config::default(),
+        Presence::Required,
+        move |namespace| {
+            let name = namespace.metadata.name.as_deref();
+            let own = vmis.state_filter(|vmi| vmi.metadata.namespace.as_deref() == name);
+            let own = own.iter().map(|vmi| Key::of(&**vmi));
+            own.chain(neighbours.all()).collect()
+        },
+    )
 }
 
 /// What this controller knows.
@@ -94,7 +152,9 @@ struct Instances {
     recorder: Recorder,
     vmis: Store<VirtualMachineInstance>,
     pods: Store<Pod>,
-    nodes: Store<Node>,
+    namespaces: Store<Namespace>,
+    nodes: Register,
+    neighbours: Neighbours,
     cluster: Reader,
 }
 
@@ -108,30 +168,71 @@ async fn look(instances: Arc<Instances>, key: Key) -> kube::Result<Next> {
     let mut pods = instances.pods.state_filter(|pod| {
         pod.metadata.namespace == vmi.metadata.namespace && observe::controls(&vmi, pod)
     });
+    let mut namespace = instances.namespaces.get(&ObjectRef::new(&key.namespace));
     if pods.is_empty() {
         // A pod that was created a moment ago may not be in the cache yet; acting as if there were
         // none would create a second one.
         pods = listed(&instances.client, &vmi).await?;
+        if pods.is_empty() {
+            // A cap that was set before the VMI was created must hold for it, seen or not.
+            let namespaces = Api::<Namespace>::all(instances.client.clone());
+            namespace = namespaces.get_opt(&key.namespace).await?.map(Arc::new);
+        }
     }
     // The cache has no order of its own; what is done shall have one.
     pods.sort_by_key(|pod| pod.name_any());
-    let node = node_name(&vmi).and_then(|name| instances.nodes.get(&ObjectRef::new(name)));
-    let node = node.map(|node| NodeFacts::of(&node));
+    let labels = namespace
+        .as_ref()
+        .and_then(|it| it.metadata.labels.as_ref());
+    let cap = labels.and_then(|labels| Cap::of_labels(Scope::Namespace, &key.namespace, labels));
+    let own = vmi.own_emulation_policy();
+    let policy = accelerator::effective(&cluster.emulation, own, cap.as_ref());
+    let nodes = instances.nodes.now();
     let refusal = match node_name(&vmi) {
         Some(_) => None,
-        None => refusal(&vmi, &cluster, &instances.nodes.state()),
+        None => nodes::refusal(&vmi, &cluster, &policy, &nodes),
     };
+    let isolation = instances.isolation(&vmi, &cluster);
     let seen = Seen {
         vmi: &vmi,
         pods: &pods,
         cluster: &cluster,
+        policy: &policy,
         launcher: &instances.settings.launcher,
-        node: node.as_ref(),
+        node: node_name(&vmi).and_then(|name| Some(&nodes.get(name)?.facts)),
         refusal: refusal.as_ref(),
+        isolation: isolation.as_ref(),
     };
     let decision = decide(&seen, instances.settings.clock.now());
     perform::perform(&instances, &vmi, &decision).await?;
     Ok(decision.next)
+}
+
+impl Instances {
+    /// How an emulated guest stands to the others on its node; none of one that is not emulated.
+    fn isolation(
+        &self,
+        vmi: &VirtualMachineInstance,
+        cluster: &ClusterConfiguration,
+    ) -> Option<Isolation> {
+        let node = neighbours::emulated_on(vmi)?;
+        let tenant = |namespace: &str| {
+            let object = self.namespaces.get(&ObjectRef::new(namespace));
+            let labels = object.and_then(|it| it.metadata.labels.clone());
+            Tenant {
+                namespace: namespace.to_owned(),
+                tenancy: accelerator::tenancy(
+                    &cluster.tenancy,
+                    namespace,
+                    &labels.unwrap_or_default(),
+                ),
+            }
+        };
+        let owner = tenant(vmi.metadata.namespace.as_deref().unwrap_or_default());
+        let there = self.neighbours.namespaces(&node);
+        let others: Vec<Tenant> = there.iter().map(|it| tenant(it)).collect();
+        Some(accelerator::isolation(&owner, &others))
+    }
 }
 
 /// The VMI's pods as the API server has them now.
@@ -145,26 +246,6 @@ async fn listed(client: &Client, vmi: &VirtualMachineInstance) -> kube::Result<V
         .into_iter()
         .filter(|pod| observe::controls(vmi, pod));
     Ok(owned.map(Arc::new).collect())
-}
-
-/// Why no node has an accelerator for `vmi` that works and is permitted; none if one has, or if there
-/// are no nodes to ask.
-fn refusal(
-    vmi: &VirtualMachineInstance,
-    cluster: &ClusterConfiguration,
-    nodes: &[Arc<Node>],
-) -> Option<Refusal> {
-    // An annotation nobody understands is told when the pod is made.
-    let forced = accelerator::forced(vmi.annotations()).unwrap_or_default();
-    let mut nodes: Vec<&Arc<Node>> = nodes.iter().collect();
-    nodes.sort_by_key(|node| node.name_any());
-    let policy = pod::policy(vmi, cluster);
-    let architecture = pod::architecture(vmi, cluster);
-    let ask = |node: &&Arc<Node>| {
-        accelerator::resolve(&policy, forced, architecture, &NodeFacts::of(node)).err()
-    };
-    let refusals: Option<Vec<Refusal>> = nodes.iter().map(ask).collect();
-    refusals?.into_iter().next()
 }
 
 fn node_name(vmi: &VirtualMachineInstance) -> Option<&str> {

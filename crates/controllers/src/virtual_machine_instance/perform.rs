@@ -126,6 +126,23 @@ async fn act(
             )
             .await?;
         }
+        Action::Rename {
+            name,
+            uid,
+            resource_version,
+            annotations,
+        } => {
+            // One that got a node meanwhile is started under the policy that it had then.
+            let told = json!({ "metadata": {
+                "uid": uid, "resourceVersion": resource_version, "annotations": annotations } });
+            match pods
+                .patch(name, &PatchParams::default(), &Patch::Merge(&told))
+                .await
+            {
+                Err(kube::Error::Api(status)) if status.is_not_found() => {}
+                other => drop(other?),
+            }
+        }
         Action::Gate {
             name,
             uid,
@@ -206,7 +223,7 @@ async fn tell_failure(
             "FailedDelete",
             format!("Error deleting pod {name}: {cause}"),
         ),
-        Action::Label { .. } | Action::Gate { .. } => return Ok(()),
+        Action::Label { .. } | Action::Gate { .. } | Action::Rename { .. } => return Ok(()),
     };
     instances
         .recorder

@@ -1,7 +1,8 @@
 //! The launcher pod of a VMI, as KubeVirt shapes it: VMI and cluster configuration in, Pod out.
 
+use super::placement::{Placement, placement};
 use crate::event::fingerprint;
-use api::accelerator::{self, Accelerator, EffectivePolicy};
+use api::accelerator::EffectivePolicy;
 use api::configuration::ClusterConfiguration;
 use api::names::{annotations, conditions, containers, labels};
 use api::resources;
@@ -23,8 +24,6 @@ const LAUNCHER_GRACE_SECONDS: i64 = 30;
 const LAUNCHER_USER: i64 = 107;
 /// The longest value of a label.
 const LABEL_BYTES_MAX: usize = 63;
-/// Prefix of every device resource whose presence depends on the policy.
-const DEVICE_PREFIX: &str = "devices.kubevirt.io/";
 
 /// What is the same for every launcher pod.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,16 +41,20 @@ impl Default for Launcher {
     }
 }
 
-/// The pod that runs `vmi`. The error says which field of the VMI is in the way.
+/// On a launcher pod: a fingerprint of what of it decides where it goes.
+const PLACEMENT_FINGERPRINT: &str = "anyvirt.io/placement-fingerprint";
+
+/// The pod that runs `vmi` under its effective policy. The error says which field of the VMI is in
+/// the way.
 pub(super) fn render(
     vmi: &VirtualMachineInstance,
     cluster: &ClusterConfiguration,
+    policy: &EffectivePolicy,
     launcher: &Launcher,
 ) -> Result<Pod, String> {
     let name = vmi.name_any();
-    let devices = accelerator::devices(policy(vmi, cluster).policy, forced(vmi)?, &vmi.spec);
-    let resources =
-        resources::pod_resources(&vmi.spec, cluster, &devices, may_be_emulated(vmi, cluster));
+    let placement = placement(vmi, cluster, policy)?;
+    let recorded = pod_annotations(vmi, policy, &placement);
     let grace = vmi
         .spec
         .termination_grace_period_seconds
@@ -68,7 +71,7 @@ pub(super) fn render(
         name: containers::COMPUTE.to_owned(),
         image: Some(launcher.image.clone()),
         command: Some(command(vmi)),
-        resources: Some(resources),
+        resources: Some(placement.resources),
         security_context: Some(confined(Some(vec!["NET_BIND_SERVICE".to_owned()]))),
         ports: Some(ports(vmi)).filter(|ports| !ports.is_empty()),
         volume_mounts: Some(mounts.collect()).filter(|mounts: &Vec<_>| !mounts.is_empty()),
@@ -78,7 +81,7 @@ pub(super) fn render(
         generate_name: Some(format!("virt-launcher-{name}-")),
         namespace: vmi.namespace(),
         labels: Some(pod_labels(vmi)),
-        annotations: Some(pod_annotations(vmi, cluster)),
+        annotations: Some(recorded),
         owner_references: vmi.controller_owner_ref(&()).map(|owner| vec![owner]),
         ..Default::default()
     };
@@ -99,7 +102,8 @@ pub(super) fn render(
         readiness_gates: Some(vec![PodReadinessGate {
             condition_type: conditions::UNPAUSED.to_owned(),
         }]),
-        node_selector: Some(node_selector(vmi, cluster)),
+        node_selector: Some(placement.node_selector),
+        affinity: placement.affinity,
         tolerations: Some(vmi.spec.tolerations.clone()).filter(|list| !list.is_empty()),
         init_containers: logs_console(vmi).then(|| vec![console_log(launcher)]),
         containers: vec![compute],
@@ -113,57 +117,38 @@ pub(super) fn render(
     })
 }
 
-/// Whether a pod that waits was made under another policy than is in force.
-pub(super) fn is_outdated(
+/// How a pod that waits stands to what would be made now.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Standing {
+    /// It is the same.
+    Current,
+    /// It is under a policy that leaves it as it is; these annotations tell of that policy.
+    Renamed(BTreeMap<String, String>),
+    /// It cannot become what would be made now.
+    Outdated,
+}
+
+/// Compares a pod that waits with what would be made now, by what it was made from: what an API server
+/// or a webhook made of it meanwhile is theirs. The error is as of [`render`].
+pub(super) fn standing(
     pod: &Pod,
     vmi: &VirtualMachineInstance,
     cluster: &ClusterConfiguration,
-) -> Result<bool, String> {
-    let policy = policy(vmi, cluster);
-    let made_under = pod.annotations().get(annotations::EMULATION_POLICY);
-    if made_under.map(String::as_str) != Some(policy.policy.to_string().as_str()) {
-        return Ok(true);
+    policy: &EffectivePolicy,
+) -> Result<Standing, String> {
+    let wanted = placement(vmi, cluster, policy)?.fingerprint();
+    if pod.annotations().get(PLACEMENT_FINGERPRINT) != Some(&wanted) {
+        return Ok(Standing::Outdated);
     }
-    let compute = pod.spec.as_ref().and_then(|spec| spec.containers.first());
-    let limits = compute.and_then(|it| it.resources.as_ref()?.limits.as_ref());
-    let asked = limits
-        .into_iter()
-        .flatten()
-        .filter(|(name, _)| name.starts_with(DEVICE_PREFIX));
-    let wanted = accelerator::devices(policy.policy, forced(vmi)?, &vmi.spec);
-    Ok(asked.map(|(name, _)| name).ne(wanted.keys()))
-}
-
-/// The policy under which the VMI is made now.
-pub(super) fn policy(
-    vmi: &VirtualMachineInstance,
-    cluster: &ClusterConfiguration,
-) -> EffectivePolicy {
-    accelerator::effective(&cluster.emulation, vmi.own_emulation_policy(), None)
-}
-
-/// The guest's architecture, in Go's names.
-pub(super) fn architecture<'a>(
-    vmi: &'a VirtualMachineInstance,
-    cluster: &'a ClusterConfiguration,
-) -> &'a str {
-    let own = vmi.spec.architecture.as_deref();
-    own.unwrap_or(&cluster.architecture)
-}
-
-/// The accelerator the VMI insists on.
-fn forced(vmi: &VirtualMachineInstance) -> Result<Option<Accelerator>, String> {
-    accelerator::forced(vmi.annotations()).map_err(|value| {
-        format!(
-            "metadata.annotations[{}]: unknown accelerator \"{value}\": use kvm or tcg, or remove it",
-            annotations::ACCELERATOR
-        )
+    let recorded = policy.annotations();
+    let told = recorded
+        .iter()
+        .all(|(name, value)| pod.annotations().get(name) == Some(value));
+    Ok(if told {
+        Standing::Current
+    } else {
+        Standing::Renamed(recorded)
     })
-}
-
-/// Whether the guest may come to run by emulation, for which memory is set aside.
-fn may_be_emulated(vmi: &VirtualMachineInstance, cluster: &ClusterConfiguration) -> bool {
-    policy(vmi, cluster).policy.permits_software() && forced(vmi) != Ok(Some(Accelerator::Kvm))
 }
 
 /// The VMI's host name, as Kubernetes accepts one.
@@ -199,12 +184,13 @@ fn pod_labels(vmi: &VirtualMachineInstance) -> BTreeMap<String, String> {
 
 fn pod_annotations(
     vmi: &VirtualMachineInstance,
-    cluster: &ClusterConfiguration,
+    policy: &EffectivePolicy,
+    placement: &Placement,
 ) -> BTreeMap<String, String> {
     let mut all = vmi.annotations().clone();
     all.remove(annotations::LAST_APPLIED);
     all.remove(annotations::LATEST_OBSERVED_API_VERSION);
-    let overhead = resources::memory_overhead_bytes(&vmi.spec, may_be_emulated(vmi, cluster));
+    let overhead = resources::memory_overhead_bytes(&vmi.spec, placement.may_be_emulated);
     let more = [
         (annotations::DOMAIN, vmi.name_any()),
         (
@@ -212,6 +198,11 @@ fn pod_annotations(
             containers::COMPUTE.to_owned(),
         ),
         (annotations::MEMORY_OVERHEAD, overhead.to_string()),
+        (
+            annotations::PROCESSORS,
+            resources::processors(&vmi.spec).to_string(),
+        ),
+        (PLACEMENT_FINGERPRINT, placement.fingerprint()),
         ("kubevirt.io/migrationTransportUnix", "true".to_owned()),
         (
             "descheduler.alpha.kubernetes.io/request-evict-only",
@@ -219,19 +210,7 @@ fn pod_annotations(
         ),
     ];
     all.extend(more.map(|(name, value)| (name.to_owned(), value)));
-    all.extend(policy(vmi, cluster).annotations());
-    all
-}
-
-fn node_selector(
-    vmi: &VirtualMachineInstance,
-    cluster: &ClusterConfiguration,
-) -> BTreeMap<String, String> {
-    let architecture = architecture(vmi, cluster).to_owned();
-    let mut all = cluster.node_selectors.clone();
-    all.extend(vmi.spec.node_selector.clone());
-    all.insert(labels::SCHEDULABLE.to_owned(), "true".to_owned());
-    all.insert(labels::ARCHITECTURE.to_owned(), architecture);
+    all.extend(policy.annotations());
     all
 }
 

@@ -1,12 +1,12 @@
 //! What a VMI says of its pod, and of the accelerator it would get today.
 
-use super::observe;
-use super::pod;
+use super::decide::Seen;
+use super::{observe, placement};
 use crate::event::Fact;
-use api::accelerator::{self, NodeFacts, Refusal};
+use crate::schedule;
+use api::accelerator::{self, Isolation, NodeFacts, Refusal};
 use api::condition::{self, Condition};
-use api::configuration::ClusterConfiguration;
-use api::names::{conditions, resources};
+use api::names::conditions::{self, EMULATION_ISOLATION};
 use api::virtual_machine_instance::{Phase, VirtualMachineInstance};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Pod, PodCondition};
@@ -18,6 +18,11 @@ pub const ACCELERATOR_OUTDATED: &str = "AcceleratorOutdated";
 
 /// On a VMI that waits for a node because of hardware virtualization: why, and what would help.
 pub const ACCELERATOR_AVAILABLE: &str = "AcceleratorAvailable";
+
+/// Why emulated guests of several owners on one node are worth a word.
+const NOT_A_SECURITY_BOUNDARY: &str = "TCGNotASecurityBoundary";
+/// Why one of them waits instead.
+const MULTI_TENANCY_DENIED: &str = "MultiTenancyDenied";
 
 const READY: &str = "Ready";
 const PAUSED: &str = "Paused";
@@ -150,40 +155,86 @@ fn unscheduled(pod: &Pod) -> Option<Condition> {
     })
 }
 
-/// Says of a VMI that waits for a device why nothing that works is permitted, and what would help:
-/// the scheduler names a resource only. The fact is told once per cause.
+/// Says of a VMI that waits why nothing that works is permitted on any node, and what would help: the
+/// scheduler names a resource or a label only. `cannot_be_made`: it waits for want of a pod. The fact
+/// is told once per cause.
 pub(super) fn explain_refusal(
     vmi: &mut VirtualMachineInstance,
     refusal: Option<&Refusal>,
+    cannot_be_made: bool,
     now: Timestamp,
 ) -> Option<Fact> {
     let conditions = &mut vmi.status.get_or_insert_default().conditions;
-    let waits_for_device = condition::find(conditions, POD_SCHEDULED)
-        .and_then(|it| it.message.as_deref())
-        .is_some_and(|message| message.contains(resources::KVM));
-    let Some(refusal) = refusal.filter(|_| waits_for_device) else {
+    let waits = cannot_be_made || condition::find(conditions, POD_SCHEDULED).is_some();
+    let Some(refusal) = refusal.filter(|_| waits) else {
         condition::remove(conditions, ACCELERATOR_AVAILABLE);
         return None;
     };
-    let message = refusal.to_string();
-    let unavailable =
-        Condition::new(ACCELERATOR_AVAILABLE, false, now).because(refusal.reason, message.clone());
     // The evidence may differ from one probe of the node to the next; that is no news.
-    let known = condition::find(conditions, ACCELERATOR_AVAILABLE).and_then(|it| it.reason.clone());
-    condition::set(conditions, unavailable);
-    (known.as_deref() != Some(refusal.reason))
-        .then(|| Fact::warning("AcceleratorUnavailable", message))
+    let message = refusal.to_string();
+    let is_news = tell(
+        conditions,
+        ACCELERATOR_AVAILABLE,
+        refusal.reason,
+        &message,
+        now,
+    );
+    is_news.then(|| Fact::warning("AcceleratorUnavailable", message))
 }
 
-/// Says of a running guest whether it would get another accelerator if it were started now. It is
-/// only said: nobody's guest is stopped for it.
-pub(super) fn compare_accelerator(
+/// Says of an emulated guest with whom it shares its node, and of one that waits because it may not.
+/// The fact is told once.
+pub(super) fn explain_isolation(
     vmi: &mut VirtualMachineInstance,
-    cluster: &ClusterConfiguration,
-    node: Option<&NodeFacts>,
+    isolation: Option<&Isolation>,
+    now: Timestamp,
+) -> Option<Fact> {
+    let conditions = &mut vmi.status.get_or_insert_default().conditions;
+    let refused = condition::find(conditions, POD_SCHEDULED)
+        .and_then(|it| it.message.as_deref())
+        .filter(|message| message.contains(schedule::SHARED));
+    let shared = isolation.and_then(Isolation::warning);
+    let (reason, message) = match (refused, shared) {
+        (Some(refused), _) => (
+            MULTI_TENANCY_DENIED,
+            format!(
+                "it waits for a node without emulated guests of other namespaces, because emulation is no \
+                 security boundary: {refused}"
+            ),
+        ),
+        (None, Some(shared)) => (NOT_A_SECURITY_BOUNDARY, shared),
+        (None, None) => {
+            condition::remove(conditions, EMULATION_ISOLATION);
+            return None;
+        }
+    };
+    let is_news = tell(conditions, EMULATION_ISOLATION, reason, &message, now);
+    is_news.then(|| Fact::warning(reason, message))
+}
+
+/// Sets a condition to `False`, and says whether it was not, or for another reason.
+fn tell(
+    conditions: &mut Vec<Condition>,
+    type_: &str,
+    reason: &str,
+    message: &str,
+    now: Timestamp,
+) -> bool {
+    let known = condition::find(conditions, type_).and_then(|it| it.reason.as_deref());
+    let is_news = known != Some(reason);
+    let told = Condition::new(type_, false, now).because(reason, message.to_owned());
+    condition::set(conditions, told);
+    is_news
+}
+
+/// Says of a running guest whether it would get another accelerator if it were started now on its
+/// node. It is only said: nobody's guest is stopped for it.
+pub(super) fn compare_accelerator<P>(
+    vmi: &mut VirtualMachineInstance,
+    seen: &Seen<'_, P>,
     now: Timestamp,
 ) {
-    let difference = node.and_then(|node| difference(vmi, cluster, node));
+    let difference = seen.node.and_then(|node| difference(vmi, seen, node));
     let conditions = &mut vmi.status.get_or_insert_default().conditions;
     match difference {
         Some((reason, message)) => {
@@ -194,9 +245,9 @@ pub(super) fn compare_accelerator(
     }
 }
 
-fn difference(
+fn difference<P>(
     vmi: &VirtualMachineInstance,
-    cluster: &ClusterConfiguration,
+    seen: &Seen<'_, P>,
     node: &NodeFacts,
 ) -> Option<(&'static str, String)> {
     let status = vmi
@@ -205,21 +256,22 @@ fn difference(
         .filter(|status| status.phase == Some(Phase::Running))?;
     let actual = status.accelerator.as_ref()?.type_.as_str();
     let name = vmi.name_any();
-    let forced = accelerator::forced(vmi.annotations()).unwrap_or_default();
-    let policy = pod::policy(vmi, cluster);
-    match accelerator::resolve(&policy, forced, pod::architecture(vmi, cluster), node) {
+    let forced = placement::forced(vmi).unwrap_or_default();
+    let architecture = placement::architecture(vmi, seen.cluster);
+    match accelerator::resolve(seen.policy, forced, architecture, node) {
         Ok(decision) if decision.accelerator.to_string() == actual => None,
         Ok(decision) => {
             let message = format!(
-                "it runs on {actual}; started again it would run on {}, because {}: restart it when \
-                 it suits, e.g. `virtctl restart {name}`",
+                "it runs on {actual}; started again on its node it would run on {}, because {}: restart \
+                 it when it suits, e.g. `virtctl restart {name}`",
                 decision.accelerator, decision.message
             );
             Some(("OtherAcceleratorNow", message))
         }
         Err(refusal) => {
-            let message =
-                format!("it runs on {actual}; started again it would not start: {refusal}");
+            let message = format!(
+                "it runs on {actual}; started again on its node it would not start: {refusal}"
+            );
             Some((refusal.reason, message))
         }
     }

@@ -1,9 +1,9 @@
 use super::decide::{Action, Decision, Seen, decide};
+use super::observe;
 use super::pod::{self, Launcher};
-use super::{ACCELERATOR_AVAILABLE, ACCELERATOR_OUTDATED, observe};
 use crate::engine::Next;
 use api::accelerator::{
-    ClusterPolicy, EmulationPolicy, NodeFacts, NodeVerdict, Refusal, Remedy, Step,
+    ClusterPolicy, EffectivePolicy, EmulationPolicy, Isolation, NodeFacts, Refusal, effective,
 };
 use api::condition::{self, Condition};
 use api::configuration::ClusterConfiguration;
@@ -13,11 +13,11 @@ use k8s_openapi::api::core::v1::Pod;
 use serde_json::{Value, json};
 use std::sync::Arc;
 
-fn now() -> Timestamp {
+pub(super) fn now() -> Timestamp {
     "2026-11-22T12:00:00Z".parse().unwrap()
 }
 
-fn cluster(policy: EmulationPolicy) -> ClusterConfiguration {
+pub(super) fn cluster(policy: EmulationPolicy) -> ClusterConfiguration {
     let mut cluster = ClusterConfiguration::of_architecture("amd64");
     cluster.emulation = ClusterPolicy {
         policy,
@@ -27,7 +27,7 @@ fn cluster(policy: EmulationPolicy) -> ClusterConfiguration {
     cluster
 }
 
-fn vmi(phase: &str, change: impl FnOnce(&mut Value)) -> VirtualMachineInstance {
+pub(super) fn vmi(phase: &str, change: impl FnOnce(&mut Value)) -> VirtualMachineInstance {
     let mut vmi = json!({
         "apiVersion": "kubevirt.io/v1", "kind": "VirtualMachineInstance",
         "metadata": {
@@ -47,13 +47,12 @@ fn vmi(phase: &str, change: impl FnOnce(&mut Value)) -> VirtualMachineInstance {
 }
 
 /// The pod made for a VMI under the policy `None`.
-fn pod(change: impl FnOnce(&mut Value)) -> Arc<Pod> {
-    let made = pod::render(
+pub(super) fn pod(change: impl FnOnce(&mut Value)) -> Arc<Pod> {
+    let mut pod = serde_json::to_value(render(
         &vmi("Pending", unchanged),
         &cluster(EmulationPolicy::None),
-        &Launcher::default(),
-    );
-    let mut pod = serde_json::to_value(made.unwrap()).unwrap();
+    ))
+    .unwrap();
     pod["metadata"]["name"] = json!("p");
     pod["metadata"]["uid"] = json!("pod-uid");
     pod["metadata"]["resourceVersion"] = json!("5");
@@ -61,13 +60,55 @@ fn pod(change: impl FnOnce(&mut Value)) -> Arc<Pod> {
     Arc::new(serde_json::from_value(pod).unwrap())
 }
 
-fn unchanged(_: &mut Value) {}
+pub(super) fn unchanged(_: &mut Value) {}
 
-fn going(object: &mut Value) {
+/// The policy in force in a namespace without a cap.
+pub(super) fn policy(
+    vmi: &VirtualMachineInstance,
+    cluster: &ClusterConfiguration,
+) -> EffectivePolicy {
+    effective(&cluster.emulation, vmi.own_emulation_policy(), None)
+}
+
+pub(super) fn render(vmi: &VirtualMachineInstance, cluster: &ClusterConfiguration) -> Pod {
+    pod::render(vmi, cluster, &policy(vmi, cluster), &Launcher::default()).unwrap()
+}
+
+/// What is seen of a VMI beside it and its pods.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Around<'a> {
+    pub(super) policy: Option<&'a EffectivePolicy>,
+    pub(super) node: Option<&'a NodeFacts>,
+    pub(super) refusal: Option<&'a Refusal>,
+    pub(super) isolation: Option<&'a Isolation>,
+}
+
+pub(super) fn look_around(
+    cluster: &ClusterConfiguration,
+    vmi: &VirtualMachineInstance,
+    pods: &[Arc<Pod>],
+    around: Around<'_>,
+    now: Timestamp,
+) -> Decision {
+    let uncapped = policy(vmi, cluster);
+    let seen = Seen {
+        vmi,
+        pods,
+        cluster,
+        policy: around.policy.unwrap_or(&uncapped),
+        launcher: &Launcher::default(),
+        node: around.node,
+        refusal: around.refusal,
+        isolation: around.isolation,
+    };
+    decide(&seen, now)
+}
+
+pub(super) fn going(object: &mut Value) {
     object["metadata"]["deletionTimestamp"] = json!("2026-11-22T11:59:59Z");
 }
 
-fn bound(pod: &mut Value) {
+pub(super) fn bound(pod: &mut Value) {
     pod["spec"]["nodeName"] = json!("n1");
     pod["status"] = json!({ "phase": "Pending", "conditions": [unpaused()] });
 }
@@ -77,40 +118,32 @@ fn unpaused() -> Value {
     json!({ "type": "kubevirt.io/virtual-machine-unpaused", "status": "True" })
 }
 
-fn up(pod: &mut Value) {
+pub(super) fn up(pod: &mut Value) {
     bound(pod);
     pod["status"] = json!({ "phase": "Running", "qosClass": "Burstable", "conditions": [
         { "type": "ContainersReady", "status": "True" }, { "type": "Ready", "status": "True" }, unpaused()] });
 }
 
-fn look(vmi: &VirtualMachineInstance, pods: &[Arc<Pod>]) -> Decision {
+pub(super) fn look(vmi: &VirtualMachineInstance, pods: &[Arc<Pod>]) -> Decision {
     look_under(&cluster(EmulationPolicy::None), vmi, pods)
 }
 
-fn look_under(
+pub(super) fn look_under(
     cluster: &ClusterConfiguration,
     vmi: &VirtualMachineInstance,
     pods: &[Arc<Pod>],
 ) -> Decision {
-    let launcher = Launcher::default();
-    let seen = Seen {
-        vmi,
-        pods,
-        cluster,
-        launcher: &launcher,
-        node: None,
-        refusal: None,
-    };
-    decide(&seen, now())
+    look_around(cluster, vmi, pods, Around::default(), now())
 }
 
 /// What is done to the pods and which phase follows, in short.
-fn told(decision: &Decision) -> String {
+pub(super) fn told(decision: &Decision) -> String {
     let actions = decision.actions.iter().map(|action| match action {
         Action::Create(_) => "create".to_owned(),
         Action::Delete { name, .. } => format!("delete {name}"),
         Action::Discard { name, .. } => format!("discard {name}"),
         Action::Label { name, node } => format!("label {name} {node}"),
+        Action::Rename { name, .. } => format!("rename {name}"),
         Action::Gate {
             name, condition, ..
         } => format!("gate {name} {}", condition.status),
@@ -252,57 +285,6 @@ fn a_policy_that_could_not_be_told_at_first_is_told_from_the_pod() {
     let annotations = look(&untold, &[pod(up)]).vmi.metadata.annotations.unwrap();
     assert_eq!(annotations["anyvirt.io/emulation-policy"], "None");
     assert_eq!(annotations["anyvirt.io/emulation-decided-by"], "a test");
-}
-
-#[test]
-fn a_waiting_pod_is_made_anew_under_a_new_policy_and_no_other_pod_is() {
-    let software = cluster(EmulationPolicy::Software);
-    let waiting = vmi("Scheduling", unchanged);
-    let old = pod(unchanged);
-    let decision = look_under(&software, &waiting, &[Arc::clone(&old)]);
-    assert_eq!(told(&decision), "discard p Scheduling");
-    // Only in the state in which it has no node: another state is looked at again.
-    let Some(Action::Discard {
-        uid,
-        resource_version,
-        ..
-    }) = decision.actions.first()
-    else {
-        panic!("it must be discarded")
-    };
-    assert_eq!(
-        (uid.as_deref(), resource_version.as_deref()),
-        (Some("pod-uid"), Some("5"))
-    );
-    let decision = look_under(&software, &waiting, &[]);
-    let Some(Action::Create(new)) = decision.actions.first() else {
-        panic!("it must be created")
-    };
-    assert_eq!(devices(new), Vec::<String>::new());
-    assert_eq!(
-        devices(&old),
-        ["devices.kubevirt.io/kvm", "devices.kubevirt.io/vhost-net"]
-    );
-    for phase in ["Scheduling", "Scheduled", "Running"] {
-        assert!(
-            !told(&look_under(&software, &vmi(phase, unchanged), &[pod(up)])).contains("discard")
-        );
-    }
-    assert!(!told(&look_under(&software, &waiting, &[pod(bound)])).contains("discard"));
-}
-
-fn devices(pod: &Pod) -> Vec<String> {
-    let limits = pod.spec.as_ref().unwrap().containers[0]
-        .resources
-        .as_ref()
-        .unwrap()
-        .limits
-        .clone();
-    limits
-        .unwrap_or_default()
-        .into_keys()
-        .filter(|it| it.starts_with("devices"))
-        .collect()
 }
 
 #[test]
@@ -503,66 +485,6 @@ fn the_node_gets_time_to_say_how_a_guest_ended() {
 }
 
 #[test]
-fn a_running_guest_is_told_that_it_would_get_another_accelerator_now() {
-    let running = |type_: &str| {
-        vmi("Running", |vmi| {
-            vmi["status"]["accelerator"] = json!({ "type": type_ })
-        })
-    };
-    let usable = |usable: bool| NodeFacts {
-        verdict: NodeVerdict {
-            usable,
-            class: "R".to_owned(),
-            stage: String::new(),
-            message: "evidence".to_owned(),
-        },
-        architecture: "amd64".to_owned(),
-        ..NodeFacts::default()
-    };
-    // Accelerator, policy, KVM usable; the reason told.
-    let table = [
-        ("TCG", EmulationPolicy::Software, false, None),
-        (
-            "TCG",
-            EmulationPolicy::Software,
-            true,
-            Some("OtherAcceleratorNow"),
-        ),
-        (
-            "TCG",
-            EmulationPolicy::None,
-            false,
-            Some("HardwareVirtualizationUnusable"),
-        ),
-        ("KVM", EmulationPolicy::None, true, None),
-        ("KVM", EmulationPolicy::Software, true, None),
-        (
-            "KVM",
-            EmulationPolicy::Software,
-            false,
-            Some("OtherAcceleratorNow"),
-        ),
-    ];
-    for (type_, policy, works, expected) in table {
-        let (vmi, cluster, node) = (running(type_), cluster(policy), usable(works));
-        let launcher = Launcher::default();
-        let pods = [pod(up)];
-        let seen = Seen {
-            vmi: &vmi,
-            pods: &pods,
-            cluster: &cluster,
-            launcher: &launcher,
-            node: Some(&node),
-            refusal: None,
-        };
-        let conditions = decide(&seen, now()).vmi.status.unwrap().conditions;
-        let reason =
-            condition::find(&conditions, ACCELERATOR_OUTDATED).and_then(|it| it.reason.clone());
-        assert_eq!(reason.as_deref(), expected, "{type_} {policy} {works}");
-    }
-}
-
-#[test]
 fn the_pod_is_shaped_as_kubevirt_shapes_it() {
     let full = vmi("Pending", |vmi| {
         vmi["metadata"]["annotations"] = json!({ "note": "kept", "kubectl.kubernetes.io/last-applied-configuration": "dropped" });
@@ -584,7 +506,8 @@ fn the_pod_is_shaped_as_kubevirt_shapes_it() {
     let launcher = Launcher {
         image: "launcher:1".to_owned(),
     };
-    let made = serde_json::to_string_pretty(&pod::render(&full, &cluster, &launcher).unwrap());
+    let made = pod::render(&full, &cluster, &policy(&full, &cluster), &launcher);
+    let made = serde_json::to_string_pretty(&made.unwrap());
     expect_test::expect_file!["./testdata/pod.json"].assert_eq(&made.unwrap());
 }
 
@@ -592,7 +515,7 @@ fn the_pod_is_shaped_as_kubevirt_shapes_it() {
 fn the_console_is_logged_unless_the_vmi_has_none_or_says_not_to() {
     let logged = |devices: Value| {
         let vmi = vmi("Pending", |vmi| vmi["spec"]["domain"]["devices"] = devices);
-        let pod = pod::render(&vmi, &cluster(EmulationPolicy::None), &Launcher::default()).unwrap();
+        let pod = render(&vmi, &cluster(EmulationPolicy::None));
         pod.spec.unwrap().init_containers.is_some()
     };
     assert!(logged(json!({})));
@@ -637,92 +560,12 @@ fn a_condition_keeps_its_time_while_it_stands() {
     let ready: Condition = condition::find(&first.status.as_ref().unwrap().conditions, "Ready")
         .unwrap()
         .clone();
-    let launcher = Launcher::default();
     let cluster = cluster(EmulationPolicy::None);
-    let pods = [pod(bound)];
-    let seen = Seen {
-        vmi: &first,
-        pods: &pods,
-        cluster: &cluster,
-        launcher: &launcher,
-        node: None,
-        refusal: None,
-    };
-    let later = decide(&seen, "2026-11-22T13:00:00Z".parse().unwrap()).vmi;
+    let later = "2026-11-22T13:00:00Z".parse().unwrap();
+    let later = look_around(&cluster, &first, &[pod(bound)], Around::default(), later).vmi;
     assert_eq!(
         condition::find(&later.status.unwrap().conditions, "Ready"),
         Some(&ready)
     );
     assert_eq!(first.status.unwrap().phase, Some(Phase::Running));
-}
-
-#[test]
-fn a_vmi_that_waits_for_a_device_is_told_why_and_what_helps() {
-    let waiting_for = |message: &str| {
-        let message = message.to_owned();
-        pod(move |pod| {
-            pod["status"] = json!({ "phase": "Pending", "conditions": [{ "type": "PodScheduled",
-                "status": "False", "reason": "Unschedulable", "message": message }] });
-        })
-    };
-    let refusal = Refusal {
-        reason: "HardwareVirtualizationUnusable",
-        cause: "the cause".to_owned(),
-        remedies: [Step::RepairHardware, Step::RemoveForced]
-            .map(|step| Remedy { steps: vec![step] })
-            .to_vec(),
-    };
-    let launcher = Launcher::default();
-    let cluster = cluster(EmulationPolicy::None);
-    let look = |vmi: &VirtualMachineInstance, pods: &[Arc<Pod>], refusal: Option<&Refusal>| {
-        let seen = Seen {
-            vmi,
-            pods,
-            cluster: &cluster,
-            launcher: &launcher,
-            node: None,
-            refusal,
-        };
-        decide(&seen, now())
-    };
-    let kvm = [waiting_for(
-        "0/1 nodes are available: 1 Insufficient devices.kubevirt.io/kvm.",
-    )];
-    let first = look(&vmi("Scheduling", unchanged), &kvm, Some(&refusal));
-    let conditions = first.vmi.status.clone().unwrap().conditions;
-    let told = condition::find(&conditions, ACCELERATOR_AVAILABLE).unwrap();
-    assert_eq!(
-        (told.status.as_str(), told.reason.as_deref()),
-        ("False", Some(refusal.reason))
-    );
-    assert_eq!(
-        told.message.as_deref(),
-        Some(
-            "the cause; make hardware virtualization work (`anyvirt doctor` shows how), or remove the \
-             annotation anyvirt.io/accelerator"
-        )
-    );
-    assert_eq!(first.facts.len(), 1);
-    // Once is enough, and it goes with its cause.
-    let second = look(&first.vmi, &kvm, Some(&refusal));
-    assert_eq!((second.facts.len(), second.vmi == first.vmi), (0, true));
-    let other_evidence = Refusal {
-        cause: "other evidence".to_owned(),
-        ..refusal.clone()
-    };
-    assert_eq!(look(&first.vmi, &kvm, Some(&other_evidence)).facts, []);
-    let gone = |pods: &[Arc<Pod>], refusal| {
-        let after = look(&first.vmi, pods, refusal)
-            .vmi
-            .status
-            .unwrap()
-            .conditions;
-        condition::find(&after, ACCELERATOR_AVAILABLE).is_none()
-    };
-    assert!(gone(
-        &[waiting_for("0/1 nodes are available: 1 Insufficient cpu.")],
-        Some(&refusal)
-    ));
-    assert!(gone(&kvm, None));
-    assert!(gone(&[pod(up)], None));
 }

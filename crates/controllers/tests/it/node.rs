@@ -1,5 +1,6 @@
 //! The node agent, played: its Node, its pods, and the instances handed to it.
 
+use api::accelerator::{EffectivePolicy, NodeFacts};
 use api::names::resources;
 use api::virtual_machine_instance::VirtualMachineInstance;
 use futures::StreamExt as _;
@@ -30,28 +31,42 @@ pub(crate) async fn play(client: Client, devices: Devices) -> impl Future<Output
 }
 
 async fn register(client: &Client, devices: Devices) {
-    let amount = if devices == Devices::None {
-        "0"
-    } else {
-        "1000"
-    };
+    let architecture = architecture();
     let node = json!({
         "metadata": { "name": NAME, "labels": {
-            "kubevirt.io/schedulable": "true", "kubernetes.io/arch": architecture(),
+            "kubevirt.io/schedulable": "true", "kubernetes.io/arch": architecture,
+            (format!("kubevirt.io/vm-arch-{architecture}")): "true",
         } },
-        "status": {
-            "allocatable": {
-                "cpu": "8", "memory": "16Gi", "pods": "110",
-                resources::KVM: amount, resources::VHOST_NET: amount,
-            },
-            "conditions": [{ "type": "Ready", "status": "True" }],
-        },
     });
     let node: Node = serde_json::from_value(node).unwrap();
     let nodes: Api<Node> = Api::all(client.clone());
     nodes.create(&PostParams::default(), &node).await.unwrap();
-    // Creation may drop the status, as upstream does for pods.
-    let status = json!({ "status": node.status });
+    tell(client, devices).await;
+}
+
+/// Writes what the node finds out about its hardware virtualization.
+pub(crate) async fn tell(client: &Client, devices: Devices) {
+    let works = devices == Devices::KvmAndVhostNet;
+    let amount = if works { "1000" } else { "0" };
+    let nodes: Api<Node> = Api::all(client.clone());
+    let label = if works { "usable" } else { "unusable" };
+    let labels = json!({ "metadata": { "labels": {
+        "anyvirt.io/hardware-virtualization": label, "anyvirt.io/kvm-device": works.to_string() } } });
+    nodes
+        .patch(NAME, &PatchParams::default(), &Patch::Merge(&labels))
+        .await
+        .unwrap();
+    let verdict = json!({
+        "type": "HardwareVirtualization", "status": if works { "True" } else { "False" },
+        "reason": if works { "Usable" } else { "DeviceMissing" }, "message": "played",
+    });
+    let status = json!({ "status": {
+        "allocatable": {
+            "cpu": "8", "memory": "16Gi", "pods": "110",
+            resources::KVM: amount, resources::VHOST_NET: amount,
+        },
+        "conditions": [{ "type": "Ready", "status": "True" }, verdict],
+    } });
     nodes
         .patch_status(NAME, &PatchParams::default(), &Patch::Merge(&status))
         .await
@@ -130,7 +145,7 @@ async fn play_guests(client: Client) {
             history = json!([]);
         }
         history.as_array_mut().unwrap().push(entered);
-        let accelerator: Value = json!({ "type": "KVM" });
+        let accelerator: Value = json!({ "type": accelerator(&client, &vmi).await });
         let patch = json!({
             "metadata": { "resourceVersion": vmi.resource_version() },
             "status": { "phase": next, "phaseTransitionTimestamps": history, "accelerator": accelerator },
@@ -144,6 +159,19 @@ async fn play_guests(client: Client) {
             )
             .await,
         );
+    }
+}
+
+/// What runs the guest here, decided as the node agent decides it; it never runs without.
+async fn accelerator(client: &Client, vmi: &VirtualMachineInstance) -> String {
+    let nodes: Api<Node> = Api::all(client.clone());
+    let facts = NodeFacts::of(&nodes.get(NAME).await.unwrap());
+    let policy = EffectivePolicy::of_annotations(vmi.annotations()).expect("a policy is recorded");
+    let forced = vmi.forced_accelerator().expect("an accelerator there is");
+    let decision = api::accelerator::resolve(&policy, forced, &architecture(), &facts);
+    match decision {
+        Ok(decision) => decision.accelerator.to_string(),
+        Err(refusal) => panic!("{} was handed over: {refusal}", vmi.name_any()),
     }
 }
 

@@ -3,12 +3,22 @@
 use crate::run::{exists, root, run};
 use std::path::PathBuf;
 
-/// A program we need, the Debian package that brings it, and what it is for.
+/// A program (or, with its path, a file) we need, the Debian package that brings it, and what it is for.
 const PACKAGES: &[(&str, &str, &str)] = &[
     (
         "qemu-system-x86_64",
         "qemu-system-x86",
         "runs the virtual machines",
+    ),
+    (
+        "qemu-system-aarch64",
+        "qemu-system-arm",
+        "runs virtual machines for ARM by emulation",
+    ),
+    (
+        "/usr/share/AAVMF/AAVMF_CODE.fd",
+        "qemu-efi-aarch64",
+        "starts those from their disks",
     ),
     ("passt", "passt", "connects guests to the network"),
     ("mmdebstrap", "mmdebstrap", "makes the Debian guest"),

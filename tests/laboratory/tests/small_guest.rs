@@ -8,7 +8,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
-use laboratory::guests::{FIRST_LINE, small_files};
+use laboratory::guests::{Architecture, FIRST_LINE, small_files, small_files_of};
 
 /// It takes some seconds on an idle machine; others may be building.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -22,20 +22,11 @@ struct Machine {
 
 impl Machine {
     #[expect(clippy::disallowed_methods, reason = "this test is about QEMU itself")]
-    fn boot(kernel: &Path, initrd: &Path, monitor: &Path) -> Self {
-        let mut qemu = Command::new("qemu-system-x86_64")
-            .args([
-                "-accel",
-                "tcg",
-                "-M",
-                "q35",
-                "-m",
-                "256",
-                "-nodefaults",
-                "-display",
-                "none",
-            ])
-            .args(["-append", "console=ttyS0 quiet", "-serial", "stdio"])
+    fn boot(program: &str, machine: &[&str], kernel: &Path, initrd: &Path, monitor: &Path) -> Self {
+        let mut qemu = Command::new(program)
+            .args(machine)
+            .args(["-accel", "tcg", "-m", "256"])
+            .args(["-nodefaults", "-display", "none", "-serial", "stdio"])
             .args([
                 "-netdev",
                 "user,id=net",
@@ -107,7 +98,8 @@ fn the_small_guest_boots_takes_an_address_and_obeys_the_power_button() {
         let folder = tempfile::tempdir().unwrap();
         let monitor = folder.path().join("monitor");
         let started = Instant::now();
-        let mut machine = Machine::boot(kernel, &files.initrd, &monitor);
+        let pc = ["-M", "q35", "-append", "console=ttyS0 quiet"];
+        let mut machine = Machine::boot("qemu-system-x86_64", &pc, kernel, &files.initrd, &monitor);
         machine.wait_for(FIRST_LINE);
         machine.wait_for("anyvirt-guest: address 10.0.2.15/24");
         machine.wait_for("login:");
@@ -120,4 +112,30 @@ fn the_small_guest_boots_takes_an_address_and_obeys_the_power_button() {
         machine.wait_for("anyvirt-guest: powering off");
         assert!(machine.qemu.wait().unwrap().success(), "{}", machine.said);
     }
+}
+
+#[test]
+fn the_small_guest_for_arm_boots_and_takes_an_address() {
+    let files =
+        small_files_of(Architecture::Arm64).expect("the small guest is made from Debian packages");
+    let folder = tempfile::tempdir().unwrap();
+    let monitor = folder.path().join("monitor");
+    let arm = [
+        "-M",
+        "virt",
+        "-cpu",
+        "max,pauth=off",
+        "-append",
+        "console=ttyAMA0 quiet",
+    ];
+    let mut machine = Machine::boot(
+        "qemu-system-aarch64",
+        &arm,
+        &files.kernel,
+        &files.initrd,
+        &monitor,
+    );
+    machine.wait_for(FIRST_LINE);
+    machine.wait_for("anyvirt-guest: address 10.0.2.15/24");
+    machine.wait_for("login:");
 }

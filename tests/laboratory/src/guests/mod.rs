@@ -5,10 +5,12 @@
 
 mod cpio;
 mod debian;
+mod packages;
 mod small;
 
 pub use debian::debian_disk;
-pub use small::{FIRST_LINE, SmallGuest, small_files};
+pub use packages::Architecture;
+pub use small::{FIRST_LINE, SmallGuest, small_files, small_files_of};
 
 use crate::images::{Image, Layout, Packing};
 
@@ -35,6 +37,21 @@ pub fn small() -> Result<Image, String> {
         "small-image",
         &[
             ("boot/vmlinux", &files.kernel_unpacked),
+            ("boot/vmlinuz", &files.kernel),
+            ("boot/initrd", &files.initrd),
+        ],
+    )
+}
+
+/// The small guest for ARM as such an image; `/boot/vmlinux` and `/boot/vmlinuz` are the same there.
+///
+/// # Errors
+/// Which of Debian's tools failed, and how.
+pub fn small_arm() -> Result<Image, String> {
+    let files = small_files_of(Architecture::Arm64)?;
+    image(
+        "small-arm64-image",
+        &[
             ("boot/vmlinuz", &files.kernel),
             ("boot/initrd", &files.initrd),
         ],
@@ -178,48 +195,4 @@ fn run(folder: &Path, program: &str, arguments: &[&str]) -> Result<String, Strin
         output.status,
         last.join("\n")
     ))
-}
-
-/// The package that the meta package of Debian's cloud kernel stands for now, e.g. `linux-image-6.1.0-56-cloud-amd64`.
-fn kernel_package() -> Result<String, String> {
-    let look = || {
-        run(
-            Path::new("/"),
-            "apt-cache",
-            &["depends", "linux-image-cloud-amd64"],
-        )
-    };
-    // A fresh machine has no package lists yet.
-    let text = look()
-        .or_else(|_| run(Path::new("/"), "apt-get", &["update", "-q"]).and_then(|_| look()))?;
-    text.lines()
-        .find_map(|line| {
-            line.trim()
-                .strip_prefix("Depends: linux-image-")
-                .map(|rest| format!("linux-image-{rest}"))
-        })
-        .ok_or_else(|| "apt-cache knows no linux-image-cloud-amd64: run apt-get update".to_owned())
-}
-
-/// Downloads packages without installing them and unpacks them below `folder`.
-fn unpack_packages(folder: &Path, packages: &[&str]) -> Result<(), String> {
-    // apt's unprivileged user must be able to write here, or apt warns for each package.
-    let downloads = folder.join("downloads");
-    fs::create_dir_all(&downloads)
-        .map_err(|error| format!("cannot make {}: {error}", downloads.display()))?;
-    let mut arguments = vec!["download", "-q"];
-    arguments.extend(packages);
-    run(&downloads, "apt-get", &arguments)?;
-    for entry in fs::read_dir(&downloads)
-        .map_err(|error| format!("cannot read {}: {error}", downloads.display()))?
-    {
-        let path = entry.map_err(|error| error.to_string())?.path();
-        run(
-            folder,
-            "dpkg-deb",
-            &["-x", &path.display().to_string(), "root"],
-        )?;
-    }
-    fs::remove_dir_all(&downloads)
-        .map_err(|error| format!("cannot remove {}: {error}", downloads.display()))
 }

@@ -2,7 +2,8 @@
 //! takes an address by DHCP, shows a login prompt on the serial console, and obeys the ACPI power button.
 
 use super::cpio::Archive;
-use super::{kernel_package, made, run, unpack_packages};
+use super::packages::{Apt, Architecture};
+use super::{made, run};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -12,15 +13,16 @@ pub const FIRST_LINE: &str = "anyvirt-guest: first line";
 /// Files of the small guest.
 #[derive(Debug, Clone)]
 pub struct SmallGuest {
-    /// Debian's bzImage.
+    /// Debian's bzImage; its Image on ARM.
     pub kernel: PathBuf,
     /// The same kernel unpacked (ELF with a PVH entry): starts half a second sooner under emulation.
+    /// On ARM it is the same file.
     pub kernel_unpacked: PathBuf,
     /// The initramfs.
     pub initrd: PathBuf,
 }
 
-/// Modules in the order in which they need each other; a stock kernel has none of them built in.
+/// Modules in the order in which they need each other; a stock kernel has few of them built in.
 const MODULES: [&str; 11] = [
     "drivers/virtio/virtio_ring",
     "drivers/virtio/virtio",
@@ -34,6 +36,9 @@ const MODULES: [&str; 11] = [
     "drivers/acpi/button",
     "drivers/input/evdev",
 ];
+
+/// Those of [`MODULES`] that Debian's cloud kernel for ARM has built in.
+const BUILT_IN_ON_ARM: [&str; 1] = ["drivers/acpi/button"];
 
 const INIT: &str = r#"#!/bin/sh
 echo "anyvirt-guest: first line" > /dev/console
@@ -70,7 +75,16 @@ for server in $dns; do echo "nameserver $server" >> /etc/resolv.conf; done
 /// # Errors
 /// Which of Debian's tools failed, and how.
 pub fn small_files() -> Result<SmallGuest, String> {
-    let package = kernel_package()?;
+    small_files_of(Architecture::Amd64)
+}
+
+/// Makes the small guest of an architecture, or finds it in the cache.
+///
+/// # Errors
+/// Which of Debian's tools failed, and how.
+pub fn small_files_of(architecture: Architecture) -> Result<SmallGuest, String> {
+    let apt = Apt::of(architecture)?;
+    let package = apt.kernel_package()?;
     let recipe = [
         &package,
         INIT,
@@ -80,28 +94,37 @@ pub fn small_files() -> Result<SmallGuest, String> {
         &MODULES.join(" "),
         "1",
     ];
-    let folder = made("small", &recipe, |work| make(work, &package))?;
+    let (name, unpacked) = match architecture {
+        Architecture::Amd64 => ("small", "vmlinux"),
+        Architecture::Arm64 => ("small-arm64", "vmlinuz"),
+    };
+    let folder = made(name, &recipe, |work| {
+        make(work, &apt, architecture, &package)
+    })?;
     Ok(SmallGuest {
         kernel: folder.join("vmlinuz"),
-        kernel_unpacked: folder.join("vmlinux"),
+        kernel_unpacked: folder.join(unpacked),
         initrd: folder.join("initrd"),
     })
 }
 
-fn make(work: &Path, package: &str) -> Result<(), String> {
+fn make(work: &Path, apt: &Apt, architecture: Architecture, package: &str) -> Result<(), String> {
     let failed = |what: &str| {
         let what = what.to_owned();
         move |error: std::io::Error| format!("cannot {what}: {error}")
     };
-    unpack_packages(work, &[package, "busybox-static"])?;
+    apt.unpack(work, &[package, "busybox-static"])?;
     let version = package.trim_start_matches("linux-image-");
     let root = work.join("root");
-    let bz_image = fs::read(root.join(format!("boot/vmlinuz-{version}")))
+    let kernel = fs::read(root.join(format!("boot/vmlinuz-{version}")))
         .map_err(failed("read the kernel"))?;
-    fs::write(work.join("payload.lz4"), payload(&bz_image)?)
-        .map_err(failed("write the kernel's payload"))?;
-    run(work, "lz4", &["-d", "-q", "-f", "payload.lz4", "vmlinux"])?;
-    fs::write(work.join("vmlinuz"), &bz_image).map_err(failed("write the kernel"))?;
+    if architecture == Architecture::Amd64 {
+        fs::write(work.join("payload.lz4"), payload(&kernel)?)
+            .map_err(failed("write the kernel's payload"))?;
+        run(work, "lz4", &["-d", "-q", "-f", "payload.lz4", "vmlinux"])?;
+        fs::remove_file(work.join("payload.lz4")).map_err(failed("remove the payload"))?;
+    }
+    fs::write(work.join("vmlinuz"), &kernel).map_err(failed("write the kernel"))?;
 
     let mut archive = Archive::default();
     for folder in [
@@ -125,7 +148,8 @@ fn make(work: &Path, package: &str) -> Result<(), String> {
     archive.character_device("dev/console", 5, 1);
     let busybox = fs::read(root.join("bin/busybox")).map_err(failed("read busybox"))?;
     archive.file("bin/busybox", 0o755, &busybox);
-    for applet in run(work, "root/bin/busybox", &["--list"])?
+    // This machine's busybox, which runs here, has the same applets.
+    for applet in run(work, "busybox", &["--list"])?
         .lines()
         .filter(|applet| *applet != "busybox")
     {
@@ -136,25 +160,28 @@ fn make(work: &Path, package: &str) -> Result<(), String> {
     let mut order = String::new();
     for module in MODULES {
         let name = module.rsplit('/').next().unwrap_or(module);
-        let content = fs::read(modules.join(format!("{module}.ko")))
-            .map_err(failed(&format!("read the module {module}")))?;
+        let path = modules.join(format!("{module}.ko"));
+        if architecture == Architecture::Arm64 && BUILT_IN_ON_ARM.contains(&module) {
+            continue;
+        }
+        let content = fs::read(path).map_err(failed(&format!("read the module {module}")))?;
         archive.file(&format!("modules/{name}.ko"), 0o644, &content);
         order.push_str(name);
         order.push('\n');
     }
     archive.file("modules/order", 0o644, order.as_bytes());
-    archive.file("init", 0o755, INIT.as_bytes());
-    archive.file("bin/network", 0o755, NETWORK.as_bytes());
+    let serial = |text: &str| text.replace("ttyS0", architecture.serial()).into_bytes();
+    archive.file("init", 0o755, &serial(INIT));
+    archive.file("bin/network", 0o755, &serial(NETWORK));
     archive.file("bin/lease", 0o755, LEASE.as_bytes());
-    archive.file("etc/inittab", 0o644, INITTAB.as_bytes());
+    archive.file("etc/inittab", 0o644, &serial(INITTAB));
     // The power button's event, as busybox's acpid names it.
     archive.file("etc/acpi/PWRF/00000080", 0o755, b"#!/bin/sh\npoweroff\n");
     archive.file("etc/passwd", 0o644, b"root::0:0:root:/root:/bin/sh\n");
     archive.file("etc/group", 0o644, b"root:x:0:\n");
     archive.file("etc/hostname", 0o644, b"small\n");
     fs::write(work.join("initrd"), archive.finish()).map_err(failed("write the initramfs"))?;
-    fs::remove_dir_all(&root).map_err(failed("remove the unpacked packages"))?;
-    fs::remove_file(work.join("payload.lz4")).map_err(failed("remove the payload"))
+    fs::remove_dir_all(&root).map_err(failed("remove the unpacked packages"))
 }
 
 /// The compressed kernel inside a bzImage, by the header of Linux's boot protocol (2.08 and later):

@@ -91,6 +91,17 @@ spec:
     )
 }
 
+/// The same for the small guest for ARM of `image`, of [`small_arm`].
+pub fn small_arm_vm(name: &str, image: &str) -> String {
+    small_vm(name, image)
+        .replace("/boot/vmlinux,", "/boot/vmlinuz,")
+        .replace("console=ttyS0", "console=ttyAMA0")
+        .replace(
+            "      domain:\n",
+            "      architecture: arm64\n      domain:\n",
+        )
+}
+
 /// An image layout with these files (path in the image, file on this machine), kept in the cache.
 fn image(name: &str, files: &[(&str, &Path)]) -> Result<Image, String> {
     // The files' own folders are named by their recipes, so their paths stand for their content.

@@ -1,0 +1,51 @@
+//! A guest of another architecture: `spec.architecture: arm64` on an amd64 machine, by emulation.
+
+use acceptance::{Console, PATIENCE, Server, wait_for};
+use laboratory::guests;
+use laboratory::registry::Registry;
+use std::time::Duration;
+
+/// An emulated guest boots within seconds; on two shared cores with others beside it, within a minute or two.
+const BOOT: Duration = Duration::from_secs(240);
+
+#[test]
+fn an_arm64_guest_runs_on_amd64_answers_on_its_serial_port_and_says_what_it_is() {
+    let image = guests::small_arm().expect("the small guest is made from Debian packages");
+    let registry = Registry::serve(&image.layout).expect("a registry on loopback");
+    let server = Server::start(&["--emulation", "on"]);
+    server.apply(&guests::small_arm_vm("arm", &registry.reference("small")));
+    let instance = server.wait_until("vmi", "arm", "/status/phase", "Running", BOOT);
+    assert_eq!(instance["spec"]["architecture"], "arm64");
+    assert_eq!(instance["spec"]["domain"]["machine"]["type"], "virt");
+    let status = &instance["status"];
+    assert_eq!(status["accelerator"]["type"], "TCG", "{status}");
+    let machine = status["machine"]["type"].as_str().unwrap_or_default();
+    assert!(machine.starts_with("virt-"), "{status}");
+
+    let mut console = Console::attach(&server, "arm");
+    console.send("\n");
+    console.expect("login:", BOOT);
+    console.send("root\n");
+    console.expect("# ", PATIENCE);
+    // The answer differs from the question's echo.
+    console.send("echo machine=$(uname -m) cards=$(ls /sys/class/net | wc -w)\n");
+    console.expect("machine=aarch64 cards=2", PATIENCE);
+
+    // Beside it, a machine type of another architecture is refused by its field.
+    let wrong = guests::small_arm_vm("wrong", &registry.reference("small"))
+        .replace("domain:\n", "domain:\n        machine: {type: q35}\n");
+    let path = server.file("wrong.yaml", &wrong);
+    let said = server.try_kubectl(&["apply", "-f", &path.display().to_string()]);
+    assert!(
+        !said.success && said.err.contains("spec.template.spec.domain.machine.type"),
+        "{said:?}"
+    );
+
+    server.kubectl(&["delete", "vm", "arm", "--timeout=120s"]);
+    wait_for("the instance is gone", PATIENCE, || {
+        match server.get("vmi", "arm", "default") {
+            None => Ok(()),
+            Some(instance) => Err(instance["status"]["phase"].to_string()),
+        }
+    });
+}

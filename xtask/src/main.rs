@@ -35,8 +35,10 @@ enum Chore {
     },
     /// Measurements that print ratios against a bare baseline in the same run.
     Bench {
-        /// Which one: `start`.
+        /// Which one: `start`, `accelerator`.
         name: String,
+        /// Only this part of it, e.g. `probe`.
+        part: Option<String>,
     },
     /// Checks the crate floors, the map and the dependency list.
     House,
@@ -47,7 +49,7 @@ fn main() -> std::process::ExitCode {
         Chore::Setup => setup::everything(),
         Chore::Test { tests_only } => check::test(tests_only),
         Chore::Demo { stop } => demo(stop),
-        Chore::Bench { name } => bench(&name),
+        Chore::Bench { name, part } => bench(&name, part.as_deref()),
         Chore::House => house::check_all(),
     };
     match result {
@@ -87,7 +89,7 @@ fn demo(stop: bool) -> Result<(), String> {
     run::run("cargo", &arguments)
 }
 
-fn bench(name: &str) -> Result<(), String> {
+fn bench(name: &str, part: Option<&str>) -> Result<(), String> {
     setup::everything()?;
     run::run(
         "cargo",
@@ -102,19 +104,18 @@ fn bench(name: &str) -> Result<(), String> {
             "--bins",
         ],
     )?;
-    run::run(
-        "cargo",
-        &[
-            "run",
-            "--release",
-            "--locked",
-            "--quiet",
-            "--package",
-            "acceptance",
-            "--bin",
-            "bench",
-            "--",
-            name,
-        ],
-    )
+    let mut arguments = vec![
+        "run",
+        "--release",
+        "--locked",
+        "--quiet",
+        "--package",
+        "acceptance",
+        "--bin",
+        "bench",
+        "--",
+        name,
+    ];
+    arguments.extend(part);
+    run::run("cargo", &arguments)
 }

@@ -3,11 +3,15 @@
 //! `start`: from `apply` of a VM to the first byte of its guest's serial line, beside QEMU started by hand with the same
 //! guest. The difference is what is not QEMU's: the API, four controllers' steps, the launcher, disks, network. Runs are
 //! interleaved, since this machine's speed changes within seconds.
+//!
+//! `accelerator`: what hardware virtualization and its replacement cost, part by part.
 #![expect(
     clippy::print_stdout,
     clippy::print_stderr,
     reason = "a program for people"
 )]
+
+mod accelerator;
 
 use acceptance::{PATIENCE, Server, wait_for};
 use laboratory::guests;
@@ -21,10 +25,18 @@ use std::time::{Duration, Instant};
 const PAIRS: usize = 9;
 
 fn main() -> ExitCode {
-    match std::env::args().nth(1).as_deref() {
+    let mut arguments = std::env::args().skip(1);
+    let (name, part) = (arguments.next(), arguments.next());
+    match name.as_deref() {
         Some("start") => start(),
+        Some("accelerator") => {
+            if let Err(problem) = accelerator::measure(part.as_deref()) {
+                eprintln!("bench: {problem}");
+                return ExitCode::from(2);
+            }
+        }
         other => {
-            eprintln!("bench: no measurement {other:?}; there is: start");
+            eprintln!("bench: no measurement {other:?}; there is: start, accelerator");
             return ExitCode::from(2);
         }
     }

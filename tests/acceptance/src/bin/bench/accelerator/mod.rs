@@ -1,0 +1,24 @@
+//! `accelerator`: what the accelerator costs. One module for each part; `accelerator PART` measures
+//! only that one.
+
+mod probe;
+
+/// A part by its name.
+const PARTS: [(&str, fn()); 1] = [("probe", probe::measure)];
+
+/// Measures all parts, or one of them. Err: there is no such part.
+pub(crate) fn measure(wanted: Option<&str>) -> Result<(), String> {
+    let names = || PARTS.map(|(name, _)| name).join(", ");
+    if let Some(wanted) = wanted
+        && !PARTS.iter().any(|(name, _)| *name == wanted)
+    {
+        return Err(format!("no part {wanted:?}; there is: {}", names()));
+    }
+    for (name, part) in PARTS {
+        if wanted.is_none_or(|wanted| wanted == name) {
+            println!("# {name}");
+            part();
+        }
+    }
+    Ok(())
+}

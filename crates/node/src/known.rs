@@ -276,6 +276,8 @@ impl Knowledge {
         });
         if changed {
             self.log();
+        }
+        if asked.retake.is_some() {
             self.doubt.notify_one();
         }
     }

@@ -373,7 +373,8 @@ async fn perform(
                 Failure::new(format!("looking at this machine failed: {error}"))
             })?;
             // A server that does not run is something the doctor tells, not a reason to stop.
-            doctor::run(&facts, connect().await.ok().as_ref(), output).await
+            let connection = connect().await.map_err(|failure| failure.message);
+            doctor::run(&facts, connection.as_ref().map_err(String::as_str), output).await
         }
         Verb::Emulation(EmulationVerb::Status { output }) => {
             emulation::show(&connect().await?, output).await

@@ -18,6 +18,8 @@ pub const PATIENCE: Duration = Duration::from_secs(90);
 pub struct Said {
     /// True if it ended with status 0.
     pub success: bool,
+    /// Its exit code; none if a signal ended it.
+    pub code: Option<i32>,
     /// Standard output.
     pub out: String,
     /// Standard error.
@@ -80,6 +82,7 @@ pub fn run(program: &Path, arguments: &[&str], environment: &[(&str, &str)]) -> 
         .unwrap_or_else(|error| panic!("cannot start {}: {error}", program.display()));
     Said {
         success: output.status.success(),
+        code: output.status.code(),
         out: String::from_utf8_lossy(&output.stdout).into_owned(),
         err: String::from_utf8_lossy(&output.stderr).into_owned(),
     }

@@ -59,13 +59,13 @@ struct Report {
 
 pub(crate) async fn run(
     facts: &Facts,
-    connection: Option<&Connection>,
+    connection: Result<&Connection, &str>,
     format: Format,
 ) -> Result<Exit, Failure> {
     // A server that cannot be reached is one of the findings.
     let cluster = match connection {
-        None => Err("no kubeconfig was found".to_owned()),
-        Some(connection) => Cluster::look_at_settings(connection)
+        Err(why) => Err(why.to_owned()),
+        Ok(connection) => Cluster::look_at_settings(connection)
             .await
             .map_err(|failure| failure.message),
     };

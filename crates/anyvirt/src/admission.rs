@@ -3,6 +3,8 @@
 //! Decides nothing itself: what is filled in and what is wrong is said by `api::defaults` and `api::validate`. The texts
 //! name the webhooks of KubeVirt, because people search for them.
 
+use crate::advice;
+use api::accelerator::Scope;
 use api::configuration::ClusterConfiguration;
 use api::defaults::{self, FirmwareIdentity};
 use api::kubevirt::KubeVirt;
@@ -12,6 +14,7 @@ use api::virtual_machine::VirtualMachine;
 use api::virtual_machine_instance::VirtualMachineInstance;
 use apiserver::{Admission, AdmissionRequest, Operation, Status};
 use controllers::kubevirt::Reader;
+use controllers::overview::Overview;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use std::sync::Arc;
@@ -22,6 +25,8 @@ pub(crate) const TRUSTED_GROUP: &str = "system:serviceaccounts:kubevirt";
 /// Defaults and validation of VirtualMachine, VirtualMachineInstance, KubeVirt and the legacy ConfigMap.
 pub(crate) struct KubeVirtAdmission {
     configuration: Reader,
+    /// The cluster around the object that is written.
+    overview: Overview,
     /// In force until the configuration was read for the first time.
     initial: Arc<ClusterConfiguration>,
     /// Makes an identity for a machine that has none.
@@ -32,12 +37,14 @@ impl KubeVirtAdmission {
     /// Reads the cluster's configuration from `configuration`; `architecture` is this machine's, in Go's names.
     pub(crate) fn new(
         configuration: Reader,
+        overview: Overview,
         architecture: &str,
         identity: fn() -> FirmwareIdentity,
     ) -> Self {
         let initial = Arc::new(ClusterConfiguration::of_architecture(architecture));
         Self {
             configuration,
+            overview,
             initial,
             identity,
         }
@@ -57,6 +64,10 @@ enum Subject {
     Instance,
     KubeVirt,
     LegacyConfiguration,
+    /// A ConfigMap of that name where nobody reads it.
+    StrayConfiguration,
+    Namespace,
+    Node,
 }
 
 fn subject(request: &AdmissionRequest<'_>) -> Option<Subject> {
@@ -69,10 +80,15 @@ fn subject(request: &AdmissionRequest<'_>) -> Option<Subject> {
         (names::GROUP, "kubevirts") => Some(Subject::KubeVirt),
         ("", "configmaps") if request.name == Some(names::CONFIG_MAP) => {
             let namespace = request.namespace?;
-            [names::NAMESPACE_KUBEVIRT, names::NAMESPACE_OPENSHIFT_CNV]
-                .contains(&namespace)
-                .then_some(Subject::LegacyConfiguration)
+            let read = [names::NAMESPACE_KUBEVIRT, names::NAMESPACE_OPENSHIFT_CNV];
+            Some(if read.contains(&namespace) {
+                Subject::LegacyConfiguration
+            } else {
+                Subject::StrayConfiguration
+            })
         }
+        ("", "namespaces") => Some(Subject::Namespace),
+        ("", "nodes") => Some(Subject::Node),
         _ => None,
     }
 }
@@ -90,6 +106,42 @@ fn typed<T: DeserializeOwned>(object: &Value) -> Option<T> {
 fn checked<T: DeserializeOwned>(object: &Value) -> Result<T, Status> {
     serde_json::from_value(object.clone())
         .map_err(|error| Status::bad_request(format!("the object cannot be read: {error}")))
+}
+
+impl KubeVirtAdmission {
+    /// What is to be said of an object that is taken. KubeVirt's own components are not talked to, nor is
+    /// anything said twice of a spec that stays.
+    fn warnings(
+        &self,
+        request: &AdmissionRequest<'_>,
+        object: &Value,
+        cluster: &ClusterConfiguration,
+    ) -> Result<Vec<String>, Status> {
+        let subject = subject(request);
+        let decides = match subject {
+            Some(Subject::Namespace | Subject::Node) => "/metadata/labels",
+            _ => "/spec",
+        };
+        let stays = request
+            .old
+            .is_some_and(|old| old.pointer(decides) == object.pointer(decides));
+        if trusted(request) || stays {
+            return Ok(Vec::new());
+        }
+        let namespace = request.namespace.unwrap_or_default();
+        Ok(match subject {
+            Some(Subject::Namespace) => advice::caps(Scope::Namespace, object, cluster),
+            Some(Subject::Node) => advice::caps(Scope::Node, object, cluster),
+            Some(Subject::Machine) => {
+                advice::machine(&checked(object)?, namespace, cluster, &self.overview)
+            }
+            Some(Subject::Instance) => {
+                advice::instance(&checked(object)?, namespace, cluster, &self.overview)
+            }
+            Some(Subject::KubeVirt) => advice::kubevirt(&checked(object)?, cluster),
+            _ => Vec::new(),
+        })
+    }
 }
 
 impl Admission for KubeVirtAdmission {
@@ -141,7 +193,8 @@ impl Admission for KubeVirtAdmission {
                     }
                 }
             }
-            Some(Subject::Instance | Subject::KubeVirt | Subject::LegacyConfiguration) | None => {}
+            Some(Subject::LegacyConfiguration) => advice::refuse_unquoted(object)?,
+            _ => {}
         }
         Ok(Vec::new())
     }
@@ -154,7 +207,14 @@ impl Admission for KubeVirtAdmission {
         let cluster = self.cluster();
         let causes = match subject(request) {
             None => return Ok(Vec::new()),
-            Some(Subject::LegacyConfiguration) => return Ok(legacy_warnings(request, object)),
+            Some(Subject::LegacyConfiguration) => {
+                let namespace = request.namespace.unwrap_or_default();
+                return Ok(advice::legacy(namespace, object, &cluster));
+            }
+            Some(Subject::StrayConfiguration) => return Ok(vec![stray(request)]),
+            Some(Subject::Namespace | Subject::Node) => {
+                return self.warnings(request, object, &cluster);
+            }
             Some(Subject::Machine) => {
                 let machine = checked::<VirtualMachine>(object)?;
                 let causes = match request.old {
@@ -188,7 +248,7 @@ impl Admission for KubeVirtAdmission {
             ),
         };
         match Denial::of(causes.1) {
-            None => Ok(Vec::new()),
+            None => self.warnings(request, object, &cluster),
             Some(denial) => Err(refusal(causes.0, request, &denial)),
         }
     }
@@ -222,22 +282,14 @@ fn refusal(webhook: &str, request: &AdmissionRequest<'_>, denial: &Denial) -> St
     status
 }
 
-/// A value that cannot be understood is stored, since upstream stores it, but not in silence.
-fn legacy_warnings(request: &AdmissionRequest<'_>, object: &Value) -> Vec<String> {
-    let Some(value) = object
-        .pointer("/data/debug.useEmulation")
-        .and_then(Value::as_str)
-    else {
-        return Vec::new();
-    };
-    if ["", "true", "false"].contains(&value.trim()) {
-        return Vec::new();
-    }
-    let namespace = request.namespace.unwrap_or_default();
-    vec![format!(
-        "ConfigMap {namespace}/{}: debug.useEmulation: {value:?} is neither \"true\" nor \"false\"; the last good value stays in force",
-        names::CONFIG_MAP
-    )]
+/// A ConfigMap with the legacy name in a namespace of which it is not read.
+fn stray(request: &AdmissionRequest<'_>) -> String {
+    let (name, namespace) = (names::CONFIG_MAP, request.namespace.unwrap_or_default());
+    format!(
+        "ConfigMap {namespace}/{name} has no effect; the ones that are read are {}/{name} and {}/{name}",
+        names::NAMESPACE_OPENSHIFT_CNV,
+        names::NAMESPACE_KUBEVIRT
+    )
 }
 
 #[cfg(test)]
@@ -252,7 +304,13 @@ mod tests {
             uuid: "6f1c6a52-6a0a-4b0e-8b5b-0a2d6c3e9f10".into(),
             serial: "s-1".into(),
         };
-        KubeVirtAdmission::new(Publisher::default().subscribe(), "amd64", identity)
+        let (overview, _) = controllers::overview::overview();
+        KubeVirtAdmission::new(
+            Publisher::default().subscribe(),
+            overview,
+            "amd64",
+            identity,
+        )
     }
 
     fn request<'a>(
@@ -349,8 +407,8 @@ mod tests {
         assert_eq!(object["status"]["phase"], "Failed");
     }
 
-    #[test]
-    fn an_unclear_switch_is_stored_with_a_warning() {
+    /// What a write of the legacy ConfigMap with this data is answered.
+    fn legacy(data: Value) -> Result<Vec<String>, Status> {
         let user = User::admin("ada");
         let request = AdmissionRequest {
             group: "",
@@ -358,15 +416,113 @@ mod tests {
             name: Some("kubevirt-config"),
             ..request(&user, "configmaps", None)
         };
+        let mut object = json!({ "data": data });
+        let mut warnings = admission().mutate(&request, &mut object)?;
+        warnings.extend(admission().validate(&request, &object)?);
+        Ok(warnings)
+    }
+
+    #[test]
+    fn an_unclear_switch_is_stored_with_a_warning_that_names_the_cure() {
+        for (data, expected) in [
+            (
+                json!({"debug.useEmulation": "True"}),
+                Some("write \"true\""),
+            ),
+            (
+                json!({"debug.useEmulation": "maybe"}),
+                Some("the last good policy stays"),
+            ),
+            (
+                json!({"debug-useEmulation": "true"}),
+                Some("remove debug-useEmulation"),
+            ),
+            (json!({"machinetype": "q35"}), Some("write machine-type")),
+            (json!({"smbios": "x"}), Some("spec.configuration.smbios")),
+            (json!({"debug.useEmulation": "true"}), None),
+            (json!({"cpu-request": "100m"}), None),
+        ] {
+            let warnings = legacy(data).unwrap();
+            assert_eq!(
+                warnings.len(),
+                usize::from(expected.is_some()),
+                "{warnings:?}"
+            );
+            if let Some(expected) = expected {
+                assert!(warnings[0].contains(expected), "{warnings:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn an_unquoted_value_is_refused_with_the_quotation_marks_that_are_missing() {
+        for (value, cure) in [
+            (json!(true), "write debug.useEmulation: \"true\""),
+            (json!(1), "write debug.useEmulation: \"1\""),
+        ] {
+            let status = legacy(json!({"debug.useEmulation": value})).unwrap_err();
+            assert_eq!(status.code, 400);
+            assert!(status.message.ends_with(cure), "{}", status.message);
+            assert!(
+                status.message.contains("cannot unmarshal"),
+                "{}",
+                status.message
+            );
+        }
+    }
+
+    #[test]
+    fn a_config_map_that_nobody_reads_is_told_where_it_would_be_read() {
+        let user = User::admin("ada");
+        let request = AdmissionRequest {
+            group: "",
+            namespace: Some("default"),
+            name: Some("kubevirt-config"),
+            ..request(&user, "configmaps", None)
+        };
         let warnings = admission()
-            .validate(&request, &json!({"data": {"debug.useEmulation": "maybe"}}))
+            .validate(&request, &json!({"data": {}}))
             .unwrap();
-        assert!(warnings[0].contains("\"maybe\""), "{warnings:?}");
         assert!(
-            admission()
-                .validate(&request, &json!({"data": {"debug.useEmulation": "true"}}))
-                .unwrap()
-                .is_empty()
+            warnings[0].contains("openshift-cnv/kubevirt-config"),
+            "{warnings:?}"
         );
+    }
+
+    #[test]
+    fn an_unreadable_cap_is_told_when_it_is_written_and_not_again() {
+        let user = User::admin("ada");
+        let object = json!({"metadata": {"name": "team-a", "labels": {
+            "anyvirt.io/emulation-policy": "none", "anyvirt.io/emulation-multi-tenancy": "deny"}}});
+        let request = |old| AdmissionRequest {
+            group: "",
+            ..request(&user, "namespaces", old)
+        };
+        let warnings = admission().validate(&request(None), &object).unwrap();
+        assert!(
+            warnings[0].contains("\"none\" is no policy and counts as None"),
+            "{warnings:?}"
+        );
+        assert!(warnings[1].contains("counts as Deny"), "{warnings:?}");
+        let again = admission()
+            .validate(&request(Some(&object)), &object)
+            .unwrap();
+        assert_eq!(again, Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_policy_that_is_none_of_the_three_is_left_to_the_schema_which_names_the_field() {
+        let mut object = machine();
+        object["spec"]["template"]["spec"]["emulationPolicy"] = json!("software");
+        let schema = api::crds::crds().into_iter().find_map(|crd| {
+            let is = crd.spec.names.kind == "VirtualMachine";
+            is.then(|| crd.spec.versions[0].schema.clone()?.open_api_v3_schema)?
+        });
+        let schema = serde_json::to_value(schema.unwrap()).unwrap();
+        let schema = apiserver::schema::Schema::compile(&schema).unwrap();
+        let causes = schema.validate(&object, None);
+        let fields: Vec<&str> = causes.iter().map(|cause| cause.field.as_str()).collect();
+        assert_eq!(fields, ["spec.template.spec.emulationPolicy"], "{causes:?}");
+        assert!(causes[0].message.contains("\"Software\""), "{causes:?}");
     }
 }

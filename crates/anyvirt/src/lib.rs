@@ -1,6 +1,7 @@
 //! The one binary: settings, wiring of roles, dispatch by name.
 
 mod admission;
+mod advice;
 mod facts;
 mod kubeconfig;
 mod relay;

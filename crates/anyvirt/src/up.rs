@@ -19,6 +19,7 @@ use api::names;
 use apiserver::certificates::Authority;
 use apiserver::{ApiServer, Extensions, User};
 use controllers::kubevirt::Publisher;
+use controllers::overview::{Overview, overview};
 use node::{AddressRange, NodeHandle, NodeSettings};
 use qemu::probe::Verdict;
 use std::path::{Path, PathBuf};
@@ -77,7 +78,8 @@ pub(crate) async fn up(settings: Settings) -> Result<(), String> {
     .map_err(|error| format!("the probe of hardware virtualization failed: {error}"))?;
 
     let publisher = Publisher::default();
-    let server = api_server(store.clone(), &authority, &publisher, data)?;
+    let (overview, feed) = overview();
+    let server = api_server(store.clone(), &authority, &publisher, overview, data)?;
     let stop = CancellationToken::new();
     let serving = tokio::spawn({
         let (server, stop) = (server.clone(), stop.clone());
@@ -101,6 +103,7 @@ pub(crate) async fn up(settings: Settings) -> Result<(), String> {
     let choice = apply_emulation(&operator, &settings, &verdict).await?;
     report.acceleration(&verdict, &choice);
 
+    tokio::spawn(feed.run(client("kubevirt-apiserver"), stop.clone()));
     let controlling = tokio::spawn(controllers::run(
         client("kubevirt-controller"),
         controllers::Settings {
@@ -224,6 +227,7 @@ fn api_server(
     store: Store,
     authority: &Authority,
     publisher: &Publisher,
+    overview: Overview,
     data: &Path,
 ) -> Result<ApiServer, String> {
     let settings = apiserver::Settings {
@@ -236,6 +240,7 @@ fn api_server(
         .map_err(|error| format!("cannot look at this machine: {error}"))?;
     let admission = KubeVirtAdmission::new(
         publisher.subscribe(),
+        overview,
         machine.go_architecture(),
         random_identity,
     );

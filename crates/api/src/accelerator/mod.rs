@@ -7,6 +7,7 @@
 //! Node: cap, verdict, architectures ───────────┴─► resolve ─► Decision or Refusal
 //! ```
 
+mod advice;
 mod class;
 mod effective;
 mod facts;
@@ -25,6 +26,7 @@ use std::fmt;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use advice::{Wish, advice};
 pub use class::Class;
 pub use effective::{Cap, Considered, EffectivePolicy, Scope, effective};
 pub use facts::{NodeFacts, NodeVerdict};

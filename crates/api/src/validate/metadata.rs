@@ -6,7 +6,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use super::cause::{Causes, Path};
 use super::text;
-use crate::accelerator;
+use crate::accelerator::{self, Accelerator, EmulationPolicy};
 use crate::names;
 
 /// Labels must be labels, and the annotation that forces an accelerator must name one.
@@ -38,13 +38,7 @@ pub(super) fn check(path: &Path, metadata: &ObjectMeta, causes: &mut Causes) {
             format!("{path}: \"{key}\" is not a valid annotation key"),
         );
     }
-    if let Err(value) = accelerator::forced(annotations) {
-        let message = format!(
-            "{path}: \"{value}\" is no value for {}: write kvm or tcg, or remove it",
-            names::annotations::ACCELERATOR
-        );
-        causes.not_supported(&path, message);
-    }
+    check_accelerator(&path, metadata, causes);
     if let Err(value) = stuck_after(annotations) {
         let message = format!(
             "{path}: \"{value}\" is no value for {}: write a whole number of seconds from {} to \
@@ -54,6 +48,38 @@ pub(super) fn check(path: &Path, metadata: &ObjectMeta, causes: &mut Causes) {
             STUCK_AFTER_SECONDS.end()
         );
         causes.not_supported(&path, message);
+    }
+}
+
+/// The annotation that forces an accelerator must name one.
+pub(super) fn check_accelerator(annotations: &Path, metadata: &ObjectMeta, causes: &mut Causes) {
+    let found = metadata.annotations.as_ref().map(accelerator::forced);
+    if let Some(Err(value)) = found {
+        let message = format!(
+            "{annotations}: \"{value}\" is no value for {}: write kvm or tcg, or remove it",
+            names::annotations::ACCELERATOR
+        );
+        causes.not_supported(annotations, message);
+    }
+}
+
+/// The annotation may not force what the same guest's own policy forbids: it could never run.
+pub(super) fn check_contradiction(
+    annotations: &Path,
+    metadata: &ObjectMeta,
+    own: Option<EmulationPolicy>,
+    causes: &mut Causes,
+) {
+    let found = metadata.annotations.as_ref().map(accelerator::forced);
+    if let (Some(Ok(Some(Accelerator::Tcg))), Some(own)) = (found, own)
+        && !own.permits_software()
+    {
+        let message = format!(
+            "{annotations}: {} asks for software emulation (tcg), which emulationPolicy {own} of the same \
+             object forbids: set emulationPolicy to Software, or remove one of both",
+            names::annotations::ACCELERATOR
+        );
+        causes.invalid(annotations, message);
     }
 }
 
@@ -144,5 +170,31 @@ mod tests {
             check(&Path::of("metadata"), &metadata, &mut causes);
             assert_eq!(Vec::from(causes).is_empty(), found.is_ok(), "{value:?}");
         }
+    }
+
+    #[test]
+    fn an_accelerator_that_the_objects_own_policy_forbids_is_refused() {
+        let cluster = crate::configuration::ClusterConfiguration::of_architecture("amd64");
+        let metadata = |value: &str| json!({"annotations": {"anyvirt.io/accelerator": value}});
+        let machine = |own: serde_json::Value, outer: &str, inner: &str| {
+            let object: crate::virtual_machine::VirtualMachine = serde_json::from_value(json!({
+                "metadata": metadata(outer),
+                "spec": {"runStrategy": "Always", "template": {"metadata": metadata(inner),
+                    "spec": {"emulationPolicy": own, "domain": {"devices": {}, "memory": {"guest": "64Mi"}}}}},
+            }))
+            .unwrap();
+            let causes = crate::validate::virtual_machine(&object, &cluster);
+            causes
+                .into_iter()
+                .map(|cause| cause.field)
+                .collect::<Vec<_>>()
+        };
+        let inner = "spec.template.metadata.annotations";
+        let outer = "metadata.annotations";
+        assert_eq!(machine(json!("None"), "kvm", "tcg"), [inner]);
+        assert_eq!(machine(json!("Hardware"), "tcg", "kvm"), [outer]);
+        assert_eq!(machine(json!("Software"), "tcg", "tcg"), [""; 0]);
+        assert_eq!(machine(json!(null), "tcg", "tcg"), [""; 0]);
+        assert_eq!(machine(json!(null), "KVM", "tcg"), [outer]);
     }
 }

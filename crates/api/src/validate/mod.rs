@@ -49,10 +49,16 @@ pub fn virtual_machine(machine: &VirtualMachine, cluster: &ClusterConfiguration)
         causes.required(&spec.field("template"), "missing virtual machine template.");
         return causes.into();
     };
+    let own = template.spec.emulation_policy;
+    let annotations = Path::of("metadata").field("annotations");
+    metadata::check_accelerator(&annotations, &machine.metadata, &mut causes);
+    metadata::check_contradiction(&annotations, &machine.metadata, own, &mut causes);
     let path = spec.field("template");
     if let Some(metadata) = &template.metadata {
         metadata::check(&path.field("metadata"), metadata, &mut causes);
         metadata::refuse_reserved_labels(&path.field("metadata"), metadata, &mut causes);
+        let annotations = path.field("metadata").field("annotations");
+        metadata::check_contradiction(&annotations, metadata, own, &mut causes);
     }
     // Filled in as the instance will be; the identity is random there, and any valid one here.
     let mut filled = template.spec.clone();
@@ -92,6 +98,9 @@ pub fn virtual_machine_instance(
     if !trusted {
         metadata::refuse_reserved_labels(&metadata, &instance.metadata, &mut causes);
     }
+    let annotations = metadata.field("annotations");
+    let own = instance.spec.emulation_policy;
+    metadata::check_contradiction(&annotations, &instance.metadata, own, &mut causes);
     check_instance_spec(&Path::of("spec"), &instance.spec, cluster, &mut causes);
     causes.into()
 }

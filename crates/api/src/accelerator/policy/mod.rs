@@ -116,6 +116,11 @@ impl ClusterPolicy {
         })
     }
 
+    /// Was it decided by a place that stands above the ConfigMap's switch?
+    pub fn is_above_switch(&self) -> bool {
+        self.decided_by.ends_with(POLICY_FIELD)
+    }
+
     /// The same for the KubeVirt object's status.
     pub fn status(&self) -> EmulationStatus {
         EmulationStatus {

@@ -27,6 +27,7 @@ use crate::known::Knowledge;
 use crate::machine::{Context, Machine, Record, inspect, refused};
 use crate::registration::{self, HEARTBEAT_PERIOD, LEASE_PERIOD, Offer};
 use crate::seen::{Objects, machine_of};
+use crate::timeline::history::History;
 use crate::{Clock, NodeError, NodeSettings};
 
 /// An image that no start has asked for in so long is removed; kubelet's cache is emptied by need, ours by age.
@@ -95,6 +96,7 @@ pub(crate) async fn run(
     if foreign {
         warn_of_strangers(&recorder, &settings.name, &here, &clock);
     }
+    let history = History::of(&settings.data_directory);
     let context = Arc::new(Context {
         settings,
         machines,
@@ -106,6 +108,8 @@ pub(crate) async fn run(
         knowledge: Arc::clone(&knowledge),
         gate,
         choosing_address: tokio::sync::Mutex::new(()),
+        history,
+        writing_history: tokio::sync::Mutex::new(()),
         foreign,
     });
     tokio::select! {

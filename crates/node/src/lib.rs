@@ -21,6 +21,7 @@ mod machine;
 mod registration;
 mod seen;
 mod standing;
+mod timeline;
 
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -18,6 +18,7 @@ use k8s_openapi::api::core::v1::Pod;
 use super::images::PullFailure;
 use super::record::Record;
 use super::step_down::{Answer, KVM_FAILED, StepDown};
+use crate::timeline::Past;
 
 /// What is seen of a machine's launcher.
 #[derive(Debug, Clone, PartialEq)]
@@ -95,6 +96,12 @@ pub(crate) struct Seen<'a> {
     pub(crate) queued: Option<&'a str>,
     /// How slow emulation is here.
     pub(crate) slowdown: Option<f64>,
+    /// When its images were here, if this process saw it.
+    pub(crate) images_at: Option<Timestamp>,
+    /// When others let it boot, if this process saw it wait for them.
+    pub(crate) queued_at: Option<Timestamp>,
+    /// Earlier starts of the same.
+    pub(crate) past: &'a Past,
 }
 
 impl Seen<'_> {

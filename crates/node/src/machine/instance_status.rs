@@ -16,9 +16,10 @@ use api::virtual_machine_instance::{
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use super::decide::{LauncherSeen, Outcome, Seen, is_ours, outcome, phase};
+use super::decide::{ImagesSeen, LauncherSeen, Outcome, Seen, is_ours, outcome, phase};
 use super::step_down::STEPPED_DOWN;
 use crate::event::Fact;
+use crate::timeline;
 
 const SYNCHRONIZED: &str = "Synchronized";
 const PAUSED: &str = "Paused";
@@ -46,13 +47,19 @@ pub(crate) fn wanted(
     let instance = seen.instance?;
     // A VMI that lost its pod has failed, which others tell; how we end its guest says nothing more.
     seen.pod?;
-    if !is_ours(seen, instance) || phase(instance).is_final() {
+    let node = instance
+        .status
+        .as_ref()
+        .and_then(|it| it.node_name.as_deref());
+    if node.is_some_and(|node| node != seen.node) || phase(instance).is_final() {
         return None;
     }
     let before = instance.status.clone().unwrap_or_default();
     let mut after = before.clone();
     let mut facts = Vec::new();
     match (outcome(seen), seen.launcher) {
+        // Not given to us yet: its pod is, so there is a start to tell of.
+        _ if !is_ours(seen, instance) => {}
         (Some(outcome), _) => end(&mut after, &outcome, now, &mut facts),
         (None, LauncherSeen::Answers(status))
             if matches!(status.state, State::Running | State::Paused) =>
@@ -70,6 +77,11 @@ pub(crate) fn wanted(
             }
         }
         (None, _) => {}
+    }
+    if let Some(start) = start(seen) {
+        let (timeline, told) = timeline::wanted(start, now);
+        after.start_timeline = Some(timeline);
+        facts.extend(told);
     }
     (after != before).then_some(Change {
         status: after,
@@ -93,6 +105,38 @@ fn queue(
     }
     let waits = Condition::new(START_QUEUED, true, now).because("EmulatedGuestsBoot", message);
     condition::set(&mut status.conditions, waits);
+}
+
+/// The start as it is told of in the VMI. While its images are here already and nothing else is, there
+/// is nothing to wait for, and so nothing to show yet: one write less.
+fn start<'a>(seen: &Seen<'a>) -> Option<timeline::Start<'a>> {
+    let launcher = match seen.launcher {
+        LauncherSeen::Answers(status) => Some(&**status),
+        LauncherSeen::Absent { .. } | LauncherSeen::Silent => None,
+    };
+    let waits = matches!(seen.images, ImagesSeen::Pulling | ImagesSeen::Failed { .. });
+    if launcher.is_none() && !(waits && seen.record.is_none()) {
+        return None;
+    }
+    Some(timeline::Start {
+        instance: seen.instance?,
+        pod: seen.pod?,
+        images_at: seen.images_at,
+        queued_at: seen.queued_at,
+        launcher,
+        past: seen.past,
+    })
+}
+
+/// When the VMI's status will have to be looked at again though nothing else happens: its guest may
+/// be stuck by then.
+pub(crate) fn due(seen: &Seen<'_>) -> Option<Timestamp> {
+    let start = start(seen)?;
+    let status = start.instance.status.as_ref()?;
+    if phase(start.instance).is_final() {
+        return None;
+    }
+    timeline::stuck_at(start, status.start_timeline.as_ref()?)
 }
 
 fn end(
@@ -394,7 +438,11 @@ fn replacing(before: Option<&serde_json::Value>, after: &serde_json::Value) -> s
     else {
         return after.clone();
     };
-    let mut patch = fields.clone();
+    let changed = fields.iter().map(|(name, value)| {
+        let value = replacing(before.get(name), value);
+        (name.clone(), value)
+    });
+    let mut patch: serde_json::Map<_, _> = changed.collect();
     for name in before.keys().filter(|name| !fields.contains_key(*name)) {
         patch.insert(name.clone(), serde_json::Value::Null);
     }

@@ -7,6 +7,7 @@ mod link;
 mod perform;
 mod pod_status;
 mod record;
+mod start;
 mod step_down;
 #[cfg(test)]
 mod tests;
@@ -30,10 +31,12 @@ use crate::event::Recorder;
 use crate::gate::Gate;
 use crate::known::Knowledge;
 use crate::seen::Objects;
+use crate::timeline::history::History;
 use crate::{Clock, NodeSettings};
 use decide::{Action, ImagesSeen, LauncherSeen, Seen, StartFailure};
 use images::{PullFailure, Pulled};
 use link::Link;
+use start::Start;
 use step_down::StepDown;
 
 /// After a failure to act, or to reach the API, the next try waits this long, doubled up to the
@@ -58,6 +61,10 @@ pub(crate) struct Context {
     pub(crate) gate: Gate,
     /// Held while an address is chosen and written down.
     pub(crate) choosing_address: Mutex<()>,
+    /// Earlier starts.
+    pub(crate) history: History,
+    /// Held while earlier starts are written.
+    pub(crate) writing_history: Mutex<()>,
     /// The API is another one than that whose machines are here: nothing may be taken for gone.
     pub(crate) foreign: bool,
 }
@@ -77,6 +84,7 @@ pub(crate) struct Machine {
     stopping: Option<u64>,
     accelerator: Option<accelerator::Decision>,
     queued: Option<String>,
+    start: Start,
     failures: u32,
 }
 
@@ -135,6 +143,7 @@ impl Machine {
             stopping: None,
             accelerator: None,
             queued: None,
+            start: Start::default(),
             failures: 0,
         }
     }
@@ -199,6 +208,7 @@ impl Machine {
         match result {
             Ok(pulled) => {
                 self.pulled = pulled;
+                self.start.images_at = Some(self.context.clock.now());
                 self.images = ImagesSeen::Pulled;
             }
             Err(failure) => {
@@ -250,6 +260,9 @@ impl Machine {
             (Some(_), ImagesSeen::NotPulled) => ImagesSeen::Pulling,
             (_, known) => known.clone(),
         };
+        self.start
+            .recall(&self.context, (&self.uid, &self.directory), &launcher);
+        let past = self.start.past.clone();
         let (start_failure, accelerator) = (self.start_failure.clone(), self.accelerator.clone());
         let facts = self.context.knowledge.facts();
         let step_down = StepDown::read(&self.directory)?;
@@ -274,6 +287,9 @@ impl Machine {
             answer: answer.as_ref(),
             queued: queued.as_deref(),
             slowdown: facts.slowdown,
+            images_at: self.start.images_at,
+            queued_at: self.start.queued_at,
+            past: &past,
         };
         let now = self.context.clock.now();
         // The VMI first: once its pod is over, others ask why.
@@ -289,6 +305,12 @@ impl Machine {
             self.write_pod(pod, &status).await?;
             return Ok(Step::Again);
         }
+        if let Some(instance) = &instance {
+            self.start
+                .remember(&self.context, instance, &launcher)
+                .await;
+        }
+        let due = instance_status::due(&seen);
         let action = decide::decide(&seen, now);
         let action = match (&action, &self.pulling) {
             (Action::PullImages, Some(_)) => Action::Wait(None),
@@ -309,6 +331,7 @@ impl Machine {
                 let retry = now.checked_add(SILENT_RETRY).unwrap_or(Timestamp::MAX);
                 Ok(Step::Wait(Some(retry)))
             }
+            Step::Wait(at) => Ok(Step::Wait(at.into_iter().chain(due).min())),
             step => Ok(step),
         }
     }

@@ -311,12 +311,16 @@ impl Machine {
             },
             Err(message) => return Ok(Err(message)),
         };
+        let waited = self.queued.is_some();
         self.queued = match decision.accelerator {
             Accelerator::Kvm => None,
             Accelerator::Tcg => self.ask_for_a_turn(instance),
         };
         if self.queued.is_some() {
             return Ok(Ok(()));
+        }
+        if waited {
+            self.start.queued_at = Some(self.context.clock.now());
         }
         let secrets = self.secrets(instance).await?;
         let request = volumes::start_request(
@@ -332,6 +336,7 @@ impl Machine {
             Err(unresolved) => return Ok(Err(unresolved.to_string())),
         };
         self.accelerator = Some(decision);
+        self.start.begin(&self.directory, &request);
         match self.link.ask(&Request::Start(Box::new(request))).await {
             Ok(_) => Ok(Ok(())),
             Err(LauncherError::Refused { message, .. }) => Ok(Err(message)),
@@ -503,6 +508,7 @@ impl Machine {
         self.start_failures = 0;
         self.accelerator = None;
         self.queued = None;
+        self.start = super::start::Start::default();
         Ok(())
     }
 

@@ -17,6 +17,7 @@ use super::instance_status::{difference, wanted as wanted_instance};
 use super::pod_status::wanted as wanted_pod;
 use super::record::Record;
 use super::step_down::StepDown;
+use crate::timeline::Past;
 
 mod kvm_failure;
 mod pod;
@@ -151,6 +152,7 @@ struct Case {
     answer: Option<StepDown>,
     queued: Option<String>,
     slowdown: Option<f64>,
+    past: Past,
 }
 
 impl Case {
@@ -169,6 +171,7 @@ impl Case {
             answer: None,
             queued: None,
             slowdown: None,
+            past: Past::default(),
         }
     }
 
@@ -204,6 +207,9 @@ impl Case {
             answer: self.answer.as_ref(),
             queued: self.queued.as_deref(),
             slowdown: self.slowdown,
+            images_at: None,
+            queued_at: None,
+            past: &self.past,
         }
     }
 

@@ -2,6 +2,7 @@
 
 use api::launcher::{KvmFailure, KvmFailureKind};
 use api::names::conditions::START_QUEUED;
+use api::virtual_machine_instance::VirtualMachineInstanceStatus;
 
 use super::super::step_down::{Answer, StepDown};
 use super::*;
@@ -212,8 +213,25 @@ fn between_its_two_starts_a_machine_has_not_ended() {
             });
             assert_eq!(outcome(&case.seen()), None);
             assert_eq!(case.pod_status(), None, "{launcher:?}");
+            // That it has a timeline is all that is told.
             let none = BTreeMap::new();
-            assert_eq!(wanted_instance(&case.seen(), &none, at(100)), None);
+            let before = case
+                .instance
+                .clone()
+                .and_then(|it| it.status)
+                .expect("a status");
+            let change = wanted_instance(&case.seen(), &none, at(100));
+            for change in change {
+                assert_eq!(change.facts, []);
+                let start_timeline = None;
+                assert_eq!(
+                    VirtualMachineInstanceStatus {
+                        start_timeline,
+                        ..change.status
+                    },
+                    before
+                );
+            }
         }
     }
 }

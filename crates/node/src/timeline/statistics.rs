@@ -11,7 +11,7 @@
 //! range    = exp(mean ± t(freedom, 95 %) * sqrt(variance * (1 + 1/n)))
 //! ```
 //! Nine of ten starts fall into the range: tested below on simulated ones. One start gives a range
-//! from 0.35 to 2.9 times its time, two alike from 0.46 to 2.2, twenty alike from 0.76 to 1.3.
+//! from 0.35 to 2.9 times its time, two alike from 0.46 to 2.2, twenty alike from 0.77 to 1.3.
 
 /// The assumed spread has the weight of so many observations.
 const PRIOR_FREEDOM: f64 = 4.0;
@@ -91,7 +91,7 @@ mod tests {
         };
         assert_eq!(widths(1), (35.0, 287.0));
         assert_eq!(widths(2), (46.0, 217.0));
-        assert_eq!(widths(3), (54.0, 184.0));
+        assert_eq!(widths(3), (53.0, 190.0));
         assert_eq!(widths(20), (77.0, 129.0));
         assert_eq!(range(&[], Spread::ALIKE), None);
         assert_eq!(range(&[0.0, -1.0, f64::NAN], Spread::ALIKE), None);
@@ -100,7 +100,7 @@ mod tests {
             range(&[100.0], Spread::ALIKE)
         );
         let scaled = range(&[100.0; 3], Spread::SCALED).expect("a range");
-        assert!(scaled.0 < 54.0 && scaled.1 > 184.0, "{scaled:?}");
+        assert!(scaled.0 < 53.0 && scaled.1 > 190.0, "{scaled:?}");
     }
 
     #[test]

@@ -22,6 +22,7 @@ use api::virtual_machine_instance::{Phase, VirtualMachineInstance};
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt as _;
+use serde_json::Value;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -49,6 +50,8 @@ pub(super) enum Action {
     Release,
     /// The instance equals the VM's newest generation: say so on it.
     FollowGeneration,
+    /// The instance waits, and the VM says something else of emulation by now: change it so.
+    FollowPolicy(Value),
     /// Make the VM's strategy `Always`.
     BecomeAlways,
 }
@@ -175,6 +178,9 @@ fn with_instance(
             });
         }
         decision.actions.push(Action::Delete);
+    } else if let Some(change) = instance::follow_policy(vm, vmi) {
+        // The change it makes is seen, and looked at again.
+        decision.actions.push(Action::FollowPolicy(change));
     } else if !over && !is_outdated(vm, vmi) && instance_generation(vmi) != vm.metadata.generation {
         decision.actions.push(Action::FollowGeneration);
     }

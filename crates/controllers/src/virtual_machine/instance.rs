@@ -5,13 +5,17 @@ use api::virtual_machine::VirtualMachine;
 use api::virtual_machine_instance::{Phase, VirtualMachineInstance, VirtualMachineInstanceSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use kube::{Resource as _, ResourceExt as _};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::event::fingerprint;
 
 /// On a VMI: a fingerprint of the template's spec it was made from, which tells whether the template
 /// was changed since.
 pub(super) const TEMPLATE_FINGERPRINT: &str = "anyvirt.io/template-fingerprint";
+
+/// On a VMI: the accelerator that its VM insisted on when this was last looked at; absent if on none. One
+/// that a person asked the VMI itself for is theirs.
+const MACHINE_ACCELERATOR: &str = "anyvirt.io/machine-accelerator";
 
 /// Whether the guest's processors run from the start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,11 +37,10 @@ pub(super) fn instance(vm: &VirtualMachine, start: Start) -> Option<VirtualMachi
         TEMPLATE_FINGERPRINT.to_owned(),
         template_fingerprint(&template.spec),
     );
-    // The one annotation of the VM itself that its instance heeds.
-    if let Some(accelerator) = vm.annotations().get(annotations::ACCELERATOR) {
-        annotated
-            .entry(annotations::ACCELERATOR.to_owned())
-            .or_insert_with(|| accelerator.clone());
+    let accelerator = accelerator(vm);
+    if !accelerator.is_empty() {
+        annotated.insert(annotations::ACCELERATOR.to_owned(), accelerator.to_owned());
+        annotated.insert(MACHINE_ACCELERATOR.to_owned(), accelerator.to_owned());
     }
     let mut spec = template.spec.clone();
     if start == Start::Paused {
@@ -62,6 +65,47 @@ pub(super) fn instance(vm: &VirtualMachine, start: Start) -> Option<VirtualMachi
         ..Default::default()
     };
     Some(vmi)
+}
+
+/// The accelerator that `vm` insists on by its template's annotation or, the one annotation of the VM
+/// itself that its instance heeds, its own; empty if on none.
+fn accelerator(vm: &VirtualMachine) -> &str {
+    let template = vm.spec.template.as_ref();
+    let template = template.and_then(|it| it.metadata.as_ref()?.annotations.as_ref());
+    let all = template.into_iter().chain(&vm.metadata.annotations);
+    let mut found = all.filter_map(|all| all.get(annotations::ACCELERATOR));
+    found.next().map(String::as_str).unwrap_or_default()
+}
+
+/// The change by which an instance that waits for a node follows what its VM says of emulation by
+/// now; none if it does already, or if it does not wait any more. Everything else of a changed
+/// template waits for the next start.
+pub(super) fn follow_policy(vm: &VirtualMachine, vmi: &VirtualMachineInstance) -> Option<Value> {
+    let status = vmi.status.as_ref();
+    let waits = matches!(phase(vmi), Phase::Pending | Phase::Scheduling)
+        && status.is_none_or(|status| status.node_name.is_none())
+        && !is_going(vmi);
+    let template = vm.spec.template.as_ref().filter(|_| waits)?;
+    let mut change = json!({});
+    let known = vmi.annotations().get(MACHINE_ACCELERATOR);
+    let wanted = accelerator(vm);
+    if known.map(String::as_str).unwrap_or_default() != wanted {
+        let told = (!wanted.is_empty()).then_some(wanted);
+        change["metadata"]["annotations"] =
+            json!({ annotations::ACCELERATOR: told, MACHINE_ACCELERATOR: told });
+    }
+    if template.spec.emulation_policy != vmi.spec.emulation_policy {
+        change["spec"]["emulationPolicy"] = json!(template.spec.emulation_policy);
+        // If nothing else was changed, it is what would be made of the template now.
+        let mut before = template.spec.clone();
+        before.emulation_policy = vmi.spec.emulation_policy;
+        let made_from = vmi.annotations().get(TEMPLATE_FINGERPRINT);
+        if made_from == Some(&template_fingerprint(&before)) {
+            change["metadata"]["annotations"][TEMPLATE_FINGERPRINT] =
+                json!(template_fingerprint(&template.spec));
+        }
+    }
+    (change != json!({})).then_some(change)
 }
 
 /// The owner reference by which `vm` controls its instance; none for a VM that was never stored.

@@ -4,7 +4,8 @@
 //! What differs from KubeVirt: there are no ControllerRevisions (the kind is not served). Whether a
 //! template was changed since the start is known by a fingerprint on the instance instead. Nothing
 //! of a template is updated in a living instance: every change waits for the next start, and says so
-//! (`RestartRequired`).
+//! (`RestartRequired`). Except for what it says of emulation: an instance that waits for a node follows
+//! that at once, since it may be just what it waits for.
 
 mod decide;
 mod instance;

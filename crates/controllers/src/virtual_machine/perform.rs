@@ -120,6 +120,10 @@ async fn act(
             let Some(vmi) = vmi else { return Ok(()) };
             release(machines, vmi).await
         }
+        Action::FollowPolicy(change) => {
+            let Some(vmi) = vmi else { return Ok(()) };
+            gone_is_fine(patch_whole(machines, vmi, change.clone()).await)
+        }
         Action::FollowGeneration => {
             let Some(vmi) = vmi else { return Ok(()) };
             let change = json!({ "annotations": { annotations::VM_GENERATION: generation(vm).to_string() } });
@@ -214,13 +218,27 @@ where
     K: Resource<DynamicType = (), Scope = kube::core::NamespaceResourceScope>,
     K: Clone + Debug + DeserializeOwned,
 {
-    let mut metadata = metadata;
-    if let (Some(fields), serde_json::Value::Object(guard)) =
-        (metadata.as_object_mut(), guard(object))
+    patch_whole(machines, object, json!({ "metadata": metadata })).await
+}
+
+/// Changes an object that is as it was looked at.
+async fn patch_whole<K>(
+    machines: &Machines,
+    object: &K,
+    mut change: serde_json::Value,
+) -> kube::Result<K>
+where
+    K: Resource<DynamicType = (), Scope = kube::core::NamespaceResourceScope>,
+    K: Clone + Debug + DeserializeOwned,
+{
+    if let Some(fields) = change.as_object_mut()
+        && let serde_json::Value::Object(guard) = guard(object)
     {
-        fields.extend(guard);
+        let metadata = fields.entry("metadata").or_insert_with(|| json!({}));
+        if let Some(metadata) = metadata.as_object_mut() {
+            metadata.extend(guard);
+        }
     }
-    let change = json!({ "metadata": metadata });
     let objects = api::<K>(machines, object);
     objects
         .patch(
@@ -272,6 +290,7 @@ fn failure(action: &Action, error: &kube::Error) -> Option<Failure> {
         | Action::Adopt
         | Action::Release
         | Action::FollowGeneration
+        | Action::FollowPolicy(_)
         | Action::BecomeAlways => None,
     }
 }

@@ -66,6 +66,7 @@ fn actions(decision: &Decision) -> String {
         Action::Delete => "delete",
         Action::Release => "release",
         Action::FollowGeneration => "follow",
+        Action::FollowPolicy(_) => "follow policy",
         Action::BecomeAlways => "become Always",
     });
     let requests = decision
@@ -223,7 +224,7 @@ fn a_start_can_be_asked_to_leave_the_guest_paused() {
 fn an_instance_is_made_from_the_template_and_nothing_else() {
     let vm = vm("Always", |vm| {
         vm["metadata"]["labels"] = json!({ "own": "label" });
-        vm["metadata"]["annotations"] = json!({ "own": "note", "anyvirt.io/accelerator": "tcg" });
+        vm["metadata"]["annotations"] = json!({ "own": "note", "anyvirt.io/machine-accelerator": "tcg", "anyvirt.io/accelerator": "tcg" });
         vm["spec"]["template"]["metadata"]["annotations"] = json!({ "from": "template" });
     });
     let made = serde_json::to_value(instance(&vm, Start::Running).unwrap()).unwrap();
@@ -412,6 +413,89 @@ fn a_changed_template_needs_a_restart_and_any_other_change_does_not() {
     let other = vm("Manual", |vm| vm["metadata"]["generation"] = json!(4));
     assert_eq!(required(&other), ("follow".to_owned(), false));
     assert_eq!(required(&old), (String::new(), false));
+}
+
+#[test]
+fn an_instance_that_waits_follows_what_its_machine_says_of_emulation_and_one_with_a_node_does_not()
+{
+    let made_by = vm("Always", unchanged);
+    let waits = || vmi(&made_by, "Scheduling", unchanged);
+    let change = |vm: &VirtualMachine, vmi: &VirtualMachineInstance| {
+        let decision = decide(vm, Some(vmi), now(), 0);
+        decision
+            .actions
+            .into_iter()
+            .find_map(|action| match action {
+                Action::FollowPolicy(change) => Some(change),
+                _ => None,
+            })
+    };
+    assert_eq!(change(&made_by, &waits()), None);
+    let software = vm("Always", |vm| {
+        vm["spec"]["template"]["spec"]["emulationPolicy"] = json!("Software");
+    });
+    let followed = change(&software, &waits()).unwrap();
+    assert_eq!(followed["spec"], json!({ "emulationPolicy": "Software" }));
+    // Nothing else was changed, so no restart is required.
+    let follow = |followed: &Value, vmi: &VirtualMachineInstance| -> VirtualMachineInstance {
+        let mut object = serde_json::to_value(vmi).unwrap();
+        if let Some(policy) = followed.pointer("/spec/emulationPolicy") {
+            object["spec"]["emulationPolicy"] = policy.clone();
+        }
+        let annotations = followed
+            .pointer("/metadata/annotations")
+            .and_then(Value::as_object);
+        for (name, value) in annotations.into_iter().flatten() {
+            object["metadata"]["annotations"][name] = value.clone();
+        }
+        let all = object["metadata"]["annotations"].as_object_mut().unwrap();
+        all.retain(|_, value| !value.is_null());
+        serde_json::from_value(object).unwrap()
+    };
+    let after = follow(&followed, &waits());
+    assert_eq!(change(&software, &after), None);
+    let decision = decide(&software, Some(&after), now(), 0);
+    let told = status(&software, Some(&after), &decision, None, now());
+    assert!(!condition::is_true(&told.conditions, "RestartRequired"));
+    // Something else was changed too.
+    let larger = vm("Always", |vm| {
+        vm["spec"]["template"]["spec"]["emulationPolicy"] = json!("Software");
+        vm["spec"]["template"]["spec"]["domain"]["memory"]["guest"] = json!("2Gi");
+    });
+    let after = follow(&change(&larger, &waits()).unwrap(), &waits());
+    let told = status(&larger, Some(&after), &decision, None, now());
+    assert!(condition::is_true(&told.conditions, "RestartRequired"));
+    // Its own annotation and its template's, set and taken back.
+    for at in ["/metadata", "/spec/template/metadata"] {
+        let forced = vm("Always", |vm| {
+            let metadata = vm.pointer_mut(at).unwrap();
+            metadata["annotations"] = json!({ "anyvirt.io/accelerator": "kvm" });
+        });
+        let after = follow(&change(&forced, &waits()).unwrap(), &waits());
+        let annotation = |vmi: &VirtualMachineInstance| {
+            let all = vmi.metadata.annotations.clone().unwrap();
+            all.get("anyvirt.io/accelerator").cloned()
+        };
+        assert_eq!(annotation(&after).as_deref(), Some("kvm"), "{at}");
+        assert_eq!(change(&forced, &after), None, "{at}");
+        let back = follow(&change(&made_by, &after).unwrap(), &after);
+        assert_eq!(annotation(&back), None, "{at}");
+    }
+    // What a person asked the instance itself for stays.
+    let own = vmi(&made_by, "Scheduling", |vmi| {
+        vmi["metadata"]["annotations"]["anyvirt.io/accelerator"] = json!("kvm");
+    });
+    assert_eq!(change(&made_by, &own), None);
+    let with_node = vmi(&made_by, "Scheduled", |vmi| {
+        vmi["status"]["nodeName"] = json!("n1")
+    });
+    for late in [
+        with_node,
+        vmi(&made_by, "Running", unchanged),
+        vmi(&made_by, "Scheduling", going),
+    ] {
+        assert_eq!(change(&software, &late), None);
+    }
 }
 
 /// The printable status of a VM with an instance that looks like this.

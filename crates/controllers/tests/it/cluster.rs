@@ -59,10 +59,26 @@ impl Cluster {
         cluster
     }
 
+    /// A cluster with one node whose server has the variable `KVM_EMULATION` in its environment.
+    pub(crate) async fn with_environment(devices: Devices, value: &str) -> Self {
+        let settings = Settings {
+            kvm_emulation: Some(value.to_owned()),
+            ..Settings::default()
+        };
+        let mut cluster = Self::controlled(settings).await;
+        let node = node::play(cluster.client.clone(), devices).await;
+        cluster.tasks.spawn(node);
+        cluster
+    }
+
     /// A cluster without any node.
     pub(crate) async fn without_node() -> Self {
+        Self::controlled(Settings::default()).await
+    }
+
+    async fn controlled(settings: Settings) -> Self {
         let mut cluster = Self::bare().await;
-        let (publisher, settings) = (Publisher::default(), Settings::default());
+        let publisher = Publisher::default();
         let cancel = cluster.cancel.clone();
         let run = controllers::run(cluster.client.clone(), settings, publisher, cancel);
         cluster.tasks.spawn(run);
@@ -102,6 +118,25 @@ impl Cluster {
         K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
     {
         Api::namespaced(self.client.clone(), NAMESPACE)
+    }
+
+    /// Changes an object by a merge patch.
+    pub(crate) async fn change<K>(&self, objects: &Api<K>, name: &str, patch: Value)
+    where
+        K: Clone + Debug + DeserializeOwned,
+    {
+        let how = PatchParams::default();
+        objects
+            .patch(name, &how, &Patch::Merge(&patch))
+            .await
+            .unwrap();
+    }
+
+    /// How many writes there were since the beginning.
+    pub(crate) async fn writes(&self) -> u64 {
+        let one = ListParams::default().limit(1);
+        let list = self.api::<Pod>().list(&one).await.unwrap();
+        list.metadata.resource_version.unwrap().parse().unwrap()
     }
 
     /// Creates a VM with a run strategy.

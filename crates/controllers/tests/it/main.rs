@@ -5,8 +5,10 @@
 
 mod cluster;
 mod emulation;
+mod flips;
 mod machine;
 mod node;
+mod places;
 mod restarts;
 mod strategies;
 mod verbs;

@@ -19,6 +19,8 @@ pub(crate) const END: &str = "test.anyvirt.io/end";
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Devices {
     None,
+    /// `/dev/kvm` opens, and is of no use.
+    UselessKvm,
     KvmAndVhostNet,
 }
 
@@ -50,8 +52,9 @@ pub(crate) async fn tell(client: &Client, devices: Devices) {
     let amount = if works { "1000" } else { "0" };
     let nodes: Api<Node> = Api::all(client.clone());
     let label = if works { "usable" } else { "unusable" };
+    let opens = devices != Devices::None;
     let labels = json!({ "metadata": { "labels": {
-        "anyvirt.io/hardware-virtualization": label, "anyvirt.io/kvm-device": works.to_string() } } });
+        "anyvirt.io/hardware-virtualization": label, "anyvirt.io/kvm-device": opens.to_string() } } });
     nodes
         .patch(NAME, &PatchParams::default(), &Patch::Merge(&labels))
         .await

@@ -1,7 +1,7 @@
 //! How many times slower than this machine's processor QEMU's TCG is here: measured, never assumed.
 //!
-//! The same machine code runs in a guest under TCG and on the processor itself, and both count the
-//! processor's cycles. The figure is the geometric mean over three kinds of work; it tells what a
+//! The same machine code runs in a guest under TCG and, as a program, on the processor itself; or in
+//! the same guest under KVM, where that works. All count the processor's cycles. The figure is the geometric mean over three kinds of work; it tells what a
 //! mixture of ordinary work loses, not what any one program does.
 
 use std::io;
@@ -29,6 +29,16 @@ const MOST_BYTES: usize = 4096;
 /// A figure is taken again after this time: machines get other neighbours.
 pub const HOLDS: Duration = Duration::from_secs(7 * 24 * 3600);
 
+/// What TCG is compared with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Baseline {
+    /// The work as a program of this machine's Linux.
+    Processor,
+    /// The work in a guest under KVM: the very same instructions, a kernel's too.
+    Kvm,
+}
+
 /// How many times slower TCG is.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -41,6 +51,8 @@ pub struct Slowdown {
     pub high: f64,
     /// When it was measured.
     pub at: Timestamp,
+    /// Slower than what.
+    pub baseline: Baseline,
     /// By kind of work, medians: integers, memory, system calls.
     pub parts: Parts,
 }
@@ -58,7 +70,7 @@ pub struct Parts {
 }
 
 /// What a figure depends on.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Key {
     /// The processor's name.
@@ -67,14 +79,17 @@ pub struct Key {
     pub kernel: String,
     /// QEMU's version.
     pub qemu: String,
+    /// What it is compared with; another verdict on KVM makes another figure.
+    pub baseline: Baseline,
 }
 
 impl Key {
-    /// Looks at this machine. `qemu` is the version of the QEMU in use.
+    /// Looks at this machine. `qemu` is the version of the QEMU in use; `kvm` says whether KVM is
+    /// usable by the probe's verdict.
     ///
     /// # Errors
     /// If `/proc` cannot be read.
-    pub fn look(qemu: &str) -> io::Result<Self> {
+    pub fn look(qemu: &str, kvm: bool) -> io::Result<Self> {
         let text = std::fs::read_to_string("/proc/cpuinfo")?;
         let processor = text
             .lines()
@@ -86,6 +101,11 @@ impl Key {
             processor,
             kernel: host::facts::Machine::look()?.kernel,
             qemu: qemu.to_owned(),
+            baseline: if kvm {
+                Baseline::Kvm
+            } else {
+                Baseline::Processor
+            },
         })
     }
 }
@@ -148,14 +168,15 @@ pub fn should_measure(
     cached.key != *current || age.is_negative() || age.unsigned_abs() >= HOLDS
 }
 
-/// Measures: [`PAIRS`] small guests under `qemu`'s TCG, one after another, with the same work on the
-/// processor itself between them. Takes some 0.4 s, one processor.
+/// Measures: [`PAIRS`] small guests under `qemu`'s TCG, one after another, with the same work on
+/// `baseline` between them. Takes some 0.4 s, one processor.
 ///
 /// # Errors
 /// [`CalibrationError`]; nothing is left running.
 pub async fn measure(
     qemu: &Path,
     data_directory: &Path,
+    baseline: Baseline,
     now: Timestamp,
 ) -> Result<Slowdown, CalibrationError> {
     let written = |name: &str, bytes: &[u8], mode| {
@@ -171,16 +192,24 @@ pub async fn measure(
     let program = written(PROGRAM_FILE, &workload::program(), 0o700)?;
     let mut pairs = Vec::new();
     for _ in 0..PAIRS {
-        let native = on_the_processor(&program).await?;
-        pairs.push((in_a_guest(qemu, &firmware).await?, native));
+        let fast = match baseline {
+            Baseline::Processor => on_the_processor(&program).await?,
+            Baseline::Kvm => in_a_guest(qemu, "kvm", &firmware).await?,
+        };
+        let slow = in_a_guest(qemu, "tcg,thread=single", &firmware).await?;
+        pairs.push((slow, fast));
     }
-    Ok(slowdown(&pairs, now))
+    Ok(slowdown(&pairs, baseline, now))
 }
 
-async fn in_a_guest(qemu: &Path, firmware: &Path) -> Result<Vec<Measured>, CalibrationError> {
+async fn in_a_guest(
+    qemu: &Path,
+    accelerator: &str,
+    firmware: &Path,
+) -> Result<Vec<Measured>, CalibrationError> {
     let output = Program::new(qemu)
         .arguments(["-nodefaults", "-no-user-config", "-display", "none"])
-        .arguments(["-accel", "tcg,thread=single", "-m", "16", "-no-reboot"])
+        .arguments(["-accel", accelerator, "-m", "16", "-no-reboot"])
         .arguments(["-M", "pc", "-cpu", "max"])
         .arguments(["-chardev", "stdio,id=report"])
         .argument("-device")
@@ -206,11 +235,15 @@ async fn on_the_processor(program: &Path) -> Result<Vec<Measured>, CalibrationEr
     })
 }
 
-/// The figure of pairs of (guest, processor). Pure.
+/// The figure of pairs of (guest under TCG, baseline). Pure.
 ///
 /// Of each side the fastest run counts: whatever else the machine does can only make a run slower.
 #[must_use]
-pub fn slowdown(pairs: &[(Vec<Measured>, Vec<Measured>)], at: Timestamp) -> Slowdown {
+pub fn slowdown(
+    pairs: &[(Vec<Measured>, Vec<Measured>)],
+    baseline: Baseline,
+    at: Timestamp,
+) -> Slowdown {
     let fastest = |all: &[Measured], workload| {
         all.iter()
             .filter(|one| one.workload == workload)
@@ -239,6 +272,7 @@ pub fn slowdown(pairs: &[(Vec<Measured>, Vec<Measured>)], at: Timestamp) -> Slow
         high: rounded(ratios.last().copied().unwrap_or(1.0)),
         ratio: rounded(median(ratios)),
         at,
+        baseline,
         parts: Parts {
             compute: rounded(compute),
             memory: rounded(memory),
@@ -314,7 +348,7 @@ mod tests {
             (measured([20, 20, 20]), native()),
             (measured([80, 80, 80]), native()),
         ];
-        let found = slowdown(&pairs, at(1));
+        let found = slowdown(&pairs, Baseline::Processor, at(1));
         let close = |one: f64, other: f64| (one - other).abs() < 1e-9;
         assert!(close(found.ratio, 4.0), "{found:?}");
         assert!(close(found.low, 2.0) && close(found.high, 8.0), "{found:?}");
@@ -323,9 +357,9 @@ mod tests {
 
     #[test]
     fn nothing_measured_is_no_division_by_zero() {
-        let found = slowdown(&[(Vec::new(), Vec::new())], at(1));
+        let found = slowdown(&[(Vec::new(), Vec::new())], Baseline::Kvm, at(1));
         assert!(found.ratio.is_finite(), "{found:?}");
-        assert!(slowdown(&[], at(1)).ratio.is_finite());
+        assert!(slowdown(&[], Baseline::Kvm, at(1)).ratio.is_finite());
     }
 
     #[test]
@@ -334,14 +368,23 @@ mod tests {
             processor: "p".to_owned(),
             kernel: "k".to_owned(),
             qemu: "10".to_owned(),
+            baseline: Baseline::Processor,
         };
         let record = Record {
-            slowdown: slowdown(&[(measured([4, 4, 4]), measured([1, 1, 1]))], at(1_000)),
+            slowdown: slowdown(
+                &[(measured([4, 4, 4]), measured([1, 1, 1]))],
+                Baseline::Processor,
+                at(1_000),
+            ),
             key: key.clone(),
         };
         let later = 1_000 + i64::try_from(HOLDS.as_secs()).expect("small");
         let other = Key {
             qemu: "11".to_owned(),
+            ..key.clone()
+        };
+        let on_kvm = Key {
+            baseline: Baseline::Kvm,
             ..key.clone()
         };
         for (cached, current, starting, now, expected) in [
@@ -351,6 +394,7 @@ mod tests {
             (Some(&record), &key, 0, later, true),
             (Some(&record), &key, 0, 999, true),
             (Some(&record), &other, 0, 1_001, true),
+            (Some(&record), &on_kvm, 0, 1_001, true),
             (Some(&record), &other, 3, 1_001, false),
         ] {
             let measures = should_measure(cached, current, starting, at(now));
@@ -363,8 +407,12 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         assert!(cached(folder.path()).expect("readable").is_none());
         let record = Record {
-            slowdown: slowdown(&[(measured([4, 4, 4]), measured([1, 1, 1]))], at(1_000)),
-            key: Key::look("10.0").expect("readable"),
+            slowdown: slowdown(
+                &[(measured([4, 4, 4]), measured([1, 1, 1]))],
+                Baseline::Processor,
+                at(1_000),
+            ),
+            key: Key::look("10.0", false).expect("readable"),
         };
         store(folder.path(), &record).expect("writable");
         assert_eq!(cached(folder.path()).expect("readable"), Some(record));

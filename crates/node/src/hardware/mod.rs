@@ -9,6 +9,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Instant;
 
+use host::facts::Device;
 use host::kvm::{Kvm, Layout, Linux};
 use host::surroundings::Inputs;
 use qemu::probe::{self, Hints, Next, Plan, Verdict};
@@ -40,6 +41,14 @@ pub fn take_verdict(device: &Path) -> Verdict {
 /// As [`take_verdict`], with the stages of `plan`, e.g. a second processor.
 #[must_use]
 pub fn take_verdict_of(device: &Path, plan: &Plan) -> Verdict {
+    if cfg!(not(target_arch = "x86_64")) && host::facts::device(device) == Device::Usable {
+        let evidence = format!(
+            "{} opens, and there is no probe guest for {} yet: nobody knows what it is worth",
+            device.display(),
+            std::env::consts::ARCH
+        );
+        return Verdict::new(probe::Class::Unknown, evidence);
+    }
     let path = device.to_owned();
     let make = move |layout| Box::new(Linux::new(&path, layout)) as Box<dyn Kvm>;
     let mut verdict = take_verdict_with(make, device, plan, || hints(&Inputs::look()));

@@ -182,7 +182,7 @@ impl Assembler {
     }
 
     /// `operation to, [base + offset]`, 32 bits.
-    pub(super) fn from_memory(
+    pub(super) fn with_memory(
         &mut self,
         operation: Operation,
         to: Register,
@@ -287,7 +287,7 @@ mod tests {
                 &[0x31, 0xd2],
             ),
             (
-                |a| a.from_memory(Operation::Add, Register::A, Register::Di, 16),
+                |a| a.with_memory(Operation::Add, Register::A, Register::Di, 16),
                 &[0x03, 0x87, 16, 0, 0, 0],
             ),
             (|a| a.decrement(Register::C), &[0xff, 0xc9]),

@@ -209,13 +209,13 @@ impl Guest {
         const PRESENT_WRITABLE_USER: u32 = 7;
         const LARGE: u32 = 0x80;
         const UNCACHED: u32 = 0x18;
-        let device = |index: u32| 0xc000_0000 + (index << 21) | LARGE | UNCACHED | 3;
+        let device = |index: u32| (0xc000_0000 + (index << 21)) | LARGE | UNCACHED | 3;
         let a = &mut self.assembler;
         a.set(Register::Di, TABLES);
         for (offset, entry) in [
-            (0x0000, TABLES + 0x1000 | PRESENT_WRITABLE_USER),
-            (0x1000, TABLES + 0x2000 | PRESENT_WRITABLE_USER),
-            (0x1018, TABLES + 0x3000 | PRESENT_WRITABLE_USER),
+            (0x0000, (TABLES + 0x1000) | PRESENT_WRITABLE_USER),
+            (0x1000, (TABLES + 0x2000) | PRESENT_WRITABLE_USER),
+            (0x1018, (TABLES + 0x3000) | PRESENT_WRITABLE_USER),
             (0x2000, LARGE | PRESENT_WRITABLE_USER),
             (0x2008, LARGE | PRESENT_WRITABLE_USER),
             (0x3000 + 8 * 0x1f6, device(0x1f6)),
@@ -384,7 +384,7 @@ impl Guest {
         a.bytes(&[0xd9, 0xe8]); // fld1
         a.bytes(&[0xdb, 0x5f, 0x10]); // fistp dword [rdi + 16]    1 there
         a.load(Register::A, Register::Di, 0);
-        a.from_memory(Operation::Add, Register::A, Register::Di, 16);
+        a.with_memory(Operation::Add, Register::A, Register::Di, 16);
         a.value(Operation::Compare, Register::A, 9);
         a.jump_if(Condition::NotZero, bad);
     }

@@ -27,7 +27,7 @@ fn judged(script: &[Observation]) -> Verdict {
 fn judged_with(script: &[Observation], more: impl Fn(&Plan) -> Option<Ending>) -> Verdict {
     let plan = Plan::whole();
     let mut all = Vec::new();
-    let mut answers = script.iter().cycle().skip(0);
+    let mut answers = script.iter().cycle();
     let mut left = script.len();
     loop {
         match next(&plan, &all) {
@@ -192,7 +192,7 @@ fn no_further_run_is_begun_when_the_time_is_over() {
         took: TOTAL_PATIENCE,
         ..whole(Stage::Timer, Ending::Late)
     };
-    let verdict = judged(&[slow.clone()]);
+    let verdict = judged(std::slice::from_ref(&slow));
     assert_eq!((verdict.class, verdict.runs), (Class::NoTimer, 1));
     let verdict = judged(&[passed(), slow]);
     assert_eq!((verdict.class, verdict.runs), (Class::Usable, 2));

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use node::calibration::Baseline;
 use node::hardware::{DEVICE, take_verdict};
 
 /// Verdicts of each kind; the issue wants the same one a hundred times of a hundred.
@@ -65,10 +66,20 @@ fn slowdown(state: &str) {
     };
     let folder = tempfile::tempdir().expect("a folder");
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    let baseline = if take_verdict(Path::new(DEVICE)).usable() {
+        Baseline::Kvm
+    } else {
+        Baseline::Processor
+    };
     for _ in 0..CALIBRATIONS {
         let began = Instant::now();
         let now = jiff::Timestamp::now();
-        match runtime.block_on(node::calibration::measure(&qemu, folder.path(), now)) {
+        match runtime.block_on(node::calibration::measure(
+            &qemu,
+            folder.path(),
+            baseline,
+            now,
+        )) {
             Ok(found) => println!(
                 "slowdown {state:<5} {:.2} ({:.2} to {:.2}; compute {:.2}, memory {:.2}, system {:.2}) in {:.0} ms",
                 found.ratio,

@@ -103,7 +103,6 @@ pub fn hints(inputs: &Inputs) -> Hints {
         module_loaded: seen.kvm_loaded,
         firmware_disabled: seen.firmware_disabled,
         container: seen.container.is_some(),
-        software_layer: seen.software_kvm,
     }
 }
 

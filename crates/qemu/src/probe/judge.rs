@@ -60,8 +60,6 @@ pub struct Hints {
     pub firmware_disabled: bool,
     /// We are in a container.
     pub container: bool,
-    /// The module `kvm_pvm` is loaded: KVM without the processor's virtualization.
-    pub software_layer: bool,
 }
 
 /// What to do next.

@@ -27,6 +27,7 @@ mod check;
 mod clock;
 mod cluster;
 mod faults;
+pub mod mixed;
 mod node;
 mod random;
 pub mod script;

@@ -4,14 +4,14 @@
 //! pod which nodes fit, until one of them changes. A cluster of 200 nodes with 5,000 pods is looked at
 //! in microseconds, not in tens of milliseconds.
 
-use super::fit::{self, Obstacle};
+use super::fit;
 use super::guest::{Guest, Rules};
 use super::requirements::{Refusal, Requirements};
 use super::site::{Ask, Facts, Names, Site};
 use api::accelerator::Accelerator;
 use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::ResourceExt as _;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 /// The scheduler a pod names when it means this one.
 pub const SCHEDULER_NAME: &str = "default-scheduler";
@@ -45,6 +45,8 @@ pub struct Shape(usize);
 #[derive(Debug)]
 struct Known {
     requirements: Requirements,
+    /// What of them a node meets or not, whatever is taken from it.
+    kind: usize,
     asks: Vec<Ask>,
     /// cpu and memory: what counts when all else is equal.
     weighed: [(usize, i128); 2],
@@ -56,33 +58,29 @@ struct Known {
     told: Option<(u64, String)>,
 }
 
-/// How one shape fits one site, as of the revisions of the site.
+/// How one shape fits one site, as of a revision of the site.
 #[derive(Debug, Clone, Copy, Default)]
 struct Seen {
-    facts_revision: u64,
     revision: u64,
-    obstacle: Option<Obstacle>,
-    /// Whether its guest would be emulated there.
-    emulated: bool,
     fits: bool,
     suitability: Suitability,
 }
 
 /// How well a node suits: what stands first counts first, and greater is better.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
-struct Suitability {
+pub(super) struct Suitability {
     /// A guest that prefers hardware gets it there. Before everything that the pod merely prefers:
     /// hardware is never left idle beside a guest that is emulated for want of it.
-    hardware: bool,
+    pub(super) hardware: bool,
     /// The weights of the preferences that the node meets.
-    preference: i64,
+    pub(super) preference: i64,
     /// The taints that it would rather avoid, negative.
-    avoided: i64,
+    pub(super) avoided: i64,
     /// How crowded the node would be with emulated processors, if the guest is emulated there;
     /// negative: a busy emulated processor costs a core, however little its pod asks for.
-    crowd: i128,
+    pub(super) crowd: i128,
     /// The room left of cpu and memory.
-    room: i128,
+    pub(super) room: i128,
 }
 
 /// A pod that takes room.
@@ -108,12 +106,17 @@ pub struct Cluster {
     free_sites: Vec<usize>,
     shapes: Vec<Known>,
     by_key: BTreeMap<String, Shape>,
+    /// The numbers of kinds, by the key of what makes one.
+    kinds: BTreeMap<String, usize>,
     taken: BTreeMap<String, Taken>,
     rules: Rules,
     /// Counts changes; the first is 1, so that a 0 in [`Seen`] is never up to date.
     revision: u64,
-    /// The last change that can have made a node fit: taking room never does.
-    helped_at: u64,
+    /// The sites of changes that can have made a node fit, which taking room never does, with their
+    /// revisions, the latest last.
+    helped: VecDeque<(u64, usize)>,
+    /// The revision up to which `helped` does not know everything any more.
+    forgotten: u64,
 }
 
 impl Default for Cluster {
@@ -127,10 +130,12 @@ impl Default for Cluster {
             free_sites: Vec::new(),
             shapes: Vec::new(),
             by_key: BTreeMap::new(),
+            kinds: BTreeMap::new(),
             taken: BTreeMap::new(),
             rules: Rules::default(),
             revision: 1,
-            helped_at: 1,
+            helped: VecDeque::new(),
+            forgotten: 1,
         }
     }
 }
@@ -146,13 +151,10 @@ impl Cluster {
         }
         site.set(facts, &mut self.names);
         self.revision += 1;
-        site.facts_revision = self.revision;
         site.revision = self.revision;
-        self.helped_at = self.revision;
+        let again: Vec<String> = site.uids.iter().cloned().collect();
+        self.help(number);
         // Of guests that do not run yet it is only known what their node said at the time.
-        let uncertain = self.taken.iter().filter(|(_, it)| it.site == number);
-        let uncertain = uncertain.filter(|(_, it)| it.actual.is_none());
-        let again: Vec<String> = uncertain.map(|(uid, _)| uid.clone()).collect();
         for uid in again {
             self.recount(&uid);
         }
@@ -165,9 +167,21 @@ impl Cluster {
         }
         self.rules = rules;
         self.revision += 1;
-        self.helped_at = self.revision;
+        self.helped.clear();
+        self.forgotten = self.revision;
         for site in &mut self.sites {
             site.revision = self.revision;
+        }
+    }
+
+    /// The site's last change can have made it fit.
+    fn help(&mut self, number: usize) {
+        self.helped.push_back((self.revision, number));
+        // More would cost more to go through than the sites.
+        if self.helped.len() > self.sites.len()
+            && let Some((revision, _)) = self.helped.pop_front()
+        {
+            self.forgotten = revision;
         }
     }
 
@@ -179,7 +193,6 @@ impl Cluster {
         self.revision += 1;
         let site = &mut self.sites[number];
         site.facts = None;
-        site.facts_revision = self.revision;
         site.revision = self.revision;
         self.drop_if_empty(name);
     }
@@ -211,9 +224,12 @@ impl Cluster {
             let asked = requirements.requested.get(name).copied().unwrap_or(0);
             (self.names.number(name), asked)
         });
+        let kinds = self.kinds.len();
+        let kind = *self.kinds.entry(requirements.kind()).or_insert(kinds);
         let shape = Shape(self.shapes.len());
         self.shapes.push(Known {
             requirements,
+            kind,
             asks,
             weighed,
             seen: Vec::new(),
@@ -254,6 +270,7 @@ impl Cluster {
         };
         taken.emulated = self.is_emulated(&taken);
         self.taken.insert(uid.to_owned(), taken);
+        self.sites[site].uids.insert(uid.to_owned());
         self.count(&taken, 1);
     }
 
@@ -272,8 +289,9 @@ impl Cluster {
     pub fn release(&mut self, uid: &str) {
         if let Some(taken) = self.taken.remove(uid) {
             self.count(&taken, -1);
-            self.helped_at = self.revision;
             let number = taken.site;
+            self.sites[number].uids.remove(uid);
+            self.help(number);
             if self.sites[number].facts.is_none() {
                 let name = self.by_name.iter().find(|(_, it)| **it == number);
                 let name = name.map(|(name, _)| name.clone()).unwrap_or_default();
@@ -308,7 +326,7 @@ impl Cluster {
         self.count(&taken, -1);
         taken.emulated = emulated;
         self.count(&taken, 1);
-        self.helped_at = self.revision;
+        self.help(taken.site);
         self.taken.insert(uid.to_owned(), taken);
     }
 
@@ -333,6 +351,7 @@ impl Cluster {
             self.sites.push(Site::default());
             self.sites.len() - 1
         });
+        self.sites[number].number = number;
         self.by_name.insert(name.to_owned(), number);
         number
     }
@@ -348,47 +367,57 @@ impl Cluster {
         }
     }
 
-    /// The best node for a pod of `shape`, if any fits.
+    /// The best node for a pod of `shape`, if any fits. Of equally good ones it is the first by name.
     pub fn choose(&mut self, shape: Shape) -> Option<&str> {
         let known = &mut self.shapes[shape.0];
-        let hopeless = known.fitted_none_at.is_some_and(|at| at >= self.helped_at);
-        if hopeless || known.requirements.refusal.is_some() {
+        if known.requirements.refusal.is_some() {
             return None;
         }
         known.seen.resize(self.sites.len(), Seen::default());
-        let cpu = known.weighed[0].0;
-        let mut best: Option<(Suitability, &str)> = None;
-        for (name, number) in &self.by_name {
-            let site = &self.sites[*number];
-            let Some(facts) = &site.facts else { continue };
-            let seen = &mut known.seen[*number];
-            if seen.revision != site.revision {
-                if seen.facts_revision != site.facts_revision {
-                    seen.look(&known.requirements, facts);
-                    seen.facts_revision = site.facts_revision;
-                }
-                seen.revision = site.revision;
-                let lacks = site.is_full(self.pods) || known.asks.iter().any(|it| site.lacks(it));
-                let company = seen.emulated
-                    && (known.requirements.crowds(site, cpu, &self.rules)
-                        || known.requirements.forbidden(site, &self.rules).is_some());
-                seen.fits = seen.obstacle.is_none() && !lacks && !company;
-                let crowd = known.requirements.guest.as_ref();
-                let crowd = crowd.filter(|_| seen.emulated);
-                seen.suitability.crowd = crowd.map_or(0, |guest| -site.crowd(guest, cpu));
-                let left = known
-                    .weighed
-                    .map(|(it, asked)| site.left_permille(it, asked));
-                seen.suitability.room = left.iter().sum();
+        // Where nothing changed for the better since none fitted, none does.
+        let before = known.fitted_none_at.replace(self.revision);
+        let candidates: Vec<usize> = match before.filter(|at| *at >= self.forgotten) {
+            Some(at) => {
+                let latest = self.helped.iter().rev();
+                let since = latest.take_while(|(revision, _)| *revision > at);
+                since.map(|(_, number)| *number).collect()
             }
-            if seen.fits && best.is_none_or(|(highest, _)| seen.suitability > highest) {
-                best = Some((seen.suitability, name));
+            None => self.by_name.values().copied().collect(),
+        };
+        let mut best: Option<(Suitability, usize)> = None;
+        for number in candidates {
+            let site = &mut self.sites[number];
+            let Some(suitability) = known.look(site, self.pods, &self.rules) else {
+                continue;
+            };
+            let name = |number: usize| self.sites[number].facts.as_ref().map(|it| &it.name);
+            let is_better = best.is_none_or(|(highest, other)| {
+                let first = || name(number) < name(other);
+                suitability > highest || (suitability == highest && first())
+            });
+            if is_better {
+                best = Some((suitability, number));
             }
         }
-        if best.is_none() {
-            known.fitted_none_at = Some(self.revision);
+        let (_, number) = best?;
+        known.fitted_none_at = None;
+        let facts = self.sites[number].facts.as_ref();
+        facts.map(|facts| facts.name.as_str())
+    }
+
+    /// Every node that fits a pod of `shape`, by name.
+    pub fn fitting(&mut self, shape: Shape) -> Vec<&str> {
+        let known = &mut self.shapes[shape.0];
+        known.seen.resize(self.sites.len(), Seen::default());
+        let refused = known.requirements.refusal.is_some();
+        let mut fitting = Vec::new();
+        for (name, number) in self.by_name.iter().filter(|_| !refused) {
+            let site = &mut self.sites[*number];
+            if known.look(site, self.pods, &self.rules).is_some() {
+                fitting.push(name.as_str());
+            }
         }
-        best.map(|(_, name)| name)
+        fitting
     }
 
     /// Finds a node for a pod of `shape`, or says why there is none.
@@ -467,21 +496,30 @@ impl Cluster {
     }
 }
 
-impl Seen {
-    /// What follows from the facts of a node alone.
-    fn look(&mut self, requirements: &Requirements, facts: &Facts) {
-        self.obstacle = fit::obstacle(requirements, facts);
-        let (preference, avoided) = fit::suitability(requirements, facts);
-        let guest = requirements.guest.as_ref();
-        let accelerator = guest.and_then(|guest| guest.accelerator(&facts.node));
-        self.emulated = accelerator == Some(Accelerator::Tcg);
-        let prefers = guest.is_some_and(Guest::prefers_hardware);
-        self.suitability = Suitability {
-            hardware: prefers && accelerator == Some(Accelerator::Kvm),
-            preference,
-            avoided,
-            ..Suitability::default()
-        };
+impl Known {
+    /// How well a site suits; none if it does not fit. `pods` is that resource's number.
+    fn look(&mut self, site: &mut Site, pods: usize, rules: &Rules) -> Option<Suitability> {
+        let seen = &mut self.seen[site.number];
+        if seen.revision == site.revision {
+            return seen.fits.then_some(seen.suitability);
+        }
+        let fixed = site.fixed(self.kind, &self.requirements)?;
+        seen.revision = site.revision;
+        let cpu = self.weighed[0].0;
+        let lacks = site.is_full(pods) || self.asks.iter().any(|it| site.lacks(it));
+        let company = fixed.emulated
+            && (self.requirements.crowds(site, cpu, rules)
+                || self.requirements.is_forbidden(site, rules));
+        seen.fits = fixed.obstacle.is_none() && !lacks && !company;
+        seen.suitability = fixed.suitability;
+        let crowd = self.requirements.guest.as_ref();
+        let crowd = crowd.filter(|_| fixed.emulated);
+        seen.suitability.crowd = crowd.map_or(0, |guest| -site.crowd(guest, cpu));
+        let left = self
+            .weighed
+            .map(|(it, asked)| site.left_permille(it, asked));
+        seen.suitability.room = left.iter().sum();
+        seen.fits.then_some(seen.suitability)
     }
 }
 
@@ -499,7 +537,13 @@ impl Requirements {
         guest.is_some_and(|guest| site.crowd(guest, cpu) > most)
     }
 
-    /// Who forbids that the guest, emulated there, joins those that are emulated there.
+    /// Whether anybody forbids that the guest, emulated there, joins those that are emulated there.
+    fn is_forbidden(&self, site: &Site, rules: &Rules) -> bool {
+        let guest = self.guest.as_ref();
+        guest.is_some_and(|guest| rules.forbid(&guest.namespace, site.tenants()))
+    }
+
+    /// Who that is.
     fn forbidden(&self, site: &Site, rules: &Rules) -> Option<String> {
         let guest = self.guest.as_ref()?;
         rules.forbids(&guest.namespace, site.tenants())

@@ -57,6 +57,15 @@ impl Guest {
         })
     }
 
+    /// The same for an owner without a name and no processors.
+    pub(super) fn anybodys(&self) -> Self {
+        Self {
+            namespace: String::new(),
+            processors: 0,
+            ..self.clone()
+        }
+    }
+
     /// What would run it on a node; none if the node would refuse it.
     pub(super) fn accelerator(&self, node: &NodeFacts) -> Option<Accelerator> {
         let policy = EffectivePolicy {
@@ -124,6 +133,21 @@ impl Rules {
         let all = self.tenancies.values().chain([&self.tenancy]);
         all.into_iter()
             .any(|it| it.value == EmulationMultiTenancy::Deny)
+    }
+
+    /// Whether anybody forbids that an emulated guest of `namespace` joins emulated guests of `others`:
+    /// whether [`Rules::forbids`] names one.
+    pub(super) fn forbid<'a>(
+        &self,
+        namespace: &str,
+        others: impl Iterator<Item = &'a str>,
+    ) -> bool {
+        let denies = |namespace: &str| {
+            let tenancy = self.tenancies.get(namespace).unwrap_or(&self.tenancy);
+            tenancy.value == EmulationMultiTenancy::Deny
+        };
+        let mut others = others.filter(|other| *other != namespace).peekable();
+        others.peek().is_some() && (denies(namespace) || others.any(denies))
     }
 
     /// Who forbids that an emulated guest of `namespace` joins emulated guests of `others`.

@@ -75,6 +75,18 @@ impl Requirements {
         }
     }
 
+    /// A text that is the same only for pods of which each node thinks the same as long as nothing is
+    /// taken from it: they differ in owners and amounts.
+    pub(super) fn kind(&self) -> String {
+        let kind = Self {
+            refusal: None,
+            requested: Amounts::new(),
+            guest: self.guest.as_ref().map(Guest::anybodys),
+            ..self.clone()
+        };
+        kind.key()
+    }
+
     /// A text that is the same for equal requirements only.
     pub(super) fn key(&self) -> String {
         // Maps with text as keys, lists and numbers always have a text; if one had none, what pods

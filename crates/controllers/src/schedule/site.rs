@@ -1,12 +1,14 @@
 //! A node as placing sees it: what it is, what it has, and what is taken from it.
 
-use super::fit;
+use super::decide::Suitability;
+use super::fit::{self, Obstacle};
 use super::guest::Guest;
+use super::requirements::Requirements;
 use super::resources::{self, Amounts};
-use api::accelerator::NodeFacts;
+use api::accelerator::{Accelerator, NodeFacts};
 use k8s_openapi::api::core::v1::{Node, Taint};
 use kube::ResourceExt as _;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use tracing::warn;
 
 /// The taint a node without a `Ready` condition is treated to have, as the node lifecycle
@@ -101,10 +103,14 @@ pub(super) struct Ask {
 pub(super) struct Site {
     /// None: there is no such node, but pods are bound to it.
     pub(super) facts: Option<Facts>,
-    /// When the facts changed, in changes of the cluster.
-    pub(super) facts_revision: u64,
-    /// When the facts or what is taken changed.
+    /// Its number among the sites.
+    pub(super) number: usize,
+    /// When the facts or what is taken changed, in changes of the cluster.
     pub(super) revision: u64,
+    /// Of each kind of pod, by its number, what follows from the facts, once it was asked for.
+    fixed: Vec<Option<Fixed>>,
+    /// The pods that take room.
+    pub(super) uids: BTreeSet<String>,
     allocatable: Vec<i128>,
     taken: Vec<i128>,
     pods: i128,
@@ -118,9 +124,48 @@ fn of(amounts: &[i128], number: usize) -> i128 {
     amounts.get(number).copied().unwrap_or(0)
 }
 
+/// What follows for a kind of pod from a node's facts alone, whatever is taken from it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Fixed {
+    pub(super) obstacle: Option<Obstacle>,
+    /// Whether its guest would be emulated there.
+    pub(super) emulated: bool,
+    /// As far as it does not depend on what is taken.
+    pub(super) suitability: Suitability,
+}
+
+impl Fixed {
+    fn of(requirements: &Requirements, facts: &Facts) -> Self {
+        let (preference, avoided) = fit::suitability(requirements, facts);
+        let guest = requirements.guest.as_ref();
+        let accelerator = guest.and_then(|guest| guest.accelerator(&facts.node));
+        let prefers = guest.is_some_and(Guest::prefers_hardware);
+        Self {
+            obstacle: fit::obstacle(requirements, facts),
+            emulated: accelerator == Some(Accelerator::Tcg),
+            suitability: Suitability {
+                hardware: prefers && accelerator == Some(Accelerator::Kvm),
+                preference,
+                avoided,
+                ..Suitability::default()
+            },
+        }
+    }
+}
+
 impl Site {
+    /// What its facts mean for pods of a kind, one of which has `requirements`; none without a node.
+    pub(super) fn fixed(&mut self, kind: usize, requirements: &Requirements) -> Option<Fixed> {
+        let facts = self.facts.as_ref()?;
+        if self.fixed.len() <= kind {
+            self.fixed.resize(kind + 1, None);
+        }
+        Some(*self.fixed[kind].get_or_insert_with(|| Fixed::of(requirements, facts)))
+    }
+
     /// Takes what the Node object says.
     pub(super) fn set(&mut self, facts: Facts, names: &mut Names) {
+        self.fixed.clear();
         self.allocatable.clear();
         for (name, amount) in &facts.allocatable {
             let number = names.number(name);

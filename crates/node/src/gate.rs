@@ -23,7 +23,7 @@ use tokio::sync::Notify;
 use crate::Clock;
 
 /// Slow is better than never: who has waited so long boots beside the others.
-const LONGEST_WAIT: Duration = Duration::from_secs(15 * 60);
+pub const LONGEST_WAIT: Duration = Duration::from_secs(15 * 60);
 /// After a start of ours, guests that boot already are waited for, but not longer than this.
 const ROLL_CALL: Duration = Duration::from_secs(10);
 /// How often the processors of booting guests are looked at.
@@ -35,32 +35,48 @@ const IDLE_PERCENT: u128 = 20;
 const IDLE_LOOKS: u32 = 3;
 
 /// The place in the queue: when the VMI was made, then its UID.
-type Order = (Timestamp, String);
+pub type Order = (Timestamp, String);
 
 /// An emulated guest that boots or wants to.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Entry {
-    order: Order,
-    processors: u32,
-    turn: Turn,
+pub struct Entry {
+    /// Its place in the queue.
+    pub order: Order,
+    /// Its virtual processors.
+    pub processors: u32,
+    /// Whether it boots.
+    pub turn: Turn,
 }
 
+/// Whether a guest boots or waits for that.
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Turn {
-    Waits { since: Timestamp },
-    Boots { until: Timestamp },
+pub enum Turn {
+    /// It waits.
+    Waits {
+        /// Since this time.
+        since: Timestamp,
+    },
+    /// It boots.
+    Boots {
+        /// By then it counts as booted, whatever it does.
+        until: Timestamp,
+    },
 }
 
 impl Entry {
-    fn boots(&self) -> bool {
+    /// Whether it boots.
+    #[must_use]
+    pub fn boots(&self) -> bool {
         matches!(self.turn, Turn::Boots { .. })
     }
 }
 
-type Entries = BTreeMap<String, Entry>;
+/// The guests at a node's gate, by the UIDs of their VMIs.
+pub type Entries = BTreeMap<String, Entry>;
 
-/// Ends the turns that are over, and gives turns to those who wait. Returns who got one.
-fn advance(
+/// Ends the turns that are over, and gives turns to those who wait, on a node with so many
+/// processors. Returns who got one.
+pub fn advance(
     entries: &mut Entries,
     processors: u32,
     now: Timestamp,

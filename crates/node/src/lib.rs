@@ -29,6 +29,14 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
+/// What a node agent decides, as pure functions: for crate `simulation`, which runs them by the
+/// thousands.
+pub mod decisions {
+    pub use crate::gate::{Entries, Entry, LONGEST_WAIT, Turn, advance};
+    pub use crate::machine::step_down::{Answer, Question, answer, lowered};
+    pub use crate::standing::{Lowered, standing};
+}
+
 pub use address::AddressRange;
 pub use handle::{HandleError, NodeHandle};
 pub use launcher::Connection;

@@ -33,20 +33,21 @@ const LONGEST: Duration = Duration::from_secs(24 * 3600);
 
 /// A guest proved that KVM does not work here.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Lowered {
+pub struct Lowered {
     /// The boot in which it did.
-    pub(crate) boot_id: String,
+    pub boot_id: String,
     /// How many guests did in this boot.
-    pub(crate) failures: u32,
+    pub failures: u32,
     /// The last one, `namespace/name`.
-    pub(crate) machine: String,
+    pub machine: String,
     /// What was seen of it.
-    pub(crate) failure: KvmFailure,
+    pub failure: KvmFailure,
 }
 
 impl Lowered {
     /// After one more guest has failed.
-    pub(crate) fn after(
+    #[must_use]
+    pub fn after(
         before: Option<&Self>,
         boot_id: &str,
         machine: String,
@@ -62,7 +63,8 @@ impl Lowered {
     }
 
     /// Until when it counts.
-    pub(crate) fn until(&self) -> Timestamp {
+    #[must_use]
+    pub fn until(&self) -> Timestamp {
         let doublings = self.failures.saturating_sub(1).min(10);
         let lasts = FIRST.saturating_mul(1 << doublings).min(LONGEST);
         self.failure.at.checked_add(lasts).unwrap_or(Timestamp::MAX)
@@ -92,7 +94,8 @@ impl Lowered {
 }
 
 /// The verdict that counts.
-pub(crate) fn standing(
+#[must_use]
+pub fn standing(
     probe: &Verdict,
     assumed: bool,
     lowered: Option<&Lowered>,

@@ -8,7 +8,7 @@ mod perform;
 mod pod_status;
 mod record;
 mod start;
-mod step_down;
+pub(crate) mod step_down;
 #[cfg(test)]
 mod tests;
 mod volumes;

@@ -42,7 +42,7 @@ pub(crate) struct StepDown {
 
 /// What follows.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) enum Answer {
+pub enum Answer {
     /// It starts again, emulated.
     StartAgain,
     /// It fails, for this reason.
@@ -59,17 +59,17 @@ pub(crate) enum Answer {
 
 /// A guest that KVM failed.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Question<'a> {
+pub struct Question<'a> {
     /// What its launcher saw.
-    pub(crate) failure: &'a KvmFailure,
+    pub failure: &'a KvmFailure,
     /// The accelerator that its annotation forces.
-    pub(crate) forced: Option<Accelerator>,
+    pub forced: Option<Accelerator>,
     /// The policy under which it runs.
-    pub(crate) policy: &'a EffectivePolicy,
+    pub policy: &'a EffectivePolicy,
     /// Its architecture.
-    pub(crate) architecture: &'a str,
+    pub architecture: &'a str,
     /// What the node knows of itself.
-    pub(crate) node: &'a NodeFacts,
+    pub node: &'a NodeFacts,
 }
 
 impl StepDown {
@@ -118,7 +118,8 @@ impl StepDown {
 }
 
 /// The node as it is once KVM has failed a guest.
-pub(crate) fn lowered(node: &NodeFacts, failure: &KvmFailure) -> NodeFacts {
+#[must_use]
+pub fn lowered(node: &NodeFacts, failure: &KvmFailure) -> NodeFacts {
     let mut node = node.clone();
     node.verdict.usable = false;
     failure.kind.class().clone_into(&mut node.verdict.class);
@@ -128,7 +129,8 @@ pub(crate) fn lowered(node: &NodeFacts, failure: &KvmFailure) -> NodeFacts {
 }
 
 /// Decides what follows.
-pub(crate) fn answer(question: &Question<'_>) -> Answer {
+#[must_use]
+pub fn answer(question: &Question<'_>) -> Answer {
     let failure = question.failure;
     if question.forced == Some(Accelerator::Kvm) {
         let message = format!(

@@ -40,6 +40,13 @@ enum Chore {
         /// Only this part of it, e.g. `probe`.
         part: Option<String>,
     },
+    /// Runs the simulation of a mixed cluster: `mixed --seeds 0..100 --nodes 200 --vms 5000`, with a
+    /// failing seed's script shrunk; `mixed --help` tells everything.
+    Simulate {
+        /// Which one: `mixed`; then what it is told.
+        #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
     /// Checks the crate floors, the map and the dependency list.
     House,
 }
@@ -50,6 +57,7 @@ fn main() -> std::process::ExitCode {
         Chore::Test { tests_only } => check::test(tests_only),
         Chore::Demo { stop } => demo(stop),
         Chore::Bench { name, part } => bench(&name, part.as_deref()),
+        Chore::Simulate { arguments } => simulate(&arguments),
         Chore::House => house::check_all(),
     };
     match result {
@@ -87,6 +95,29 @@ fn demo(stop: bool) -> Result<(), String> {
     ];
     arguments.extend(stop.then_some("--stop"));
     run::run("cargo", &arguments)
+}
+
+/// Builds with optimizations, without which it takes twenty times as long.
+fn simulate(arguments: &[String]) -> Result<(), String> {
+    let [name, told @ ..] = arguments else {
+        return Err("which simulation? mixed".to_owned());
+    };
+    if name != "mixed" {
+        return Err(format!("{name} is no simulation; there is: mixed"));
+    }
+    let cargo = [
+        "run",
+        "--release",
+        "--locked",
+        "--quiet",
+        "--package",
+        "simulation",
+        "--bin",
+        "mixed",
+        "--",
+    ];
+    let told = told.iter().map(String::as_str);
+    run::run("cargo", &cargo.into_iter().chain(told).collect::<Vec<_>>())
 }
 
 fn bench(name: &str, part: Option<&str>) -> Result<(), String> {

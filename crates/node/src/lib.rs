@@ -32,7 +32,7 @@ use tokio_util::sync::CancellationToken;
 /// What a node agent decides, as pure functions: for crate `simulation`, which runs them by the
 /// thousands.
 pub mod decisions {
-    pub use crate::gate::{Entries, Entry, LONGEST_WAIT, Turn, advance};
+    pub use crate::gate::{Entries, Entry, LONGEST_WAIT, Order, Turn, advance};
     pub use crate::machine::step_down::{Answer, Question, answer, lowered};
     pub use crate::standing::{Lowered, standing};
 }

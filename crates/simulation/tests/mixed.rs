@@ -1,6 +1,8 @@
 //! The mixed cluster: seeds, scripts, and rules that are broken on purpose.
 
 use api::accelerator::{self, Accelerator, EmulationPolicy, NodeFacts};
+use controllers::virtual_machine_instance::Standing;
+use node::decisions::Answer;
 use simulation::mixed::{Failure, Rules, Size, of_seed, run, script, shrunk};
 
 /// A cluster that a machine without optimizations goes through in some tens of milliseconds; the long
@@ -104,7 +106,7 @@ fn a_node_that_ignores_a_forced_accelerator_is_noticed() {
         },
         ..Rules::default()
     };
-    is_noticed(rules, "insists on its accelerator");
+    is_noticed(rules, "where it can run on KVM");
 }
 
 #[test]
@@ -178,15 +180,13 @@ fn a_step_down_that_is_not_written_down_is_noticed() {
 }
 
 #[test]
-fn a_step_down_that_is_not_permitted_is_noticed() {
+fn a_step_down_of_a_forced_accelerator_is_noticed() {
     let rules = Rules {
-        step_down: |failed| {
-            let node = without_cap(failed.node);
-            let policy = accelerator::EffectivePolicy {
-                policy: EmulationPolicy::Software,
-                ..failed.policy.clone()
-            };
-            accelerator::resolve(&policy, None, failed.architecture, &node).ok()
+        answer: |_| Answer::StartAgain,
+        resolve: |policy, forced, architecture, node| {
+            // Whom KVM failed is told apart by where that was seen.
+            let forced = forced.filter(|_| node.verdict.stage != "Guest");
+            accelerator::resolve(policy, forced, architecture, node)
         },
         ..Rules::default()
     };
@@ -194,12 +194,34 @@ fn a_step_down_that_is_not_permitted_is_noticed() {
 }
 
 #[test]
+fn a_guest_that_starts_on_kvm_again_is_noticed() {
+    let rules = Rules {
+        resolve: |policy, forced, architecture, node| {
+            let mut node = node.clone();
+            node.verdict.usable |= node.verdict.stage == "Guest";
+            accelerator::resolve(policy, forced, architecture, &node)
+        },
+        ..Rules::default()
+    };
+    is_noticed(rules, "runs on KVM on");
+}
+
+#[test]
 fn a_gate_that_lets_nobody_in_is_noticed() {
     let rules = Rules {
-        may_boot: |_, _| false,
+        advance: |_, _, _, _| Vec::new(),
         ..Rules::default()
     };
     is_noticed(rules, "at rest");
+}
+
+#[test]
+fn a_pod_that_is_not_made_anew_is_noticed() {
+    let rules = Rules {
+        compare: |_, _, _, _| Ok(Standing::Current),
+        ..Rules::default()
+    };
+    is_noticed(rules, "");
 }
 
 #[test]

@@ -25,7 +25,7 @@ mod status;
 #[cfg(test)]
 mod tests;
 
-pub use pod::Launcher;
+pub use pod::{Launcher, Standing, render, standing};
 pub use status::{ACCELERATOR_AVAILABLE, ACCELERATOR_OUTDATED};
 
 use crate::Settings;

@@ -44,9 +44,11 @@ impl Default for Launcher {
 /// On a launcher pod: a fingerprint of what of it decides where it goes.
 const PLACEMENT_FINGERPRINT: &str = "anyvirt.io/placement-fingerprint";
 
-/// The pod that runs `vmi` under its effective policy. The error says which field of the VMI is in
-/// the way.
-pub(super) fn render(
+/// The pod that runs `vmi` under its effective policy.
+///
+/// # Errors
+/// Which field of the VMI is in the way.
+pub fn render(
     vmi: &VirtualMachineInstance,
     cluster: &ClusterConfiguration,
     policy: &EffectivePolicy,
@@ -119,7 +121,7 @@ pub(super) fn render(
 
 /// How a pod that waits stands to what would be made now.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) enum Standing {
+pub enum Standing {
     /// It is the same.
     Current,
     /// It is under a policy that leaves it as it is; these annotations tell of that policy.
@@ -129,8 +131,11 @@ pub(super) enum Standing {
 }
 
 /// Compares a pod that waits with what would be made now, by what it was made from: what an API server
-/// or a webhook made of it meanwhile is theirs. The error is as of [`render`].
-pub(super) fn standing(
+/// or a webhook made of it meanwhile is theirs.
+///
+/// # Errors
+/// As of [`render`].
+pub fn standing(
     pod: &Pod,
     vmi: &VirtualMachineInstance,
     cluster: &ClusterConfiguration,

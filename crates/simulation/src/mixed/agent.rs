@@ -1,15 +1,20 @@
 //! The node agents' part: probes, starts, guests that step down; and what hardware does to them.
 
-use api::accelerator::{Accelerator, Cap, Decision, NodeVerdict, Scope};
+use api::accelerator::{Accelerator, Cap, Decision, Scope};
+use api::launcher::{KvmFailure, KvmFailureKind};
 use api::names;
+use api::scaling::Wait;
+use node::decisions::{self, Answer, Entry, LONGEST_WAIT, Lowered, Question, Turn};
+use qemu::probe::{Class, Verdict};
 
 use super::Simulation;
-use super::rules::Failed;
 use super::script::Kvm;
 use super::world::{Event, Guest, Object, State};
 
 /// Milliseconds a node agent waits before it tries a start again that was refused.
 const REFUSED_RETRY: u64 = 30_000;
+/// Milliseconds after which a verdict is taken again although nothing calls it into doubt.
+pub(super) const PROBED_AGAIN: u64 = 600_000;
 /// Milliseconds without a word after which a node counts as not ready.
 const SILENT_AFTER: u64 = 40_000;
 /// And after which its pods are given up.
@@ -24,8 +29,7 @@ impl Simulation {
         site.agent += 1;
         site.awake = false;
         site.probing = false;
-        site.booting.clear();
-        site.queue.clear();
+        site.gate.clear();
         let (agent, salt) = (site.agent, site.salt);
         let back = self.delay(salt, 10 + u64::from(agent), 200, 3000);
         self.world.after(back, Event::AgentBack { node, agent });
@@ -40,6 +44,25 @@ impl Simulation {
         let pods: Vec<usize> = site.pods.iter().copied().collect();
         self.take_cap(node);
         self.probe_soon(node);
+        let now = self.world.time();
+        for vm in &pods {
+            // Who boots already has its turn.
+            let this = &self.world.vms[*vm];
+            let emulated = this.guest.as_ref().is_some_and(|guest| {
+                guest.runs && guest.actual == Accelerator::Tcg && this.state == State::Booting
+            });
+            if emulated {
+                let slowdown = self.world.sites[node].facts.slowdown;
+                let until = now.checked_add(Wait::Boot.within(Accelerator::Tcg, slowdown));
+                let until = until.unwrap_or(now);
+                let entry = Entry {
+                    order: (this.made, vm.to_string()),
+                    processors: this.line.cpus,
+                    turn: Turn::Boots { until },
+                };
+                self.world.sites[node].gate.insert(vm.to_string(), entry);
+            }
+        }
         for vm in pods {
             let this = &self.world.vms[vm];
             let Some(pod) = this.pod.as_ref().map(|pod| pod.uid) else {
@@ -47,14 +70,13 @@ impl Simulation {
             };
             match &this.guest {
                 // What was written down is done, if it was not.
-                Some(guest) if guest.failed && guest.record && guest.steps_down == 0 => {
-                    self.world.after(1, Event::StepDown { vm, pod, agent });
+                Some(guest) if guest.failed.is_some() && guest.record && !guest.runs => {
+                    self.world.after(1, Event::Start { vm, pod, agent });
                 }
-                Some(guest) if guest.failed => self.kvm_failure_told(vm, node),
+                Some(guest) if guest.failed.is_some() && !guest.record => {
+                    self.kvm_failure_told(vm, node);
+                }
                 Some(guest) if !guest.runs => self.fail(vm),
-                Some(guest) if guest.actual == Accelerator::Tcg && this.state == State::Booting => {
-                    self.world.sites[node].booting.insert(vm);
-                }
                 Some(_) => {}
                 None => {
                     self.world.vms[vm].state = State::Bound;
@@ -89,25 +111,64 @@ impl Simulation {
         let site = &mut self.world.sites[node];
         site.probing = false;
         site.probed = true;
-        let (usable, class) = match site.kvm {
-            Kvm::Usable => (true, "Usable"),
-            Kvm::Flapping if luck => (true, "Usable"),
-            Kvm::Missing => (false, "DeviceMissing"),
-            Kvm::Denied => (false, "PermissionDenied"),
-            Kvm::Liar | Kvm::Flapping => (false, "GuestKernelEmulated"),
+        let class = match site.kvm {
+            Kvm::Usable | Kvm::Sly => Class::Usable,
+            Kvm::Flapping if luck => Class::Usable,
+            Kvm::Missing => Class::DeviceMissing,
+            Kvm::Denied => Class::PermissionDenied,
+            Kvm::Liar | Kvm::Flapping => Class::GuestKernelEmulated,
         };
         site.facts.kvm_device = site.kvm.opens();
-        self.set_verdict(node, usable, class);
+        site.probe = Verdict::new(class, "simulated");
+        self.take_verdict(node);
     }
 
-    fn set_verdict(&mut self, node: usize, usable: bool, class: &str) {
+    /// A guest proved that KVM does not work here.
+    fn lower(&mut self, node: usize, machine: String, failure: KvmFailure) {
         let site = &mut self.world.sites[node];
-        site.facts.verdict = NodeVerdict {
-            usable,
-            class: class.to_owned(),
-            stage: String::new(),
-            message: "simulated".to_owned(),
-        };
+        let boot = site.boot.to_string();
+        let lowered = Lowered::after(site.lowered.as_ref(), &boot, machine, failure);
+        let until = lowered.until();
+        site.lowered = Some(lowered);
+        let (agent, salt) = (site.agent, site.salt);
+        let left = until.duration_since(self.world.time()).as_millis();
+        let left = u64::try_from(left).unwrap_or(0);
+        let later = self.delay(salt ^ self.world.now, 14, 0, PROBED_AGAIN);
+        self.world
+            .after(left + later, Event::Lapsed { node, agent });
+        self.take_verdict(node);
+        self.probe_soon(node);
+    }
+
+    /// It may not count any more.
+    pub(super) fn lapsed(&mut self, node: usize, agent: u32) {
+        if self.lives(node, agent) {
+            self.take_verdict(node);
+        }
+    }
+
+    pub(super) fn probe_due(&mut self, node: usize, agent: u32) {
+        if self.lives(node, agent) {
+            self.probe_soon(node);
+        }
+    }
+
+    /// Somebody asks for the verdict to be taken again.
+    pub(super) fn retake(&mut self, node: usize) {
+        let site = &mut self.world.sites[node];
+        if site.awake {
+            site.lowered = None;
+            self.probe_soon(node);
+        }
+    }
+
+    /// What the probe and guests come to, written into the Node object if it is another verdict.
+    fn take_verdict(&mut self, node: usize) {
+        let now = self.world.time();
+        let site = &mut self.world.sites[node];
+        let boot = site.boot.to_string();
+        let lowered = site.lowered.as_ref();
+        site.facts.verdict = (self.rules.stands)(&site.probe, false, lowered, &boot, now);
         let (agent, salt) = (site.agent, site.salt);
         let writes = self.lag(salt ^ self.world.now, 12);
         self.world.after(writes, Event::Published { node, agent });
@@ -155,15 +216,15 @@ impl Simulation {
         site.up = false;
         site.awake = false;
         site.agent += 1;
+        site.boot += 1;
         site.probed = false;
         site.probing = false;
-        site.booting.clear();
-        site.queue.clear();
+        site.gate.clear();
         let (agent, pods) = (site.agent, site.pods.clone());
         for vm in pods {
             if let Some(guest) = &mut self.world.vms[vm].guest {
                 guest.runs = false;
-                guest.failed = false;
+                guest.failed = None;
             }
         }
         self.world
@@ -207,7 +268,8 @@ impl Simulation {
         let Some(node) = self.placed(vm, uid) else {
             return;
         };
-        if !self.lives(node, agent) || self.world.vms[vm].guest.is_some() {
+        let this = &self.world.vms[vm];
+        if !self.lives(node, agent) || this.guest.as_ref().is_some_and(|guest| guest.runs) {
             return;
         }
         if !self.world.sites[node].probed {
@@ -219,14 +281,27 @@ impl Simulation {
             };
             return self.world.after(100, again);
         }
-        let this = &self.world.vms[vm];
         let Some(pod) = &this.pod else { return };
+        // Whom KVM failed here is started as if the verdict said so.
         let facts = &self.world.sites[node].facts;
+        let failed = this.guest.as_ref().and_then(|guest| guest.failed.as_ref());
+        let lowered = failed.map(|failure| decisions::lowered(facts, failure));
+        let facts = lowered.as_ref().unwrap_or(facts);
         let line = &this.line;
-        let decided = (self.rules.resolve)(&pod.made, line.forced, &line.architecture, facts);
-        match decided {
-            Ok(decision) => self.begin(vm, node, &decision),
-            Err(_) => self.refused(vm, node),
+        match (self.rules.resolve)(&pod.made, line.forced, &line.architecture, facts) {
+            Ok(decision) if decision.accelerator == Accelerator::Kvm => {
+                self.leave_gate(vm, node);
+                self.run(vm, node, &decision);
+            }
+            Ok(decision) => {
+                if self.asks_for_a_turn(vm, node) {
+                    self.run(vm, node, &decision);
+                }
+            }
+            Err(_) => {
+                self.leave_gate(vm, node);
+                self.refused(vm, node);
+            }
         }
     }
 
@@ -245,21 +320,6 @@ impl Simulation {
         }
     }
 
-    /// Starts a guest, or lets it wait for its turn.
-    fn begin(&mut self, vm: usize, node: usize, decision: &Decision) {
-        let site = &mut self.world.sites[node];
-        if decision.accelerator == Accelerator::Tcg {
-            if !(self.rules.may_boot)(site.booting.len(), site.line.cpus) {
-                self.world.vms[vm].state = State::Queued;
-                site.queue.push(vm);
-                self.report.queued += 1;
-                return;
-            }
-            site.booting.insert(vm);
-        }
-        self.run(vm, node, decision);
-    }
-
     /// QEMU runs.
     fn run(&mut self, vm: usize, node: usize, decision: &Decision) {
         let before = self.world.vms[vm].guest.take();
@@ -268,11 +328,12 @@ impl Simulation {
             actual,
             shown: (self.rules.shown)(decision, actual),
             runs: true,
-            failed: false,
+            failed: None,
             record: before.as_ref().is_some_and(|it| it.record),
             steps_down: before.as_ref().map_or(0, |it| it.steps_down),
         };
         guest.steps_down += u32::from(before.is_some());
+        self.report.steps_down += u64::from(before.is_some());
         self.check_start(vm, node, &guest, before.as_ref());
         match actual {
             Accelerator::Kvm => self.report.kvm += 1,
@@ -286,7 +347,7 @@ impl Simulation {
         };
         let told = self.lag(pod, 23);
         self.world.after(told, Event::StatusSeen { vm, pod });
-        if actual == Accelerator::Kvm && self.kvm_fails(vm, node, pod) {
+        if actual == Accelerator::Kvm && self.kvm_fails(vm, node, pod).is_some() {
             let after = self.delay(pod, 20, 100, 5000);
             return self.world.after(after, Event::KvmFails { vm, pod });
         }
@@ -299,99 +360,86 @@ impl Simulation {
     }
 
     /// What the hardware does to a guest.
-    fn kvm_fails(&self, vm: usize, node: usize, pod: u64) -> bool {
+    fn kvm_fails(&self, vm: usize, node: usize, pod: u64) -> Option<KvmFailureKind> {
         let simple = self.world.vms[vm].line.simple;
         match self.world.sites[node].kvm {
-            Kvm::Usable => false,
-            Kvm::Missing | Kvm::Denied => true,
-            Kvm::Liar => !simple,
-            Kvm::Flapping => !simple && self.luck(pod),
+            Kvm::Usable => None,
+            Kvm::Missing | Kvm::Denied => Some(KvmFailureKind::Refused),
+            Kvm::Liar => (!simple).then_some(KvmFailureKind::NoProgress),
+            Kvm::Sly => (!simple).then_some(KvmFailureKind::EntryFailed),
+            Kvm::Flapping => {
+                let fails = !simple && self.luck(pod);
+                fails.then_some(KvmFailureKind::EntryFailed)
+            }
         }
     }
 
-    /// The launcher sees that KVM fails its guest, and writes that down.
+    /// The launcher sees that KVM fails its guest, and says so.
     pub(super) fn kvm_failed(&mut self, vm: usize, uid: u64) {
         let Some(node) = self.placed(vm, uid) else {
             return;
         };
+        let kind = self.kvm_fails(vm, node, uid);
+        let at = self.world.time();
         let Some(guest) = &mut self.world.vms[vm].guest else {
             return;
         };
         if !guest.runs {
             return;
         }
-        guest.runs = false;
-        guest.failed = true;
+        guest.failed = Some(KvmFailure {
+            kind: kind.unwrap_or(KvmFailureKind::EntryFailed),
+            evidence: "simulated".to_owned(),
+            at,
+        });
         if self.world.sites[node].awake {
             self.kvm_failure_told(vm, node);
         }
     }
 
-    /// The agent hears of it.
+    /// The agent hears of it: it lowers its verdict, writes down what follows, and does it.
     fn kvm_failure_told(&mut self, vm: usize, node: usize) {
         self.report.kvm_failures += 1;
-        // The verdict is lowered by what was seen, and taken again.
-        self.set_verdict(node, false, "EntryFailed");
-        self.probe_soon(node);
         let this = &self.world.vms[vm];
-        let (Some(pod), Some(guest)) = (&this.pod, &this.guest) else {
+        let failed = this.guest.as_ref().and_then(|guest| guest.failed.clone());
+        let (Some(pod), Some(failure)) = (&this.pod, failed) else {
             return;
         };
-        let failed = Failed {
-            policy: &pod.made,
+        let answer = (self.rules.answer)(&Question {
+            failure: &failure,
             forced: this.line.forced,
+            policy: &pod.made,
             architecture: &this.line.architecture,
             node: &self.world.sites[node].facts,
-            stepped_down: guest.record,
-        };
-        if (self.rules.step_down)(&failed).is_none() {
-            return self.fail(vm);
-        }
-        let uid = pod.uid;
-        if let Some(guest) = &mut self.world.vms[vm].guest {
-            guest.record = self.rules.writes_down;
-        }
-        self.world.vms[vm].state = State::Bound;
-        let agent = self.world.sites[node].agent;
-        let soon = self.delay(uid, 22, 10, 2000);
-        self.world.after(
-            soon,
-            Event::StepDown {
-                vm,
-                pod: uid,
-                agent,
-            },
-        );
-    }
-
-    pub(super) fn step_down(&mut self, vm: usize, uid: u64, agent: u32) {
-        let Some(node) = self.placed(vm, uid) else {
-            return;
-        };
-        if !self.lives(node, agent) {
-            return;
-        }
-        let this = &self.world.vms[vm];
-        let (Some(pod), Some(guest)) = (&this.pod, &this.guest) else {
-            return;
-        };
-        if guest.runs || !guest.failed {
-            return;
-        }
-        let failed = Failed {
-            policy: &pod.made,
-            forced: this.line.forced,
-            architecture: &this.line.architecture,
-            node: &self.world.sites[node].facts,
-            stepped_down: false,
-        };
-        match (self.rules.step_down)(&failed) {
-            Some(decision) => {
-                self.report.steps_down += 1;
-                self.begin(vm, node, &decision);
+        });
+        let (uid, name) = (pod.uid, this.line.name.clone());
+        self.lower(node, name, failure);
+        let writes_down = self.rules.writes_down;
+        let this = &mut self.world.vms[vm];
+        let Some(guest) = &mut this.guest else { return };
+        match answer {
+            Answer::StartAgain => {
+                guest.record = writes_down;
+                guest.runs = false;
+                this.state = State::Bound;
+                let agent = self.world.sites[node].agent;
+                let ends = self.delay(uid, 22, 10, 2000);
+                self.world.after(
+                    ends,
+                    Event::Start {
+                        vm,
+                        pod: uid,
+                        agent,
+                    },
+                );
             }
-            // A cap came in between.
-            None => self.fail(vm),
+            Answer::Fail { .. } => self.fail(vm),
+            // It crawls, as somebody wanted.
+            Answer::LeaveAlone { .. } => {
+                guest.record = writes_down;
+                this.state = State::Running;
+                this.failures = 0;
+            }
         }
     }
 
@@ -405,37 +453,70 @@ impl Simulation {
         }
         this.state = State::Running;
         this.failures = 0;
-        self.leave_gate(vm, Some(node));
+        self.leave_gate(vm, node);
     }
 
-    /// A guest that booted, or went, lets the next one boot.
-    pub(super) fn leave_gate(&mut self, vm: usize, node: Option<usize>) {
-        let Some(node) = node else { return };
-        let site = &mut self.world.sites[node];
-        site.queue.retain(|it| *it != vm);
-        if !site.booting.remove(&vm) || site.queue.is_empty() || !site.up {
-            return;
+    // Its gate.
+
+    /// Asks for a turn to boot; asking again changes nothing. Whether it is there.
+    fn asks_for_a_turn(&mut self, vm: usize, node: usize) -> bool {
+        let since = self.world.time();
+        let key = vm.to_string();
+        let this = &self.world.vms[vm];
+        let (made, processors) = (this.made, this.line.cpus);
+        let agent = self.world.sites[node].agent;
+        if !self.world.sites[node].gate.contains_key(&key) {
+            let entry = Entry {
+                order: (made, key.clone()),
+                processors,
+                turn: Turn::Waits { since },
+            };
+            self.world.sites[node].gate.insert(key.clone(), entry);
+            let longest = u64::try_from(LONGEST_WAIT.as_millis()).unwrap_or(u64::MAX);
+            self.world.after(longest, Event::Gate { node, agent });
         }
-        let next = site.queue.remove(0);
+        self.open_gate(node, Some(vm));
+        let boots = self.world.sites[node]
+            .gate
+            .get(&key)
+            .is_none_or(Entry::boots);
+        if !boots {
+            self.world.vms[vm].state = State::Queued;
+            self.report.queued += 1;
+        }
+        boots
+    }
+
+    /// Gives turns to those who wait, and tells them, but for the one who asks.
+    fn open_gate(&mut self, node: usize, asks: Option<usize>) {
+        let now = self.world.time();
+        let site = &mut self.world.sites[node];
+        let within = Wait::Boot.within(Accelerator::Tcg, site.facts.slowdown);
+        let entered = (self.rules.advance)(&mut site.gate, site.line.cpus, now, within);
         let agent = site.agent;
-        let this = &mut self.world.vms[next];
-        this.state = State::Bound;
-        let Some(pod) = this.pod.as_ref().map(|pod| pod.uid) else {
-            return;
-        };
-        // It is decided anew: hardware, cap and gate may be others by now.
-        let event = match this.guest {
-            Some(_) => Event::StepDown {
-                vm: next,
-                pod,
-                agent,
-            },
-            None => Event::Start {
-                vm: next,
-                pod,
-                agent,
-            },
-        };
-        self.world.after(1, event);
+        for vm in entered.iter().filter_map(|key| key.parse::<usize>().ok()) {
+            let this = &self.world.vms[vm];
+            if asks == Some(vm) || this.state != State::Queued {
+                continue;
+            }
+            if let Some(pod) = this.pod.as_ref().map(|pod| pod.uid) {
+                // It is decided anew: hardware and cap may be others by now.
+                self.world.after(1, Event::Start { vm, pod, agent });
+            }
+        }
+    }
+
+    /// A guest that booted, or went, lets others boot.
+    pub(super) fn leave_gate(&mut self, vm: usize, node: usize) {
+        let site = &mut self.world.sites[node];
+        if site.gate.remove(&vm.to_string()).is_some() && site.awake {
+            self.open_gate(node, None);
+        }
+    }
+
+    pub(super) fn gate_due(&mut self, node: usize, agent: u32) {
+        if self.lives(node, agent) {
+            self.open_gate(node, None);
+        }
     }
 }

@@ -7,11 +7,10 @@ use api::accelerator::{Accelerator, Cap, ClusterPolicy, EffectivePolicy, Emulati
 use api::configuration::ClusterConfiguration;
 use api::names;
 use api::quantity::Quantity;
-use api::resources;
 use api::virtual_machine_instance::VirtualMachineInstance;
 use controllers::schedule::{Rules, Shape};
+use controllers::virtual_machine_instance::{Launcher, Standing};
 use k8s_openapi::api::core::v1 as core;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde_json::json;
 
 use super::Simulation;
@@ -39,6 +38,10 @@ pub(super) struct Forms {
     instances: Vec<VirtualMachineInstance>,
     policies: BTreeMap<PolicyKey, Rc<EffectivePolicy>>,
     shapes: BTreeMap<(usize, usize, EmulationPolicy), Option<(Shape, Amounts)>>,
+    /// A pod of each shape.
+    pods: BTreeMap<Shape, core::Pod>,
+    /// Whether a pod of a shape, for a VM of a class, is outdated under a policy by a place.
+    standings: BTreeMap<(Shape, usize, EmulationPolicy, String), bool>,
 }
 
 impl Forms {
@@ -75,9 +78,11 @@ impl Simulation {
     /// Script: a VM is created, again, or started anew.
     pub(super) fn create_soon(&mut self, vm: usize) {
         let lag = self.lag(self.world.vms[vm].salt, 1);
+        let made = self.world.time();
         let this = &mut self.world.vms[vm];
         this.state = State::Coming;
         this.life += 1;
+        this.made = made;
         let life = this.life;
         self.world.after(lag, Event::Create { vm, life });
     }
@@ -93,8 +98,10 @@ impl Simulation {
             let site = &mut self.world.sites[node];
             site.pods.remove(&vm);
         }
-        self.leave_gate(vm, pod.node);
         self.world.vms[vm].guest = None;
+        if let Some(node) = pod.node {
+            self.leave_gate(vm, node);
+        }
         let lag = self.lag(pod.uid, 2);
         self.world.after(lag, Event::PodGone { pod: pod.uid });
     }
@@ -103,6 +110,7 @@ impl Simulation {
     pub(super) fn fail(&mut self, vm: usize) {
         self.report.failures += 1;
         self.drop_pod(vm);
+        let made = self.world.time();
         let this = &mut self.world.vms[vm];
         this.failures += 1;
         if this.failures >= LOOPING && this.line.forced == Some(Accelerator::Kvm) {
@@ -111,6 +119,7 @@ impl Simulation {
         }
         this.state = State::Coming;
         this.life += 1;
+        this.made = made;
         let life = this.life;
         let doubled = FIRST_BACK_OFF << (this.failures - 1).min(8);
         self.world
@@ -180,50 +189,16 @@ impl Simulation {
         }
         let mut vmi = self.forms.instances[class].clone();
         vmi.metadata.namespace = Some(self.world.vms[vm].line.namespace.clone());
-        let pod = self.render(&vmi, made);
-        let known = pod.map(|pod| (self.cluster.shape(&pod), amounts(&pod)));
+        let configuration = configuration();
+        let launcher = Launcher::default();
+        let pod = (self.rules.render)(&vmi, &configuration, made, &launcher).ok();
+        let known = pod.map(|pod| {
+            let (shape, amounts) = (self.cluster.shape(&pod), amounts(&pod));
+            self.forms.pods.insert(shape, pod);
+            (shape, amounts)
+        });
         self.forms.shapes.insert(key, known);
         known
-    }
-
-    fn render(&self, vmi: &VirtualMachineInstance, made: &EffectivePolicy) -> Option<core::Pod> {
-        let architecture = vmi.spec.architecture.clone().unwrap_or_default();
-        let forced = vmi.forced_accelerator().unwrap_or_default();
-        if forced == Some(Accelerator::Tcg) && !made.policy.permits_software() {
-            return None;
-        }
-        let shape = (self.rules.shape)(made.policy, forced, &architecture, &vmi.spec);
-        let configuration = ClusterConfiguration::of_architecture("amd64");
-        let resources = resources::pod_resources(&vmi.spec, &configuration, &shape.devices);
-        let affinity = shape.node_affinity.map(|node_affinity| core::Affinity {
-            node_affinity: Some(node_affinity),
-            ..Default::default()
-        });
-        let compute = core::Container {
-            resources: Some(resources),
-            ..Default::default()
-        };
-        let mut annotations = vmi.metadata.annotations.clone().unwrap_or_default();
-        annotations.extend(made.annotations());
-        let processors = resources::processors(&vmi.spec).to_string();
-        annotations.insert(names::annotations::PROCESSORS.to_owned(), processors);
-        let launcher = names::labels::KUBEVIRT_LAUNCHER.to_owned();
-        let labels = [(names::labels::KUBEVIRT.to_owned(), launcher)];
-        Some(core::Pod {
-            metadata: ObjectMeta {
-                namespace: vmi.metadata.namespace.clone(),
-                labels: Some(labels.into()),
-                annotations: Some(annotations),
-                ..Default::default()
-            },
-            spec: Some(core::PodSpec {
-                containers: vec![compute],
-                node_selector: Some(shape.node_selector),
-                affinity,
-                ..Default::default()
-            }),
-            ..Default::default()
-        })
     }
 
     /// The scheduler sees what namespaces say of neighbours.
@@ -239,7 +214,7 @@ impl Simulation {
                 (name.as_str(), label.into_iter().collect())
             })
             .collect();
-        let configuration = ClusterConfiguration::of_architecture("amd64");
+        let configuration = configuration();
         let all = labels.iter().map(|(name, labels)| (*name, labels));
         self.cluster.set_rules(Rules::of(&configuration, all));
         self.look_soon();
@@ -262,17 +237,43 @@ impl Simulation {
         let waiting = self.world.waiting.values().flat_map(BTreeMap::values);
         let waiting: Vec<usize> = waiting.copied().filter(concerned).collect();
         for vm in waiting {
-            let now = self.policy(vm);
-            let outdated = self.world.vms[vm].pod.as_ref().is_some_and(|pod| {
-                pod.made.policy != now.policy || pod.made.decided_by != now.decided_by
-            });
-            if outdated {
-                self.report.renewed += 1;
-                self.drop_pod(vm);
-                self.make_pod(vm);
-            }
+            self.follow_policy(vm);
         }
     }
+
+    /// Keeps a pod that waits under the policy in force.
+    fn follow_policy(&mut self, vm: usize) {
+        let now = self.policy(vm);
+        let this = &self.world.vms[vm];
+        let Some(pod) = &this.pod else { return };
+        if pod.made == now {
+            return;
+        }
+        let key = (pod.shape, this.class, now.policy, now.decided_by.clone());
+        let known = self.forms.standings.get(&key).cloned();
+        let standing = known.unwrap_or_else(|| {
+            let vmi = &self.forms.instances[this.class];
+            let made = self.forms.pods.get(&pod.shape);
+            let compare = |made| (self.rules.compare)(made, vmi, &configuration(), &now);
+            let standing = made.map(compare);
+            let outdated = !matches!(standing, Some(Ok(Standing::Current | Standing::Renamed(_))));
+            self.forms.standings.insert(key, outdated);
+            outdated
+        });
+        if standing {
+            self.report.renewed += 1;
+            self.drop_pod(vm);
+            self.make_pod(vm);
+        } else if let Some(pod) = &mut self.world.vms[vm].pod {
+            // It is told on the pod which policy it is under.
+            pod.made = now;
+        }
+    }
+}
+
+/// The cluster's configuration, policy apart.
+fn configuration() -> ClusterConfiguration {
+    ClusterConfiguration::of_architecture("amd64")
 }
 
 /// A cluster's policy as its KubeVirt object says it.

@@ -5,8 +5,8 @@
 //!                        │
 //!        controllers ── scheduler ── node agents          modelled: lags, races, lives and deaths,
 //!             │             │             │               what hardware does, and what is known of it
-//!          effective      choose       resolve            real: the functions that decide ([`Rules`])
-//!            shape                     step down
+//!          effective      choose       resolve, answer    real: the functions that decide ([`Rules`])
+//!       render, standing            advance, standing
 //!                        │
 //!                     oracle                              the same rules, worked out a second time
 //! ```
@@ -44,6 +44,7 @@ use std::fmt;
 
 use api::accelerator::NodeFacts;
 use controllers::schedule::Cluster;
+use qemu::probe::{Class, Verdict};
 
 use crate::random::Random;
 use controller::Forms;
@@ -168,6 +169,9 @@ const WRONGS: usize = 8;
 /// for twice three of these.
 const LAG: u64 = 12;
 
+/// How many times slower than KVM nodes emulate.
+const SLOWDOWN: f64 = 7.8;
+
 /// Runs a script under a seed.
 ///
 /// # Errors
@@ -269,7 +273,9 @@ impl Simulation {
             Event::Evicted { node, agent } => self.evicted(node, agent),
             Event::Start { vm, pod, agent } => self.start(vm, pod, agent),
             Event::KvmFails { vm, pod } => self.kvm_failed(vm, pod),
-            Event::StepDown { vm, pod, agent } => self.step_down(vm, pod, agent),
+            Event::Gate { node, agent } => self.gate_due(node, agent),
+            Event::Lapsed { node, agent } => self.lapsed(node, agent),
+            Event::Probe { node, agent } => self.probe_due(node, agent),
             Event::StatusSeen { vm, pod } => self.status_seen(vm, pod),
             Event::Booted { vm, pod } => self.booted(vm, pod),
         }
@@ -305,6 +311,10 @@ impl Simulation {
                     if before.opens() != kvm.opens() {
                         self.probe_soon(node);
                     }
+                    let site = &self.world.sites[node];
+                    let (agent, salt) = (site.agent, site.salt);
+                    let later = self.delay(salt ^ self.world.now, 9, 1, agent::PROBED_AGAIN);
+                    self.world.after(later, Event::Probe { node, agent });
                 }
             }
             Action::CapNode(name, cap) => {
@@ -321,7 +331,7 @@ impl Simulation {
             }
             Action::Probe(name) => {
                 if let Some(node) = site(&self.world, name) {
-                    self.probe_soon(node);
+                    self.retake(node);
                 }
             }
             Action::Lose(name) => {
@@ -377,6 +387,7 @@ impl Simulation {
         let facts = NodeFacts {
             architecture: line.architecture.clone(),
             emulates: emulates.cloned().collect(),
+            slowdown: Some(SLOWDOWN),
             ..NodeFacts::default()
         };
         self.world.site_names.insert(line.name.clone(), node);
@@ -399,8 +410,10 @@ impl Simulation {
             },
             seen: None,
             pods: Default::default(),
-            booting: Default::default(),
-            queue: Vec::new(),
+            gate: Default::default(),
+            boot: 0,
+            probe: Verdict::new(Class::Unknown, "not probed"),
+            lowered: None,
             held: BTreeMap::new(),
             taken: Amounts::default(),
             line: line.clone(),
@@ -422,6 +435,7 @@ impl Simulation {
             class,
             state: State::Absent,
             life: 0,
+            made: self.world.time(),
             failures: 0,
             pod: None,
             guest: None,

@@ -259,7 +259,7 @@ impl Simulation {
         let mut wrongs = Vec::new();
         for site in &self.world.sites {
             let on = &site.line.name;
-            if !site.queue.is_empty() || !site.booting.is_empty() {
+            if !site.gate.is_empty() {
                 wrongs.push(format!("at rest, {on} lets guests wait for their turn"));
             }
             if site.up && site.seen.as_ref() != Some(&Self::known(site)) {

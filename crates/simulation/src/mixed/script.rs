@@ -113,15 +113,18 @@ pub enum Kvm {
     Liar,
     /// Every second try fails, by chance.
     Flapping,
+    /// The probe's guest runs, and real ones fail.
+    Sly,
 }
 
 impl Kvm {
-    const ALL: [(Self, &str); 5] = [
+    const ALL: [(Self, &str); 6] = [
         (Self::Usable, "usable"),
         (Self::Missing, "missing"),
         (Self::Denied, "denied"),
         (Self::Liar, "liar"),
         (Self::Flapping, "flapping"),
+        (Self::Sly, "sly"),
     ];
 
     /// Whether `/dev/kvm` exists and opens.

@@ -79,7 +79,8 @@ impl Writer {
             0..42 => Kvm::Usable,
             42..57 => Kvm::Missing,
             57..65 => Kvm::Denied,
-            65..85 => Kvm::Liar,
+            65..80 => Kvm::Liar,
+            80..90 => Kvm::Sly,
             _ => Kvm::Flapping,
         }
     }
@@ -185,18 +186,19 @@ impl Writer {
         }
     }
 
-    /// Hardware stops to change by chance, so that everything can come to rest.
+    /// Hardware stops to change by chance and to deceive, so that everything can come to rest.
     fn calm(&mut self) {
-        let flapping: Vec<String> = self
+        let restless = |kvm| matches!(kvm, Kvm::Flapping | Kvm::Sly);
+        let names: Vec<String> = self
             .script
             .iter()
             .filter_map(|line| match &line.action {
-                Action::Node(it) if it.kvm == Kvm::Flapping => Some(it.name.clone()),
-                Action::Kvm(name, Kvm::Flapping) => Some(name.clone()),
+                Action::Node(it) if restless(it.kvm) => Some(it.name.clone()),
+                Action::Kvm(name, kvm) if restless(*kvm) => Some(name.clone()),
                 _ => None,
             })
             .collect();
-        for name in flapping {
+        for name in names {
             let kvm = self.random.one_of(&[Kvm::Usable, Kvm::Missing, Kvm::Liar]);
             self.push(CREATED_WITHIN + 2 * UNREST, Action::Kvm(name, kvm));
         }

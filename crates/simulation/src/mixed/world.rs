@@ -5,7 +5,11 @@ use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use std::rc::Rc;
 
 use api::accelerator::{Accelerator, EffectivePolicy, EmulationPolicy, NodeFacts};
+use api::launcher::KvmFailure;
 use controllers::schedule::Shape;
+use jiff::Timestamp;
+use node::decisions::{Entries, Lowered};
+use qemu::probe::Verdict;
 
 use super::script::{Kvm, NodeLine, VmLine};
 
@@ -45,10 +49,14 @@ pub(super) enum Event {
     Start { vm: usize, pod: u64, agent: u32 },
     /// KVM fails a guest.
     KvmFails { vm: usize, pod: u64 },
-    /// It is written down that a guest steps down; now it does.
-    StepDown { vm: usize, pod: u64, agent: u32 },
     /// The scheduler sees what runs a guest.
     StatusSeen { vm: usize, pod: u64 },
+    /// Somebody has waited at a gate for as long as anybody does.
+    Gate { node: usize, agent: u32 },
+    /// What a guest proved of its node's hardware may not count any more.
+    Lapsed { node: usize, agent: u32 },
+    /// It is time for a probe, whether there is a reason or not.
+    Probe { node: usize, agent: u32 },
     /// A guest has booted.
     Booted { vm: usize, pod: u64 },
 }
@@ -115,6 +123,12 @@ pub(super) struct Site {
     /// Counts the lives of its agent.
     pub(super) agent: u32,
     pub(super) cap: Since<Option<String>>,
+    /// Counts how often it was turned on.
+    pub(super) boot: u32,
+    /// What the last probe saw.
+    pub(super) probe: Verdict,
+    /// What a guest proved since.
+    pub(super) lowered: Option<Lowered>,
     /// What its agent knows.
     pub(super) facts: NodeFacts,
     /// Whether its agent has run a probe in this life.
@@ -127,10 +141,8 @@ pub(super) struct Site {
     pub(super) seen: Option<Object>,
     /// Pods bound to it.
     pub(super) pods: BTreeSet<usize>,
-    /// Emulated guests that boot.
-    pub(super) booting: BTreeSet<usize>,
-    /// Emulated guests that wait for their turn to boot, the first that came first.
-    pub(super) queue: Vec<usize>,
+    /// Emulated guests that boot or wait for their turn.
+    pub(super) gate: Entries,
     /// Pods that take room, by their uids, as the scheduler knows it, and what they take together.
     pub(super) held: BTreeMap<u64, Held>,
     pub(super) taken: Amounts,
@@ -179,7 +191,7 @@ pub(super) struct Guest {
     /// Whether it runs now.
     pub(super) runs: bool,
     /// KVM failed it, as its launcher wrote down.
-    pub(super) failed: bool,
+    pub(super) failed: Option<KvmFailure>,
     /// It is written in its folder that it stepped down.
     pub(super) record: bool,
     /// How often it did.
@@ -218,6 +230,8 @@ pub(super) struct Vm {
     pub(super) state: State,
     /// Counts its instances.
     pub(super) life: u32,
+    /// When its instance was made.
+    pub(super) made: Timestamp,
     pub(super) failures: u32,
     pub(super) pod: Option<Pod>,
     pub(super) guest: Option<Guest>,
@@ -258,6 +272,13 @@ impl World {
                 self.waiting.remove(&shape);
             }
         }
+    }
+
+    /// The time as components see it.
+    pub(super) fn time(&self) -> Timestamp {
+        let begin = 1_790_000_000_000;
+        let now = i64::try_from(self.now).unwrap_or(i64::MAX / 2);
+        Timestamp::from_millisecond(begin + now).unwrap_or(Timestamp::MAX)
     }
 
     pub(super) fn after(&mut self, delay: u64, event: Event) {

@@ -4,6 +4,7 @@ mod admission;
 mod advice;
 mod facts;
 mod kubeconfig;
+mod metrics;
 mod relay;
 mod report;
 mod settings;

@@ -9,6 +9,7 @@
 
 use crate::admission::{KubeVirtAdmission, TRUSTED_GROUP};
 use crate::kubeconfig::{self, Access};
+use crate::metrics::{self, Metrics};
 use crate::report::Report;
 use crate::settings::{Emulation, Settings};
 use crate::subresources;
@@ -240,11 +241,15 @@ fn api_server(
         .map_err(|error| format!("cannot look at this machine: {error}"))?;
     let admission = KubeVirtAdmission::new(
         publisher.subscribe(),
-        overview,
+        overview.clone(),
         machine.go_architecture(),
         random_identity,
     );
     let routes = subresources::Routes::new(NodeHandle::new(data));
+    let metrics = Metrics {
+        overview,
+        configuration: publisher.subscribe(),
+    };
     let extensions = Extensions {
         admission: vec![Arc::new(admission)],
         groups: vec![subresources::group(Arc::clone(&routes))],
@@ -254,6 +259,7 @@ fn api_server(
             "log".to_owned(),
             Arc::clone(&routes) as Arc<dyn apiserver::Handler>,
         )],
+        pages: vec![(metrics::PATH.to_owned(), Arc::new(metrics))],
     };
     let server = ApiServer::new(settings, store, extensions).map_err(|error| whole(&error))?;
     routes.connect(kube::Client::new(

@@ -198,6 +198,7 @@ mod tests {
         }
         assert!(ask(&stranger, Method::POST, "/version").is_err());
         assert!(ask(&stranger, Method::GET, "/livezz").is_err());
+        assert!(ask(&stranger, Method::GET, "/metrics").is_err());
     }
 
     #[test]

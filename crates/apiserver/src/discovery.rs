@@ -177,7 +177,7 @@ pub(crate) fn answer(
         segments.next(),
         segments.next(),
     ) {
-        (Some(""), None, None, None) => Ok(paths(registry, call)),
+        (Some(""), None, None, None) => Ok(paths(server, registry, call)),
         (Some("version"), None, None, None) => Ok(json_answer(call, &version(server))),
         (Some(check @ ("livez" | "readyz" | "healthz")), name, None, None) => {
             Ok(health(server, check, name, call))
@@ -204,7 +204,7 @@ fn json_answer(call: &Call, value: &Value) -> Response<Body> {
     respond::json_bytes(200, respond::write_json(value, pretty))
 }
 
-fn paths(registry: &Registry, call: &Call) -> Response<Body> {
+fn paths(server: &Inner, registry: &Registry, call: &Call) -> Response<Body> {
     let mut paths: Vec<String> = [
         "/api",
         "/apis",
@@ -218,6 +218,8 @@ fn paths(registry: &Registry, call: &Call) -> Response<Body> {
     .iter()
     .map(|path| (*path).to_owned())
     .collect();
+    let pages = server.extensions.pages.iter();
+    paths.extend(pages.map(|(path, _)| path.clone()));
     for group in &registry.groups {
         if !group.name.is_empty() {
             paths.push(format!("/apis/{}", group.name));

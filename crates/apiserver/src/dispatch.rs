@@ -23,10 +23,28 @@ use crate::status::Status;
 pub(crate) async fn dispatch(server: &Inner, mut call: Call) -> Response<Body> {
     let registry = server.registry.load_full();
     let answer = match call.info.resource.take() {
-        None => crate::discovery::answer(server, &registry, &call),
+        None => match page(server, &call) {
+            Some(handler) => Ok(page_by_code(&handler, call).await),
+            None => crate::discovery::answer(server, &registry, &call),
+        },
         Some(path) => resource(server, &registry, path, call).await,
     };
     answer.unwrap_or_else(Status::into_response)
+}
+
+/// Who answers a page beside the API, if it is one.
+fn page(server: &Inner, call: &Call) -> Option<Arc<dyn Handler>> {
+    let pages = &server.extensions.pages;
+    let found = pages.iter().find(|(path, _)| *path == call.info.path)?;
+    (call.info.verb == "get").then(|| Arc::clone(&found.1))
+}
+
+async fn page_by_code(handler: &Arc<dyn Handler>, call: Call) -> Response<Body> {
+    let path = ResourcePath {
+        resource: call.info.path.clone(),
+        ..ResourcePath::default()
+    };
+    by_code(handler, path, call).await
 }
 
 /// Plain text, as upstream's multiplexer answers unknown paths.

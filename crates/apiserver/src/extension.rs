@@ -30,6 +30,9 @@ pub struct Extensions {
     /// `(group, resource, subresource, handler)`, e.g. `("", "pods", "log", …)`, beside stored
     /// kinds. They appear in discovery with the verb `get` (and `create` for `exec` and `attach`).
     pub subresources: Vec<(String, String, String, Arc<dyn Handler>)>,
+    /// `(path, handler)` of pages beside the API that trusted users may read, e.g. `/metrics`. The
+    /// handler's request has the path as its resource.
+    pub pages: Vec<(String, Arc<dyn Handler>)>,
 }
 
 impl fmt::Debug for Extensions {

@@ -9,6 +9,7 @@ mod difference;
 mod engine;
 pub mod event;
 pub mod kubevirt;
+pub mod metrics;
 pub mod overview;
 mod queue;
 pub mod schedule;

@@ -1,7 +1,8 @@
 //! All objects that tell how the cluster stands, kept by watches for those who ask at any moment and do
 //! not wait: admission and metrics.
 
-use api::kubevirt::KubeVirt;
+use crate::metrics::View;
+use api::configuration::ClusterConfiguration;
 use api::virtual_machine::VirtualMachine;
 use api::virtual_machine_instance::VirtualMachineInstance;
 use futures::StreamExt as _;
@@ -22,7 +23,6 @@ pub struct Overview {
     instances: Store<VirtualMachineInstance>,
     nodes: Store<Node>,
     namespaces: Store<Namespace>,
-    kubevirts: Store<KubeVirt>,
 }
 
 /// What keeps an [`Overview`] up to date.
@@ -31,7 +31,6 @@ pub struct Feed {
     instances: Writer<VirtualMachineInstance>,
     nodes: Writer<Node>,
     namespaces: Writer<Namespace>,
-    kubevirts: Writer<KubeVirt>,
 }
 
 impl Debug for Feed {
@@ -46,30 +45,22 @@ pub fn overview() -> (Overview, Feed) {
     let (instances, instances_writer) = reflector::store();
     let (nodes, nodes_writer) = reflector::store();
     let (namespaces, namespaces_writer) = reflector::store();
-    let (kubevirts, kubevirts_writer) = reflector::store();
     let overview = Overview {
         machines,
         instances,
         nodes,
         namespaces,
-        kubevirts,
     };
     let feed = Feed {
         machines: machines_writer,
         instances: instances_writer,
         nodes: nodes_writer,
         namespaces: namespaces_writer,
-        kubevirts: kubevirts_writer,
     };
     (overview, feed)
 }
 
 impl Overview {
-    /// All virtual machines, in no order.
-    pub fn machines(&self) -> Vec<Arc<VirtualMachine>> {
-        self.machines.state()
-    }
-
     /// All instances, in no order.
     pub fn instances(&self) -> Vec<Arc<VirtualMachineInstance>> {
         self.instances.state()
@@ -80,14 +71,19 @@ impl Overview {
         self.nodes.state()
     }
 
+    /// What metrics are read off, with the configuration in force.
+    pub fn view(&self, configuration: Option<Arc<ClusterConfiguration>>) -> View {
+        View {
+            configuration,
+            machines: self.machines.state(),
+            instances: self.instances(),
+            nodes: self.nodes(),
+        }
+    }
+
     /// All namespaces, in no order.
     pub fn namespaces(&self) -> Vec<Arc<Namespace>> {
         self.namespaces.state()
-    }
-
-    /// All KubeVirt objects, in no order.
-    pub fn kubevirts(&self) -> Vec<Arc<KubeVirt>> {
-        self.kubevirts.state()
     }
 
     /// Waits until everything was seen once. Never ends if its feed is gone before.
@@ -97,12 +93,8 @@ impl Overview {
             self.instances.wait_until_ready(),
             self.nodes.wait_until_ready(),
             self.namespaces.wait_until_ready(),
-            self.kubevirts.wait_until_ready(),
         );
-        if [seen.0, seen.1, seen.2, seen.3, seen.4]
-            .iter()
-            .any(Result::is_err)
-        {
+        if [seen.0, seen.1, seen.2, seen.3].iter().any(Result::is_err) {
             std::future::pending::<()>().await;
         }
     }
@@ -117,7 +109,6 @@ impl Feed {
                 keep(Api::all(client.clone()), self.instances),
                 keep(Api::all(client.clone()), self.nodes),
                 keep(Api::all(client.clone()), self.namespaces),
-                keep(Api::all(client.clone()), self.kubevirts),
             )
         };
         cancel.run_until_cancelled(all).await;

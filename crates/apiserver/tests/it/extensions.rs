@@ -87,8 +87,25 @@ async fn world() -> World {
             "log".to_owned(),
             Arc::new(Echo),
         )],
+        pages: vec![("/metrics".to_owned(), Arc::new(Echo))],
     };
     World::with(Settings::default(), extensions).await
+}
+
+#[tokio::test]
+async fn pages_are_served_by_code_to_those_who_may_read_them_and_are_listed() {
+    let world = world().await;
+    let answer = world.get("/metrics").await.expect(200);
+    assert_eq!(
+        (&answer["verb"], &answer["resource"]),
+        (&json!("get"), &json!("/metrics"))
+    );
+    let paths = world.get("/").await.expect(200);
+    let listed = paths["paths"]
+        .as_array()
+        .is_some_and(|all| all.contains(&json!("/metrics")));
+    assert!(listed, "{paths}");
+    assert_eq!(world.get("/metrics/more").await.status, 404);
 }
 
 #[tokio::test]

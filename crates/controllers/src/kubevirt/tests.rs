@@ -73,6 +73,55 @@ fn the_object_says_what_is_in_force_and_who_decided_it() {
 }
 
 #[test]
+fn each_value_in_force_is_told_with_its_place_and_kept_when_it_becomes_invalid() {
+    let object = kubevirt(json!({ "configuration": { "cpuModel": "Haswell" } }));
+    let told = status(&object, &read(&object, "true"), now());
+    let place = |status: &api::kubevirt::KubeVirtStatus, field: &str| {
+        let field = format!("spec.configuration.{field}");
+        let all = status.effective_configuration.iter();
+        let found = all.filter(|it| it.field == field).cloned();
+        found.map(|it| (it.value, it.from)).collect::<Vec<_>>()
+    };
+    let text = |value: &str, from: &str| vec![(value.to_owned(), from.to_owned())];
+    let switch = "ConfigMap openshift-cnv/kubevirt-config debug.useEmulation";
+    assert_eq!(place(&told, "emulationPolicy"), text("Software", switch));
+    assert_eq!(
+        place(&told, "emulationMultiTenancy"),
+        text("Warn", "default")
+    );
+    let model = "KubeVirt kubevirt/kubevirt spec.configuration.cpuModel";
+    assert_eq!(place(&told, "cpuModel"), text("Haswell", model));
+    let before = with_status(&object, &read(&object, "true"));
+    let after = status(&before, &read(&before, "True"), now());
+    assert_eq!(place(&after, "emulationPolicy"), text("Software", switch));
+    let problem = &after.emulation.unwrap().problems[0].message;
+    assert!(problem.ends_with("write \"true\""), "{problem}");
+}
+
+#[test]
+fn the_environment_stands_between_the_config_map_and_the_object() {
+    let object = kubevirt(
+        json!({ "configuration": { "developerConfiguration": { "useEmulation": false } } }),
+    );
+    let inputs = ClusterInputs {
+        environment: Some("true"),
+        kubevirt: Some(&object),
+        ..ClusterInputs::default()
+    };
+    let configuration = ClusterConfiguration::read(&inputs, "amd64");
+    assert_eq!(
+        configuration.emulation.decided_by,
+        "environment variable KVM_EMULATION of the server"
+    );
+    let told = fact(&configuration.problems[0]);
+    assert_eq!(told.reason, "ConflictingConfiguration");
+    assert_eq!(
+        read(&object, "false").emulation.policy,
+        EmulationPolicy::None
+    );
+}
+
+#[test]
 fn places_that_disagree_are_told_on_the_object_and_on_the_config_map() {
     let object = kubevirt(
         json!({ "configuration": { "developerConfiguration": { "useEmulation": false } } }),

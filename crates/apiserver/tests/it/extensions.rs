@@ -105,7 +105,7 @@ async fn pages_are_served_by_code_to_those_who_may_read_them_and_are_listed() {
         .as_array()
         .is_some_and(|all| all.contains(&json!("/metrics")));
     assert!(listed, "{paths}");
-    assert_eq!(world.get("/metrics/more").await.status, 404);
+    assert_eq!(world.get("/metrics/more").await.code, 404);
 }
 
 #[tokio::test]

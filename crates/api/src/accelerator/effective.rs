@@ -157,9 +157,9 @@ impl EffectivePolicy {
             .considered
             .iter()
             .any(|place| place.scope == Scope::VirtualMachine);
-        self.considered.iter().filter(move |place| {
-            !place.policy.permits_software() && !(own && place.scope == Scope::Cluster)
-        })
+        let counts = move |place: &&Considered| !own || place.scope != Scope::Cluster;
+        let counting = self.considered.iter().filter(counts);
+        counting.filter(|place| !place.policy.permits_software())
     }
 
     /// The policy under which an object was made, from its annotations. None: it carries none, or one

@@ -62,6 +62,12 @@ fn virtual_machine() -> CustomResourceDefinition {
                 0,
             ),
             condition("Ready", "Ready", 0),
+            column(
+                "Accelerator",
+                ".status.accelerator",
+                "What runs the guest's instructions",
+                0,
+            ),
         ],
         spec,
         status,

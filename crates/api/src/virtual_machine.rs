@@ -117,6 +117,9 @@ pub struct VirtualMachineStatus {
     /// One word for people.
     #[serde(default)]
     pub printable_status: PrintableStatus,
+    /// What runs its guest, `KVM` or `TCG`, as QEMU itself reports; only while it runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub accelerator: Option<String>,
     /// The run strategy last acted on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub run_strategy: Option<RunStrategy>,

@@ -97,6 +97,21 @@ fn of_obstacles(
             .found(CauseId::MultiTenancyDenied, Standing::Acceleration, cause)
             .cured_by(cures::multi_tenancy(seen));
     }
+    if let Some(words) = words(is_about_crowds) {
+        let cause = format!(
+            "every node that would emulate it emulates as many processors as it may, and a busy emulated \
+             processor takes a whole one of its node: {words}"
+        );
+        let hardware = possible
+            .first()
+            .map(|it| cures::hardware(it.node))
+            .unwrap_or_default();
+        return seen
+            .found(CauseId::EmulatedProcessors, Standing::Problem, cause)
+            .cured_by([cures::make_room(), cures::ask_less(seen)])
+            .cured_by(hardware)
+            .cured_by([cures::add_node()]);
+    }
     let lacking: Vec<&str> = sentence
         .obstacles
         .iter()
@@ -137,6 +152,11 @@ fn of_obstacles(
 /// Our scheduler's words when emulated guests of several owners would share a node.
 fn is_about_owners(words: &str) -> bool {
     words.contains("emulated guests") || words.contains("emulation-multi-tenancy")
+}
+
+/// Our scheduler's words when a node emulates as many processors as it may.
+fn is_about_crowds(words: &str) -> bool {
+    words.contains("emulated processors per core")
 }
 
 fn is_device(resource: &str) -> bool {

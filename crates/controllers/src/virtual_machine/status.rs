@@ -50,6 +50,7 @@ pub(super) fn status(
         created: Some(vmi.is_some() || created),
         ready: Some(ready),
         printable_status: printable(vm, vmi, decision, created),
+        accelerator: vmi.filter(|vmi| !is_final(vmi)).and_then(accelerator),
         // What could not be done is not acted on, and must be found as new next time.
         run_strategy: if creates && !created {
             known.run_strategy
@@ -62,6 +63,11 @@ pub(super) fn status(
         observed_generation: observed.or(known.observed_generation),
         desired_generation: vm.metadata.generation,
     }
+}
+
+fn accelerator(vmi: &VirtualMachineInstance) -> Option<String> {
+    let status = vmi.status.as_ref()?;
+    Some(status.accelerator.as_ref()?.type_.clone())
 }
 
 fn conditions_of(vmi: &VirtualMachineInstance) -> &[Condition] {

@@ -224,7 +224,7 @@ fn a_start_can_be_asked_to_leave_the_guest_paused() {
 fn an_instance_is_made_from_the_template_and_nothing_else() {
     let vm = vm("Always", |vm| {
         vm["metadata"]["labels"] = json!({ "own": "label" });
-        vm["metadata"]["annotations"] = json!({ "own": "note", "anyvirt.io/machine-accelerator": "tcg", "anyvirt.io/accelerator": "tcg" });
+        vm["metadata"]["annotations"] = json!({ "own": "note", "anyvirt.io/accelerator": "tcg" });
         vm["spec"]["template"]["metadata"]["annotations"] = json!({ "from": "template" });
     });
     let made = serde_json::to_value(instance(&vm, Start::Running).unwrap()).unwrap();
@@ -236,7 +236,8 @@ fn an_instance_is_made_from_the_template_and_nothing_else() {
             "labels": { "app": "web" },
             "annotations": {
                 "from": "template", "kubevirt.io/vm-generation": "3",
-                "anyvirt.io/accelerator": "tcg", TEMPLATE_FINGERPRINT: fingerprint,
+                "anyvirt.io/accelerator": "tcg", "anyvirt.io/machine-accelerator": "tcg",
+                TEMPLATE_FINGERPRINT: fingerprint,
             },
             "ownerReferences": [{ "apiVersion": "kubevirt.io/v1", "kind": "VirtualMachine",
                 "name": "m", "uid": "vm-uid", "controller": true }],
@@ -612,6 +613,20 @@ fn a_machine_whose_guest_ended_or_is_paused_is_not_ready_whatever_its_instance_s
         let repeated = super::status::status(&again, Some(&vmi), &decision, None, later);
         assert_eq!(repeated, status, "{phase}");
     }
+}
+
+#[test]
+fn a_machine_tells_what_runs_its_guest_as_long_as_it_does() {
+    let told = |phase: &str, accelerator: Value| {
+        let vm = vm("Manual", unchanged);
+        let vmi = vmi(&vm, phase, |vmi| vmi["status"]["accelerator"] = accelerator);
+        let decision = decide(&vm, Some(&vmi), now(), 0);
+        status(&vm, Some(&vmi), &decision, None, now()).accelerator
+    };
+    let tcg = || json!({ "type": "TCG" });
+    assert_eq!(told("Running", tcg()).as_deref(), Some("TCG"));
+    assert_eq!(told("Scheduling", Value::Null), None);
+    assert_eq!(told("Succeeded", tcg()), None);
 }
 
 #[test]

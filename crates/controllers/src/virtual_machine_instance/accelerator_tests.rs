@@ -214,6 +214,27 @@ fn own_policy(policy: &str) -> impl Fn(&mut Value) {
     move |vmi| vmi["spec"]["emulationPolicy"] = json!(policy)
 }
 
+/// Checks what is done to a pod that waits, and that pod and VMI tell of the policy in force.
+fn follows(
+    why: &str,
+    cluster: &ClusterConfiguration,
+    vmi: &VirtualMachineInstance,
+    pod: Arc<Pod>,
+    expected: &str,
+) {
+    let decision = look_under(cluster, vmi, &[pod]);
+    assert_eq!(told(&decision), format!("{expected}Scheduling"), "{why}");
+    if let Some(Action::Rename { annotations, .. }) = decision.actions.first() {
+        assert_eq!(annotations, &policy(vmi, cluster).annotations(), "{why}");
+        let on_vmi = decision.vmi.metadata.annotations.unwrap();
+        assert!(
+            annotations
+                .iter()
+                .all(|(name, value)| on_vmi.get(name) == Some(value))
+        );
+    }
+}
+
 #[test]
 fn a_pod_that_waits_follows_every_input_and_is_made_anew_only_if_it_cannot_be_told() {
     use EmulationPolicy::{Hardware, None as No, Software};
@@ -303,24 +324,18 @@ fn a_pod_that_waits_follows_every_input_and_is_made_anew_only_if_it_cannot_be_to
         let mut cluster = cluster(then);
         let pod = waiting(&before, &cluster);
         change(&mut cluster);
-        let decision = look_under(&cluster, &vmi, &[pod]);
-        assert_eq!(told(&decision), format!("{expected}Scheduling"), "{why}");
-        if let Some(Action::Rename { annotations, .. }) = decision.actions.first() {
-            assert_eq!(annotations, &policy(&vmi, &cluster).annotations(), "{why}");
-            let on_vmi = decision.vmi.metadata.annotations.unwrap();
-            assert!(
-                annotations
-                    .iter()
-                    .all(|(name, value)| on_vmi.get(name) == Some(value))
-            );
-        }
+        follows(why, &cluster, &vmi, pod, expected);
     }
-    // One that was made before there were fingerprints is made anew, once.
+}
+
+#[test]
+fn a_pod_that_was_made_before_there_were_fingerprints_is_made_anew() {
     let old = pod(|pod| {
         let annotations = pod["metadata"]["annotations"].as_object_mut().unwrap();
         annotations.remove("anyvirt.io/placement-fingerprint");
     });
-    assert_eq!(told(&look(&plain(), &[old])), "discard p Scheduling");
+    let waits = vmi("Scheduling", unchanged);
+    assert_eq!(told(&look(&waits, &[old])), "discard p Scheduling");
 }
 
 #[test]
@@ -427,40 +442,42 @@ fn the_policy_in_force_is_recorded_with_the_place_that_decided_and_a_cap_that_is
     }
 }
 
+/// Which nodes a pod selects, in short.
+fn selection(policy: EmulationPolicy, change: &dyn Fn(&mut Value)) -> String {
+    let vmi = vmi("Pending", |vmi| {
+        vmi["spec"]["nodeSelector"] = json!({ "disk": "fast" });
+        change(vmi);
+    });
+    let cluster = cluster(policy);
+    let placement = placement(&vmi, &cluster, &self::policy(&vmi, &cluster)).unwrap();
+    let selector: Vec<String> = placement
+        .node_selector
+        .iter()
+        .filter(|(key, _)| !["disk", "kubevirt.io/schedulable"].contains(&key.as_str()))
+        .map(|(key, value)| format!("{key}={value}"))
+        .collect();
+    let affinity = placement.affinity.and_then(|it| it.node_affinity);
+    let required = affinity
+        .and_then(|it| it.required_during_scheduling_ignored_during_execution)
+        .map(|it| it.node_selector_terms)
+        .unwrap_or_default();
+    let terms: Vec<String> = required
+        .iter()
+        .map(|term| {
+            let rules = term.match_expressions.iter().flatten().map(|rule| {
+                let values = rule.values.clone().unwrap_or_default().join(",");
+                format!("{} {} {values}", rule.key, rule.operator)
+                    .trim_end()
+                    .to_owned()
+            });
+            rules.collect::<Vec<_>>().join(" and ")
+        })
+        .collect();
+    format!("{} | {}", selector.join(" "), terms.join(" or "))
+}
+
 #[test]
 fn a_pod_selects_the_nodes_that_can_run_its_guest() {
-    let place = |policy: EmulationPolicy, change: &dyn Fn(&mut Value)| {
-        let vmi = vmi("Pending", |vmi| {
-            vmi["spec"]["nodeSelector"] = json!({ "disk": "fast" });
-            change(vmi);
-        });
-        let cluster = cluster(policy);
-        let placement = placement(&vmi, &cluster, &self::policy(&vmi, &cluster)).unwrap();
-        let selector: Vec<String> = placement
-            .node_selector
-            .iter()
-            .filter(|(key, _)| !["disk", "kubevirt.io/schedulable"].contains(&key.as_str()))
-            .map(|(key, value)| format!("{key}={value}"))
-            .collect();
-        let affinity = placement.affinity.and_then(|it| it.node_affinity);
-        let required = affinity
-            .and_then(|it| it.required_during_scheduling_ignored_during_execution)
-            .map(|it| it.node_selector_terms)
-            .unwrap_or_default();
-        let terms: Vec<String> = required
-            .iter()
-            .map(|term| {
-                let rules = term.match_expressions.iter().flatten().map(|rule| {
-                    let values = rule.values.clone().unwrap_or_default().join(",");
-                    format!("{} {} {values}", rule.key, rule.operator)
-                        .trim_end()
-                        .to_owned()
-                });
-                rules.collect::<Vec<_>>().join(" and ")
-            })
-            .collect();
-        format!("{} | {}", selector.join(" "), terms.join(" or "))
-    };
     let processor = |vmi: &mut Value| {
         vmi["spec"]["domain"]["cpu"] = json!({ "model": "Haswell", "features": [
             { "name": "avx" }, { "name": "aes", "policy": "require" },
@@ -480,7 +497,8 @@ fn a_pod_selects_the_nodes_that_can_run_its_guest() {
     let uncapped = "anyvirt.io/emulation-policy DoesNotExist";
     let capped = "anyvirt.io/emulation-policy In Software";
     use EmulationPolicy::{None as No, Software};
-    let table: [(_, &dyn Fn(&mut Value), String); 8] = [
+    type Change<'a> = &'a dyn Fn(&mut Value);
+    let table: [(EmulationPolicy, Change<'_>, String); 8] = [
         (No, &unchanged, "kubernetes.io/arch=amd64 | ".to_owned()),
         (No, &any_model, "kubernetes.io/arch=amd64 | ".to_owned()),
         (
@@ -519,7 +537,7 @@ fn a_pod_selects_the_nodes_that_can_run_its_guest() {
         ),
     ];
     for (policy, change, expected) in table {
-        assert_eq!(place(policy, change), expected);
+        assert_eq!(selection(policy, change), expected);
     }
 }
 

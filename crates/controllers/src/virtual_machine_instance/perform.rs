@@ -135,13 +135,8 @@ async fn act(
             // One that got a node meanwhile is started under the policy that it had then.
             let told = json!({ "metadata": {
                 "uid": uid, "resourceVersion": resource_version, "annotations": annotations } });
-            match pods
-                .patch(name, &PatchParams::default(), &Patch::Merge(&told))
-                .await
-            {
-                Err(kube::Error::Api(status)) if status.is_not_found() => {}
-                other => drop(other?),
-            }
+            let told = Patch::Merge(told);
+            gone_is_fine(pods.patch(name, &PatchParams::default(), &told).await)?;
         }
         Action::Gate {
             name,
@@ -151,26 +146,27 @@ async fn act(
             // Strategic: conditions are merged by their type, so those of others stay.
             let told =
                 json!({ "metadata": { "uid": uid }, "status": { "conditions": [condition] } });
-            match pods
-                .patch_status(name, &PatchParams::default(), &Patch::Strategic(&told))
-                .await
-            {
-                Err(kube::Error::Api(status)) if status.is_not_found() => {}
-                other => drop(other?),
-            }
+            let told = Patch::Strategic(told);
+            gone_is_fine(
+                pods.patch_status(name, &PatchParams::default(), &told)
+                    .await,
+            )?;
         }
         Action::Label { name, node } => {
             let labelled = json!({ "metadata": { "labels": { labels::NODE_NAME: node } } });
-            match pods
-                .patch(name, &PatchParams::default(), &Patch::Merge(&labelled))
-                .await
-            {
-                Err(kube::Error::Api(status)) if status.is_not_found() => {}
-                other => drop(other?),
-            }
+            let told = Patch::Merge(labelled);
+            gone_is_fine(pods.patch(name, &PatchParams::default(), &told).await)?;
         }
     }
     Ok(())
+}
+
+/// A pod that is gone has nothing to be told.
+fn gone_is_fine<T>(result: kube::Result<T>) -> kube::Result<()> {
+    match result {
+        Err(kube::Error::Api(status)) if status.is_not_found() => Ok(()),
+        other => other.map(drop),
+    }
 }
 
 /// Deletes one pod. One that is gone already is no failure; one that changed meanwhile is, and is

@@ -11,23 +11,13 @@ use host::process::{Program, SpawnError, Stream, find_program};
 use qemu::abilities::{
     Abilities, Accelerator, Conversation, NotUnderstood, Told, arguments, nearest_model,
 };
+use qemu::architecture::Architecture;
 use qemu::version::Version;
 
 /// QEMU answers in 50 ms; on a machine whose processors are all busy with emulation, in seconds.
 const DEADLINE: Duration = Duration::from_secs(30);
 /// QEMU's answers are 100 KiB.
 const LARGEST_OUTPUT: usize = 1 << 20;
-
-/// Where emulators are looked for.
-const FOLDERS: [&str; 2] = ["/usr/bin", "/usr/local/bin"];
-/// Where Fedora puts the one of its own architecture.
-const OWN: &str = "/usr/libexec/qemu-kvm";
-/// Architectures of guests: Go's name, QEMU's name.
-const ARCHITECTURES: [(&str, &str); 3] = [
-    ("amd64", "x86_64"),
-    ("arm64", "aarch64"),
-    ("s390x", "s390x"),
-];
 
 /// What guests can have here.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -161,30 +151,38 @@ async fn converse(
     })
 }
 
-fn own_program(program: Option<&Path>) -> Option<PathBuf> {
-    let own = ARCHITECTURES
-        .iter()
-        .find(|(_, name)| *name == std::env::consts::ARCH)?;
-    program
-        .map(Path::to_owned)
-        .or_else(|| emulator(own.1))
-        .or_else(|| find_program(&[Path::new(OWN)]))
+/// QEMU for guests of this machine's own architecture: the one that was set, else where it usually is.
+pub(crate) fn own_program(program: Option<&Path>) -> Option<PathBuf> {
+    let own = Architecture::of_machine(std::env::consts::ARCH)?;
+    program.map(Path::to_owned).or_else(|| emulator(own, None))
 }
 
-fn emulator(name: &str) -> Option<PathBuf> {
-    let candidates = FOLDERS.map(|folder| Path::new(folder).join(format!("qemu-system-{name}")));
-    find_program(&candidates.each_ref().map(PathBuf::as_path))
+/// QEMU for guests of `architecture`, as the launcher looks for it: beside the one that was set, then
+/// where it usually is.
+fn emulator(architecture: Architecture, beside: Option<&Path>) -> Option<PathBuf> {
+    let beside = beside
+        .and_then(Path::parent)
+        .map(|folder| folder.join(format!("qemu-system-{}", architecture.machine_name())));
+    let usual = architecture.programs(Architecture::of_machine(std::env::consts::ARCH));
+    let places: Vec<&Path> = beside
+        .iter()
+        .map(PathBuf::as_path)
+        .chain(usual.iter().map(Path::new))
+        .collect();
+    find_program(&places)
 }
 
 /// Architectures for which an emulator is installed, in Go's names.
 fn emulates(program: Option<&Path>) -> BTreeSet<String> {
-    let installed = |name: &str| {
-        emulator(name).is_some() || name == std::env::consts::ARCH && own_program(program).is_some()
+    let own = Architecture::of_machine(std::env::consts::ARCH);
+    let installed = |architecture: &Architecture| {
+        emulator(*architecture, program).is_some()
+            || own == Some(*architecture) && own_program(program).is_some()
     };
-    ARCHITECTURES
-        .iter()
-        .filter(|(_, name)| installed(name))
-        .map(|(architecture, _)| (*architecture).to_owned())
+    Architecture::ALL
+        .into_iter()
+        .filter(installed)
+        .map(|architecture| architecture.go_name().to_owned())
         .collect()
 }
 

@@ -116,6 +116,7 @@ pub(crate) async fn run(
         () = stop.cancelled() => {}
         () = knowledge.keep_fresh() => {}
         () = knowledge.keep_learning() => {}
+        () = knowledge.keep_calibrated(|| context.gate.starting()) => {}
         () = keep_asked(&context) => {}
         () = keep_turns(&context) => {}
         () = keep_registered(&context) => {}

@@ -231,6 +231,11 @@ impl Gate {
         }
     }
 
+    /// How many guests boot or wait for it.
+    pub(crate) fn starting(&self) -> usize {
+        self.lock().entries.len()
+    }
+
     /// A guest that was found booting, started at `since`: it has its turn already.
     pub(crate) fn found_booting(&self, guest: &Booting, since: Timestamp, process: &Identity) {
         let now = self.clock.now();

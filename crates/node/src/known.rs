@@ -21,7 +21,8 @@ use kube::ResourceExt as _;
 use qemu::probe::{Class, Verdict};
 use tokio::sync::{Notify, watch};
 
-use crate::abilities::{Asker, Offered};
+use crate::abilities::{Asker, Offered, own_program};
+use crate::calibration::{self, CalibrationError};
 use crate::hardware::cache::{self, Event, Key, Record};
 use crate::hardware::devices::DeviceVerdict;
 use crate::standing::{Lowered, standing};
@@ -43,6 +44,9 @@ const LOOK_PERIOD: Duration = Duration::from_secs(10);
 const AGAIN_AFTER: Duration = Duration::from_secs(600);
 /// What a verdict depends on (the kernel, its modules, the microcode, QEMU) is looked at this often.
 const KEY_PERIOD: Duration = Duration::from_secs(60);
+/// Whether the slowdown is to be measured is looked at this often: soon enough after the start, and
+/// between two guests.
+const CALIBRATION_LOOK: Duration = Duration::from_secs(5);
 /// The clocks of a machine that is awake differ by less.
 const ASLEEP: Duration = Duration::from_secs(1);
 
@@ -206,7 +210,7 @@ impl Knowledge {
             asked: Asked::default(),
             answered: None,
             offered: Offered::default(),
-            slowdown: None,
+            slowdown: kept_slowdown(data_directory).map(|kept| kept.slowdown.ratio),
         };
         let knowledge = Self {
             known: watch::Sender::new(known),
@@ -362,6 +366,49 @@ impl Knowledge {
         }
     }
 
+    /// Measures, for ever, how slow emulation is here: once QEMU is known, when `starting` says that no
+    /// guest starts, and again when what the figure depends on changes.
+    pub(crate) async fn keep_calibrated(&self, starting: impl Fn() -> usize) {
+        loop {
+            let wait = match self.calibrate(starting()).await {
+                Ok(()) => CALIBRATION_LOOK,
+                Err(error) => {
+                    tracing::warn!(%error, "the slowdown of emulation is not known");
+                    AGAIN_AFTER
+                }
+            };
+            tokio::time::sleep(wait).await;
+        }
+    }
+
+    async fn calibrate(&self, starting: usize) -> Result<(), CalibrationError> {
+        let Some(version) = self.known.borrow().offered.version else {
+            return Ok(());
+        };
+        let Some(program) = own_program(self.qemu_program.as_deref()) else {
+            return Ok(());
+        };
+        let io = |step| move |source| CalibrationError::Io { step, source };
+        let key = calibration::Key::look(&version.to_string())
+            .map_err(io("see what the slowdown depends on"))?;
+        let kept = kept_slowdown(&self.data_directory);
+        let now = self.clock.now();
+        if !calibration::should_measure(kept.as_ref(), &key, starting, now) {
+            return Ok(());
+        }
+        let slowdown = calibration::measure(&program, &self.data_directory, now).await?;
+        tracing::info!(
+            ratio = slowdown.ratio,
+            low = slowdown.low,
+            high = slowdown.high,
+            "emulation is slower than the processor by this factor"
+        );
+        self.known
+            .send_modify(|known| known.slowdown = Some(slowdown.ratio));
+        calibration::store(&self.data_directory, &calibration::Record { slowdown, key })
+            .map_err(io("keep the slowdown"))
+    }
+
     /// Learns, for ever, what takes longer than a start of ours should: what QEMU can here, asked
     /// again when KVM comes or goes, and with each new installation.
     pub(crate) async fn keep_learning(&self) {
@@ -381,6 +428,14 @@ impl Knowledge {
             }
         }
     }
+}
+
+/// The slowdown that was measured before, if it was.
+fn kept_slowdown(data_directory: &Path) -> Option<calibration::Record> {
+    calibration::cached(data_directory).unwrap_or_else(|error| {
+        tracing::warn!(%error, "the measured slowdown cannot be read");
+        None
+    })
 }
 
 impl Known {

@@ -11,7 +11,7 @@
 //! | QEMU ends after its machine went off | 30 s | 2 min | `launcher::life` |
 //! | a silent guest agent counts as gone | 25 s | 2 min | `launcher::agent` |
 //! | a guest shuts down, if its VMI does not say how long | 30 s | 5 min | `node::machine` |
-//! | a booting guest keeps others from booting | 1 min | 10 min | `node::gate` |
+//! | a booting guest keeps others from booting | 20 s | 5 min | `node::gate` |
 //!
 //! Waits that a user gave are never changed.
 
@@ -64,7 +64,7 @@ impl Wait {
             Self::Answer => seconds(15, 60),
             Self::Agent => seconds(25, 120),
             Self::DefaultGrace => seconds(GRACE_PERIOD_SECONDS, 300),
-            Self::Boot => seconds(60, 600),
+            Self::Boot => seconds(20, 300),
         }
     }
 
@@ -102,7 +102,7 @@ mod tests {
             // Nobody waits less for emulation than for KVM.
             (Wait::DefaultGrace, Accelerator::Tcg, Some(0.2), 30.0),
             (Wait::DefaultGrace, Accelerator::Tcg, Some(f64::NAN), 300.0),
-            (Wait::Boot, Accelerator::Tcg, Some(7.8), 468.0),
+            (Wait::Boot, Accelerator::Tcg, Some(7.5), 150.0),
             (Wait::Answer, Accelerator::Tcg, Some(2.0), 30.0),
         ] {
             assert_eq!(

@@ -173,18 +173,10 @@ pub(crate) async fn start(
             adjustment,
         }) => {
             adjustments.extend(adjustment);
-            let marks = request.stepped_down.as_ref().map(kvm_failure::marker);
             if let Some(line) = sockets.firmware {
                 tokio::spawn(debug_console::run(line, progress.clone()));
             }
-            let serial = match sockets.serial {
-                Some(line) => {
-                    Serial::start(line, &home.directory, marks.as_deref(), progress.clone())
-                        .map(Some)
-                        .map_err(failed)
-                }
-                None => Ok(None),
-            };
+            let serial = open_serial(sockets.serial, &home, &request, &progress);
             let paused = request.instance.spec.start_strategy.as_deref() == Some("Paused");
             // The guest may have said something before QEMU's answer to `cont` is read.
             let before = Timestamp::now();
@@ -235,6 +227,20 @@ pub(crate) async fn start(
         }
         Err(error) => Err(end(qemu, output, error).await),
     }
+}
+
+/// Reads the serial line, if there is one.
+fn open_serial(
+    line: Option<UnixStream>,
+    home: &Home,
+    request: &StartRequest,
+    progress: &Progress,
+) -> Result<Option<Serial>, StartError> {
+    let Some(line) = line else { return Ok(None) };
+    let marks = request.stepped_down.as_ref().map(kvm_failure::marker);
+    Serial::start(line, &home.directory, marks.as_deref(), progress.clone())
+        .map(Some)
+        .map_err(failed)
 }
 
 /// Kills QEMU if it still runs, and adds its last words to the error.

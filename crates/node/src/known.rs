@@ -316,7 +316,7 @@ impl Knowledge {
                         match (jump > ASLEEP, waited >= AGAIN_AFTER) {
                             (true, _) => Cause::Slept,
                             (_, true) => Cause::Time,
-                            _ if waited.as_secs() % KEY_PERIOD.as_secs() == 0 => Cause::Look,
+                            _ if waited.as_secs().is_multiple_of(KEY_PERIOD.as_secs()) => Cause::Look,
                             _ => continue,
                         }
                     }
@@ -382,21 +382,28 @@ impl Knowledge {
     }
 
     async fn calibrate(&self, starting: usize) -> Result<(), CalibrationError> {
-        let Some(version) = self.known.borrow().offered.version else {
+        let now = self.clock.now();
+        let (version, on_kvm) = {
+            let known = self.known.borrow();
+            // What an admin assumes is no measure.
+            let on_kvm = known.record.verdict.usable() && known.verdict(now).usable;
+            (known.offered.version, on_kvm)
+        };
+        let Some(version) = version else {
             return Ok(());
         };
         let Some(program) = own_program(self.qemu_program.as_deref()) else {
             return Ok(());
         };
         let io = |step| move |source| CalibrationError::Io { step, source };
-        let key = calibration::Key::look(&version.to_string())
+        let key = calibration::Key::look(&version.to_string(), on_kvm)
             .map_err(io("see what the slowdown depends on"))?;
         let kept = kept_slowdown(&self.data_directory);
-        let now = self.clock.now();
         if !calibration::should_measure(kept.as_ref(), &key, starting, now) {
             return Ok(());
         }
-        let slowdown = calibration::measure(&program, &self.data_directory, now).await?;
+        let slowdown =
+            calibration::measure(&program, &self.data_directory, key.baseline, now).await?;
         tracing::info!(
             ratio = slowdown.ratio,
             low = slowdown.low,

@@ -1,10 +1,14 @@
 //! This machine as `anyvirt doctor` tells it: looked at by `host` and `node`, judged and shown by `cli`.
 
 use api::accelerator::{Class, HelperDevice};
-use cli::doctor::{ControlGroups, Emulator, Facts, Firmware, Helper, Program, User, Verdict};
+use cli::doctor::{
+    ControlGroups, Emulator, Facts, Firmware, Helper, Program, Slowdown, User, Verdict,
+};
 use host::facts::{self, Machine};
 use host::limits;
 use host::surroundings::Inputs;
+use jiff::Timestamp;
+use node::calibration::Baseline;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -32,6 +36,8 @@ pub(crate) fn look() -> Facts {
     let of_machine =
         |text: fn(&Machine) -> String| machine.as_ref().map_or_else(ToString::to_string, text);
     let architecture = of_machine(|machine| machine.go_architecture().to_owned());
+    let emulators = emulators(&architecture);
+    let kvm = verdict();
     let flags = facts::processor_flags().unwrap_or_default();
     let data_directory = crate::default_data_directory().unwrap_or_default();
     Facts {
@@ -47,11 +53,12 @@ pub(crate) fn look() -> Facts {
         distribution: of_machine(|machine| machine.distribution.clone()),
         surroundings: node::hardware::surroundings(&Inputs::look()),
         kvm_file: facts::rights(Path::new(node::hardware::DEVICE)),
-        kvm: verdict(),
         helpers: helpers(),
         modules: modules(),
         nested: facts::nested().map(|(module, value)| (module.to_owned(), value)),
-        emulators: emulators(&architecture),
+        slowdown: slowdown(&emulators, kvm.class),
+        kvm,
+        emulators,
         firmware: firmware(),
         passt: program(&[host::network::PASST.into()], "passt"),
         user: user(),
@@ -73,6 +80,54 @@ fn verdict() -> Verdict {
         runs: verdict.runs,
         took: verdict.took,
     }
+}
+
+/// Measures how slow emulation is here, in a folder of its own that is gone afterwards.
+fn slowdown(emulators: &[Emulator], kvm: Class) -> Result<Slowdown, String> {
+    let own = emulators.first().map(|emulator| &emulator.program);
+    let qemu = match own {
+        Some(Ok(program)) => &program.path,
+        Some(Err(why)) => return Err(why.clone()),
+        None => return Err("there is no QEMU".to_owned()),
+    };
+    if cfg!(not(target_arch = "x86_64")) {
+        return Err(format!(
+            "there is no such measurement for {} yet",
+            std::env::consts::ARCH
+        ));
+    }
+    let (baseline, than) = if kvm == Class::Usable {
+        (Baseline::Kvm, "KVM")
+    } else {
+        (Baseline::Processor, "the processor itself")
+    };
+    let folder = std::env::temp_dir().join(format!("anyvirt-doctor-{}", std::process::id()));
+    // Never somebody else's folder, which could hold links to elsewhere.
+    std::fs::create_dir(&folder)
+        .map_err(|error| format!("cannot make {}: {error}", folder.display()))?;
+    let measured = runtime().and_then(|runtime| {
+        let measured = node::calibration::measure(qemu, &folder, baseline, Timestamp::now());
+        runtime
+            .block_on(measured)
+            .map_err(|error| error.to_string())
+    });
+    let removed = std::fs::remove_dir_all(&folder)
+        .map_err(|error| format!("cannot remove {}: {error}", folder.display()));
+    let measured = measured?;
+    removed?;
+    Ok(Slowdown {
+        than: than.to_owned(),
+        ratio: measured.ratio,
+        low: measured.low,
+        high: measured.high,
+    })
+}
+
+fn runtime() -> Result<tokio::runtime::Runtime, String> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| format!("cannot start programs: {error}"))
 }
 
 fn helpers() -> Vec<Helper> {
@@ -210,10 +265,7 @@ fn program(candidates: &[PathBuf], package: &str) -> Result<Program, String> {
 
 /// What a program prints. Err: why it does not.
 fn ask(path: &Path, arguments: &[&str]) -> Result<String, String> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build();
-    let runtime = runtime.map_err(|error| format!("cannot ask {}: {error}", path.display()))?;
+    let runtime = runtime()?;
     let mut program = host::process::Program::new(path);
     for argument in arguments {
         program = program.argument(argument);

@@ -8,6 +8,7 @@ use crate::accelerator::{
     Class, NodeFacts, Refusal, SURROUNDINGS_ANNOTATION, Scope, Step, Surroundings, remedies,
 };
 use crate::names::annotations;
+use crate::names::labels::EMULATION_MULTI_TENANCY;
 use crate::virtual_machine_instance::VirtualMachineInstanceSpec;
 
 const NONE: &str = "none";
@@ -256,8 +257,21 @@ pub(super) fn other_network_card(seen: &MachineSeen<'_>) -> Remedy {
     }
 }
 
-/// Cures of owners who may not share a node.
-pub(super) fn multi_tenancy(seen: &MachineSeen<'_>) -> Vec<Remedy> {
+/// Cures of owners who may not share a node; `words` end with who forbids it: `(forbidden by PLACE)`.
+pub(super) fn multi_tenancy(words: &str) -> Vec<Remedy> {
+    let place = words
+        .split_once("(forbidden by ")
+        .map_or("", |(_, place)| place.trim_end_matches(')'));
+    // `Namespace team-a label …`: the name is the second word.
+    let command = match place
+        .strip_prefix("Namespace ")
+        .and_then(|rest| rest.split(' ').next())
+    {
+        Some(name) => format!("kubectl label namespace {name} {EMULATION_MULTI_TENANCY}-"),
+        None => "kubectl -n kubevirt patch kubevirt kubevirt --type=merge -p \
+                 '{\"spec\":{\"configuration\":{\"emulationMultiTenancy\":\"Warn\"}}}'"
+            .to_owned(),
+    };
     vec![
         add_node(),
         Remedy::new(
@@ -267,12 +281,30 @@ pub(super) fn multi_tenancy(seen: &MachineSeen<'_>) -> Vec<Remedy> {
              emulation as a security boundary",
             true,
         )
-        .command(format!(
-            "kubectl label namespace {} anyvirt.io/emulation-multi-tenancy-; kubectl -n kubevirt patch kubevirt \
-             kubevirt --type=merge -p '{{\"spec\":{{\"configuration\":{{\"emulationMultiTenancy\":\"Warn\"}}}}}}'",
-            seen.subject().namespace.unwrap_or_default()
-        )),
+        .command(command),
     ]
+}
+
+/// More emulated processors for each core; `words` say how many there may be: `… more than 10 emulated
+/// processors per core …`.
+pub(super) fn more_processors_per_core(words: &str) -> Remedy {
+    let remedy = Remedy::new(
+        "Let more emulated processors share a core",
+        "it starts beside the others",
+        "all emulated guests there are slower while they are busy",
+        true,
+    );
+    let most = words
+        .split_once(" emulated processors")
+        .and_then(|(before, _)| before.rsplit(' ').next()?.parse::<u32>().ok());
+    match most {
+        Some(most) => remedy.command(format!(
+            "kubectl -n kubevirt patch kubevirt kubevirt --type=merge -p \
+             '{{\"spec\":{{\"configuration\":{{\"emulatedProcessorsPerCore\":{}}}}}}}'",
+            most.saturating_mul(2)
+        )),
+        None => remedy,
+    }
 }
 
 /// What the pod asks of the resources that lack.

@@ -3,13 +3,14 @@
 use super::seen::MachineSeen;
 use super::{CauseId, Evidence, Explanation, Remedy, Standing, cures, running, waiting};
 use crate::condition::Condition;
+use crate::names::conditions;
 use crate::virtual_machine::{PrintableStatus, RunStrategy};
 use crate::virtual_machine_instance::{Phase, StartTimeline};
 
 type Rule = fn(&MachineSeen<'_>) -> Option<Explanation>;
 
 /// In order: what makes everything after it meaningless comes first.
-const RULES: [Rule; 13] = [
+const RULES: [Rule; 14] = [
     stopping,
     not_created,
     crash_loop,
@@ -18,6 +19,7 @@ const RULES: [Rule; 13] = [
     image,
     waiting::unschedulable,
     start_failed,
+    queued,
     starting,
     paused,
     trouble,
@@ -258,6 +260,20 @@ fn start_failed(seen: &MachineSeen<'_>) -> Option<Explanation> {
                 cures::doctor(),
                 cures::report(seen),
             ]),
+    )
+}
+
+/// Other emulated guests boot first.
+fn queued(seen: &MachineSeen<'_>) -> Option<Explanation> {
+    let condition = seen
+        .condition(conditions::START_QUEUED)
+        .filter(|it| it.is_true())?;
+    let message = condition.message.clone().unwrap_or_default();
+    let cause = format!("its start waits for its turn: {message}");
+    Some(
+        seen.found(CauseId::StartQueued, Standing::InProgress, cause)
+            .with(seen.told(conditions::START_QUEUED))
+            .cured_by([cures::make_room(), cures::add_node()]),
     )
 }
 

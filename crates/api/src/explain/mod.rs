@@ -143,6 +143,8 @@ pub enum CauseId {
     Stopping,
     /// It starts.
     Starting,
+    /// It waits until other emulated guests have booted, so that they do not starve each other.
+    StartQueued,
     /// Its processors are stopped.
     Paused,
     /// It runs in software although hardware is free on another node.

@@ -104,11 +104,7 @@ fn stepped_down(seen: &MachineSeen<'_>, accelerator: &AcceleratorStatus) -> Opti
     if !accelerator.reason.as_deref()?.contains("SteppedDown") {
         return None;
     }
-    let cause = format!(
-        "KVM failed for it{}, so it was started again in software, once: {}",
-        place(seen),
-        why(accelerator)
-    );
+    let cause = format!("it is emulated{}: {}", place(seen), why(accelerator));
     let found = seen
         .found(CauseId::SteppedDown, Standing::Acceleration, cause)
         .with(seen.events(|event| {

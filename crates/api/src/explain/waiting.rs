@@ -5,11 +5,17 @@ use std::collections::BTreeMap;
 use super::scheduler::{Obstacle, Unschedulable};
 use super::seen::{MachineSeen, Prospect, forced_evidence, slower, takes_pods, verdict_evidence};
 use super::{CauseId, Evidence, Explanation, Standing, cures};
-use crate::accelerator::{Accelerator, NodeFacts, Refusal, Scope};
+use crate::accelerator::{NodeFacts, Refusal, Scope};
 use crate::names::resources;
 
 /// The nodes whose verdicts are shown one by one; more say the same in a large cluster.
 const MOST_VERDICTS: usize = 4;
+
+/// Our scheduler's words when emulated guests of several owners would share a node.
+const OTHER_OWNERS: &str = "emulated guests of other namespaces";
+
+/// Our scheduler's words when a node has as many emulated processors as it may.
+const CROWDED: &str = "emulated processors per core";
 
 /// No node takes the pod, and the scheduler says why.
 pub(super) fn unschedulable(seen: &MachineSeen<'_>) -> Option<Explanation> {
@@ -79,37 +85,35 @@ fn of_obstacles(
     sentence: &Unschedulable,
     possible: &[&Prospect<'_>],
 ) -> Explanation {
-    let words = |wanted: fn(&str) -> bool| {
+    let words = |wanted: &str| {
         sentence
             .obstacles
             .iter()
             .find_map(|(_, obstacle)| match obstacle {
-                Obstacle::Other(words) if wanted(words) => Some(words.clone()),
+                Obstacle::Other(words) if words.contains(wanted) => Some(words.clone()),
                 _ => None,
             })
     };
-    if let Some(words) = words(is_about_owners) {
+    if let Some(words) = words(OTHER_OWNERS) {
         let cause = format!(
             "every node that could take it runs emulated guests of another namespace, and these may not \
              share a node: {words}"
         );
         return seen
             .found(CauseId::MultiTenancyDenied, Standing::Acceleration, cause)
-            .cured_by(cures::multi_tenancy(seen));
+            .cured_by(cures::multi_tenancy(&words));
     }
-    if let Some(words) = words(is_about_crowds) {
+    if let Some(words) = words(CROWDED) {
         let cause = format!(
-            "every node that would emulate it emulates as many processors as it may, and a busy emulated \
-             processor takes a whole one of its node: {words}"
+            "no node has processors left for one more emulated guest, of whose processors a busy one takes a \
+             whole core: {words}"
         );
-        let hardware = possible
-            .first()
-            .map(|it| cures::hardware(it.node))
-            .unwrap_or_default();
+        let hardware = possible.first().map(|it| cures::hardware(it.node));
         return seen
             .found(CauseId::EmulatedProcessors, Standing::Problem, cause)
             .cured_by([cures::make_room(), cures::ask_less(seen)])
-            .cured_by(hardware)
+            .cured_by([cures::more_processors_per_core(&words)])
+            .cured_by(hardware.unwrap_or_default())
             .cured_by([cures::add_node()]);
     }
     let lacking: Vec<&str> = sentence
@@ -147,16 +151,6 @@ fn of_obstacles(
         return no_node(seen, cause);
     }
     super::machine::unknown(seen)
-}
-
-/// Our scheduler's words when emulated guests of several owners would share a node.
-fn is_about_owners(words: &str) -> bool {
-    words.contains("emulated guests") || words.contains("emulation-multi-tenancy")
-}
-
-/// Our scheduler's words when a node emulates as many processors as it may.
-fn is_about_crowds(words: &str) -> bool {
-    words.contains("emulated processors per core")
 }
 
 fn is_device(resource: &str) -> bool {
@@ -224,30 +218,6 @@ fn insufficient(
     possible: &[&Prospect<'_>],
 ) -> Explanation {
     let asked = cures::asked(seen, lacking);
-    let emulated = |it: &&Prospect<'_>| {
-        it.outcome
-            .as_ref()
-            .is_ok_and(|decision| decision.accelerator == Accelerator::Tcg)
-    };
-    let only_emulated = !possible.is_empty() && possible.iter().all(emulated);
-    if only_emulated && lacking == ["cpu"] {
-        let cause = "no node has processors left for it: a busy emulated processor takes a whole one of \
-                     its node, so fewer emulated guests fit than guests on hardware";
-        let hardware = possible
-            .first()
-            .map(|it| cures::hardware(it.node))
-            .unwrap_or_default();
-        return seen
-            .found(
-                CauseId::EmulatedProcessors,
-                Standing::Problem,
-                cause.to_owned(),
-            )
-            .with(asked)
-            .cured_by([cures::make_room(), cures::ask_less(seen)])
-            .cured_by(hardware)
-            .cured_by([cures::add_node()]);
-    }
     let what = lacking.join(" and ");
     let mut cause = format!("no node that could run it has enough {what} left");
     let mut more = Vec::new();

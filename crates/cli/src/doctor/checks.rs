@@ -34,6 +34,7 @@ pub(super) fn examine(facts: &Facts, cluster: Result<&Cluster, &str>) -> Report 
     checks.extend(facts.emulators.iter().map(|it| emulator(facts, it)));
     checks.extend(facts.firmware.iter().map(firmware));
     checks.push(passt(&facts.passt));
+    checks.push(slowdown(facts));
     match &seen {
         Ok((cluster, policy)) => checks.extend(of_server(cluster, policy)),
         Err(why) => checks.push(Check {
@@ -452,48 +453,46 @@ fn of_server(cluster: &Cluster, policy: &ClusterPolicy) -> Vec<Check> {
     // Names of nodes are names of machines: a report for others counts instead.
     let facts: Vec<NodeFacts> = cluster.nodes.iter().map(NodeFacts::of).collect();
     let usable = facts.iter().filter(|it| it.verdict.usable).count();
+    let measured = facts.iter().filter(|it| it.slowdown.is_some()).count();
     let nodes = fine(
         "nodes",
         "Nodes",
         format!(
-            "{} in all, hardware virtualization works on {usable}; caps: {} of namespaces, {} of nodes",
+            "{} in all, hardware virtualization works on {usable}, emulation's cost is known on {measured}; caps: {} \
+             of namespaces, {} of nodes",
             facts.len(),
             cluster.caps().len() - facts.iter().filter(|it| it.cap.is_some()).count(),
             facts.iter().filter(|it| it.cap.is_some()).count(),
         ),
     );
-    vec![policy_check, nodes, slowdown(&facts)]
+    vec![policy_check, nodes]
 }
 
-fn slowdown(facts: &[NodeFacts]) -> Check {
-    let factors: Vec<String> = facts
-        .iter()
-        .filter_map(|it| it.slowdown)
-        .map(|factor| format!("{factor:.1}"))
-        .collect();
-    if factors.is_empty() {
-        return check(
-            "slowdown",
-            "Emulation's cost",
+fn slowdown(facts: &Facts) -> Check {
+    let (id, name) = ("slowdown", "Emulation's cost");
+    match &facts.slowdown {
+        Ok(found) => fine(
+            id,
+            name,
+            format!(
+                "emulated guests are about {:.1} times slower than {} here ({:.1} to {:.1}, measured now)",
+                found.ratio, found.than, found.low, found.high
+            ),
+        ),
+        Err(why) => check(
+            id,
+            name,
             Outcome::Warning,
-            "not calibrated yet: the node does it by itself, a while after it starts".to_owned(),
+            format!("could not be measured: {why}"),
         )
         .cured_by([Remedy::new(
-            "Ask the node to look again",
-            "a new verdict, and a calibration where one is missing",
-            "seconds of one processor",
+            "Measure again",
+            "the cost of emulation is known, and waits are scaled by it",
+            "half a second of one processor",
             true,
         )
-        .command("anyvirt doctor --retake")]);
+        .command("anyvirt doctor")]),
     }
-    fine(
-        "slowdown",
-        "Emulation's cost",
-        format!(
-            "emulated guests are {} times slower than KVM (calibrated)",
-            factors.join(", ")
-        ),
-    )
 }
 
 fn gibibytes(bytes: u64) -> String {

@@ -43,6 +43,8 @@ pub struct Facts {
     pub emulators: Vec<Emulator>,
     /// Firmware for guests.
     pub firmware: Vec<Firmware>,
+    /// How many times slower emulated guests are here, measured now; or why that could not be.
+    pub slowdown: Result<Slowdown, String>,
     /// passt, which gives guests their network; or why there is none.
     pub passt: Result<Program, String>,
     /// Whom we run as.
@@ -68,6 +70,19 @@ pub struct Verdict {
     pub runs: u32,
     /// How long it took.
     pub took: Duration,
+}
+
+/// How many times slower software emulation is.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Slowdown {
+    /// Slower than what: `KVM`, or `the processor itself` where KVM does not work.
+    pub than: String,
+    /// The median of several runs.
+    pub ratio: f64,
+    /// The lowest of them.
+    pub low: f64,
+    /// The highest of them.
+    pub high: f64,
 }
 
 /// A device beside KVM.

@@ -10,7 +10,9 @@ mod retake;
 use api::explain::Remedy;
 use serde::Serialize;
 
-pub use facts::{ControlGroups, Emulator, Facts, Firmware, Helper, Program, User, Verdict};
+pub use facts::{
+    ControlGroups, Emulator, Facts, Firmware, Helper, Program, Slowdown, User, Verdict,
+};
 
 use crate::cluster::Cluster;
 use crate::connect::Connection;
@@ -63,12 +65,16 @@ pub(crate) async fn run(
     format: Format,
 ) -> Result<Exit, Failure> {
     // A server that cannot be reached is one of the findings.
-    let cluster = match connection {
-        Err(why) => Err(why.to_owned()),
-        Ok(connection) => Cluster::look_at_settings(connection)
-            .await
-            .map_err(|failure| failure.message),
+    let (cluster, server) = match connection {
+        Err(why) => (Err(why.to_owned()), None),
+        Ok(connection) => {
+            let seen = Cluster::look_at_settings(connection).await;
+            let seen = seen.map_err(|failure| failure.message);
+            (seen, Some(connection.server.as_str()))
+        }
     };
+    let home = std::env::home_dir().map(|home| home.display().to_string());
+    let cluster = cluster.map_err(|why| without_names(&why, server, home.as_deref()));
     let report = checks::examine(facts, cluster.as_ref().map_err(String::as_str));
     output::object(format, &report, || table(&report))?;
     Ok(exit(&report))
@@ -81,6 +87,22 @@ pub(crate) async fn retake(
     format: Format,
 ) -> Result<Exit, Failure> {
     retake::run(connection, node, format).await
+}
+
+/// A failure fit for a bug report: without the server's address, and without the home directory, which
+/// has its user's name in it.
+fn without_names(text: &str, server: Option<&str>, home: Option<&str>) -> String {
+    let mut text = text.to_owned();
+    let names = [
+        (server, "the server"),
+        (home.filter(|home| *home != "/"), "~"),
+    ];
+    for (name, instead) in names {
+        if let Some(name) = name.filter(|name| !name.is_empty()) {
+            text = text.replace(name, instead);
+        }
+    }
+    text
 }
 
 fn exit(report: &Report) -> Exit {

@@ -119,6 +119,27 @@ fn a_start_that_the_node_refuses_is_told_in_the_policys_words() {
 }
 
 #[test]
+fn a_start_that_waits_for_its_turn_says_so() {
+    let mut world = World::new();
+    world.instance()["status"]["phase"] = json!("Scheduled");
+    world.say(
+        "StartQueued",
+        "True",
+        "EmulatedGuestsBoot",
+        "2 guests boot before it",
+    );
+    let explained = world.explained();
+    assert_eq!(
+        causes(&explained),
+        (CauseId::StartQueued, Standing::InProgress)
+    );
+    assert_eq!(
+        explained.cause,
+        "its start waits for its turn: 2 guests boot before it"
+    );
+}
+
+#[test]
 fn running_on_hardware_says_why() {
     let mut world = World::running(json!({
         "type": "KVM", "reason": "HardwareVirtualizationUsable",

@@ -286,7 +286,10 @@ fn too_little_room_is_told_apart_by_who_needs_it() {
     "#]],
     );
 
-    let mut world = World::unschedulable(full);
+    let mut world = World::unschedulable(
+        "0/1 nodes are available: 1 node(s) would have more than 10 emulated processors per core (KubeVirt \
+         spec.configuration.emulatedProcessorsPerCore).",
+    );
     world.cluster = policy(EmulationPolicy::Software);
     world.pod = Some(json!({
         "metadata": {"name": "p"},
@@ -296,13 +299,14 @@ fn too_little_room_is_told_apart_by_who_needs_it() {
         &world.explained(),
         &expect![[r#"
             EmulatedProcessors (Problem)
-            no node has processors left for it: a busy emulated processor takes a whole one of its node, so fewer emulated guests fit than guests on hardware
-            - Pod p condition PodScheduled=False: 0/1 nodes are available: 1 Insufficient cpu.
-            - the launcher pod's request of cpu: 2
+            no node has processors left for one more emulated guest, of whose processors a busy one takes a whole core: node(s) would have more than 10 emulated processors per core (KubeVirt spec.configuration.emulatedProcessorsPerCore)
+            - Pod p condition PodScheduled=False: 0/1 nodes are available: 1 node(s) would have more than 10 emulated processors per core (KubeVirt spec.configuration.emulatedProcessorsPerCore).
             > Stop a virtual machine that is not needed | its room is free at once | that machine stops
               $ anyvirt status
             > Ask for fewer processors or less memory | it fits where there is room now | the guest is smaller
               $ kubectl edit vm/fedora -n demo
+            > Let more emulated processors share a core | it starts beside the others | all emulated guests there are slower while they are busy
+              $ kubectl -n kubevirt patch kubevirt kubevirt --type=merge -p '{"spec":{"configuration":{"emulatedProcessorsPerCore":20}}}'
             > Load KVM's module | /dev/kvm appears; the verdict is taken again by itself | root; no restart
               $ sudo modprobe kvm_intel || sudo modprobe kvm_amd
             > Switch on virtualization (VT-x or SVM) in the machine's firmware | the processor offers virtualization, the module loads, /dev/kvm appears | a boot of the machine, at its console
@@ -389,18 +393,19 @@ fn a_permission_that_came_meanwhile_is_on_its_way() {
 #[test]
 fn owners_who_may_not_share_a_node_are_told() {
     let mut world = World::unschedulable(
-        "0/1 nodes are available: 1 node(s) had emulated guests of another namespace.",
+        "0/1 nodes are available: 1 node(s) had emulated guests of other namespaces (forbidden by Namespace \
+         team-a label anyvirt.io/emulation-multi-tenancy).",
     );
     world.cluster = policy(EmulationPolicy::Software);
     check(
         &world.explained(),
         &expect![[r#"
-        MultiTenancyDenied (Acceleration)
-        every node that could take it runs emulated guests of another namespace, and these may not share a node: node(s) had emulated guests of another namespace
-        - Pod virt-launcher-fedora-abcde condition PodScheduled=False: 0/1 nodes are available: 1 node(s) had emulated guests of another namespace.
-        > Add a node whose hardware virtualization works | it goes there by itself, at full speed | a machine: bare metal, or a cloud instance with nested virtualization
-        > Permit emulated guests of several namespaces on one node | it starts beside them | only the launcher's jail keeps the guests apart: QEMU's maintainers do not count software emulation as a security boundary
-          $ kubectl label namespace demo anyvirt.io/emulation-multi-tenancy-; kubectl -n kubevirt patch kubevirt kubevirt --type=merge -p '{"spec":{"configuration":{"emulationMultiTenancy":"Warn"}}}'
-    "#]],
+            MultiTenancyDenied (Acceleration)
+            every node that could take it runs emulated guests of another namespace, and these may not share a node: node(s) had emulated guests of other namespaces (forbidden by Namespace team-a label anyvirt.io/emulation-multi-tenancy)
+            - Pod virt-launcher-fedora-abcde condition PodScheduled=False: 0/1 nodes are available: 1 node(s) had emulated guests of other namespaces (forbidden by Namespace team-a label anyvirt.io/emulation-multi-tenancy).
+            > Add a node whose hardware virtualization works | it goes there by itself, at full speed | a machine: bare metal, or a cloud instance with nested virtualization
+            > Permit emulated guests of several namespaces on one node | it starts beside them | only the launcher's jail keeps the guests apart: QEMU's maintainers do not count software emulation as a security boundary
+              $ kubectl label namespace team-a anyvirt.io/emulation-multi-tenancy-
+        "#]],
     );
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use api::accelerator::EmulationPolicy;
 use api::virtual_machine::{PrintableStatus, RunStrategy, VirtualMachine, VirtualMachineStatus};
 use api::virtual_machine_instance::{Phase, VirtualMachineInstance};
 use controllers::clock::Clock as _;
@@ -11,7 +12,6 @@ use kube::api::ListParams;
 use store::{EventChange, Store, Watch};
 
 use crate::cluster::Cluster;
-use crate::script::Place;
 use crate::world::{State, World};
 
 /// Where the store has VMIs, and pods.
@@ -126,10 +126,13 @@ pub(crate) fn told(vm: &VirtualMachine) -> String {
     format!("{} {strategy} {}", vm.name_any(), printed(vm))
 }
 
-/// Whether emulation is permitted, by the order of `docs/decisions/0003-who-wins-the-switch.md`.
-fn permits_software(switches: &BTreeMap<Place, bool>) -> bool {
+/// Whether emulation is permitted for a VM with a policy of its own, if it has one: the switch by the
+/// order of `docs/decisions/0003-who-wins-the-switch.md`, the VM before it, and the caps above both.
+fn permits_software(cluster: &Cluster, own: Option<EmulationPolicy>) -> bool {
     // The places are ordered by who wins.
-    switches.values().next().copied().unwrap_or(false)
+    let switch = cluster.switches.values().next().copied().unwrap_or(false);
+    let wanted = own.map_or(switch, EmulationPolicy::permits_software);
+    wanted && cluster.caps.values().all(|cap| cap.permits_software())
 }
 
 /// What is not as it should be when everybody has done their work.
@@ -235,7 +238,12 @@ fn machine_at_rest(
     if !is_as_wanted {
         return wrong(format!("{strategy}, wanted {wanted:?}, and {state}"));
     }
-    let forbidden = !cluster.kvm && !permits_software(&cluster.switches);
+    let own = vm
+        .spec
+        .template
+        .as_ref()
+        .and_then(|it| it.spec.emulation_policy);
+    let forbidden = !cluster.kvm && !permits_software(cluster, own);
     let expected = match vmi.map(phase) {
         // KubeVirt's word for a failed start, although `Once` starts no second time.
         Some(Phase::Failed) if strategy == "Once" && fails_to_start(&status) => {

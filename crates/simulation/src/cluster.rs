@@ -5,9 +5,10 @@ use std::path::Path;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
+use api::accelerator::EmulationPolicy;
 use api::hyper_converged::HyperConverged;
 use api::kubevirt::KubeVirt;
-use api::names::annotations;
+use api::names::{annotations, labels};
 use api::virtual_machine::VirtualMachine;
 use api::virtual_machine_instance::VirtualMachineInstance;
 use apiserver::{ApiServer, Extensions, User};
@@ -16,7 +17,7 @@ use controllers::kubevirt::Publisher;
 use controllers::subresource::{self, RestartOptions, StartOptions, StopOptions};
 use controllers::{CancellationToken, bootstrap};
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Pod};
+use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Node, Pod};
 use kube::Client;
 use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use kube::{Resource, ResourceExt as _};
@@ -28,7 +29,7 @@ use crate::check;
 use crate::clock::Clock;
 use crate::faults::{Faults, FaultyService};
 use crate::node::{self, Agent};
-use crate::script::{Action, Place};
+use crate::script::{Action, Capped, Place};
 use crate::world::{End, World};
 use crate::{Failure, Plant, Report};
 
@@ -149,6 +150,8 @@ pub(crate) struct Cluster {
     pub(crate) world: World,
     pub(crate) clock: Arc<Clock>,
     pub(crate) kvm: bool,
+    /// What is permitted at most.
+    pub(crate) caps: BTreeMap<Capped, EmulationPolicy>,
     /// Where the switch is set.
     pub(crate) switches: BTreeMap<Place, bool>,
     /// Whether a VM should run, as far as its strategy leaves that to what was asked; none: unknown.
@@ -198,6 +201,7 @@ impl Cluster {
         let faulty = Client::new(faulty, NAMESPACE);
         let world = World::default();
         node::register(&client, kvm).await?;
+        world.set_usable(kvm);
         let watcher = tokio::spawn(check::watch(
             store.watch("/registry/", store.revision())?,
             world.clone(),
@@ -208,6 +212,7 @@ impl Cluster {
             world,
             clock,
             kvm,
+            caps: BTreeMap::new(),
             switches: BTreeMap::new(),
             wanted: BTreeMap::new(),
             controllers_began: Timestamp::UNIX_EPOCH,
@@ -247,7 +252,7 @@ impl Cluster {
     fn restart_agent(&mut self) {
         self.agent.abort();
         let (world, clock) = (self.world.clone(), Arc::clone(&self.clock));
-        let agent = Agent::new(self.faulty.clone(), world, clock, self.kvm, self.plant);
+        let agent = Agent::new(self.faulty.clone(), world, clock, self.plant);
         self.agent = tokio::spawn(agent.run());
     }
 
@@ -265,7 +270,7 @@ impl Cluster {
         let refused = self.attempt(action).await?;
         // What cannot start may fail or come late, whatever was asked for.
         for (vm, wanted) in &mut self.wanted {
-            if self.world.is_unstartable(vm) {
+            if self.world.is_unstartable(vm) || self.world.was_refused(vm) {
                 *wanted = None;
             }
         }
@@ -330,6 +335,24 @@ impl Cluster {
                 refusal(vmis.delete(vm, &DeleteParams::default()).await.map(drop))?
             }
             Action::Switch(place, value) => self.switch(*place, *value).await?,
+            Action::Cap(capped, policy) => {
+                self.cap(*capped, *policy).await?;
+                None
+            }
+            Action::Policy(vm, policy) => {
+                let spec = json!({ "emulationPolicy": policy });
+                let patch = json!({ "spec": { "template": { "spec": spec } } });
+                let vms = self.api::<VirtualMachine>();
+                let params = PatchParams::default();
+                let patched = vms.patch(vm, &params, &Patch::Merge(&patch)).await;
+                refusal(patched.map(drop))?
+            }
+            Action::Verdict(usable) => {
+                self.kvm = *usable;
+                self.world.set_usable(*usable);
+                node::register(&self.client, *usable).await?;
+                None
+            }
             Action::RestartAgent => {
                 self.restart_agent();
                 None
@@ -462,6 +485,29 @@ impl Cluster {
             }
         }
         Ok((!found).then(|| "no pod".to_owned()))
+    }
+
+    async fn cap(&mut self, capped: Capped, policy: Option<EmulationPolicy>) -> Outcome<()> {
+        match policy {
+            Some(policy) => self.caps.insert(capped, policy),
+            None => self.caps.remove(&capped),
+        };
+        let label = policy.map(|policy| policy.to_string());
+        let patch = json!({ "metadata": { "labels": { labels::EMULATION_POLICY: label } } });
+        let (patch, params) = (Patch::Merge(&patch), PatchParams::default());
+        match capped {
+            Capped::Namespace => {
+                let namespaces: Api<Namespace> = Api::all(self.client.clone());
+                namespaces.patch(NAMESPACE, &params, &patch).await?;
+            }
+            Capped::Node => {
+                self.world.set_cap(policy);
+                let nodes: Api<Node> = Api::all(self.client.clone());
+                nodes.patch(node::NAME, &params, &patch).await?;
+                self.world.set_cap(policy);
+            }
+        }
+        Ok(())
     }
 
     async fn switch(&mut self, place: Place, value: Option<bool>) -> Outcome<Option<String>> {

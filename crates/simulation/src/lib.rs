@@ -21,7 +21,7 @@
 //! # Not simulated
 //! Admission (it is wired in crate `anyvirt`), lost and late watch events, pods deleted by force (then
 //! the API forgets a pod whose QEMU may still run: the life-lock of crate `launcher` is what protects
-//! disks there), more than one node, hardware that changes, disks, and crashes of the API server.
+//! disks there), more than one node (see [`mixed`]), disks, and crashes of the API server.
 
 mod check;
 mod clock;
@@ -54,6 +54,8 @@ pub enum Plant {
     LeaksMachines,
     /// The agent writes a status each time it sees one.
     NeverQuiet,
+    /// A guest is started whatever the node's cap forbids.
+    IgnoresCap,
 }
 
 /// What went well.

@@ -32,7 +32,6 @@ pub(crate) struct Agent {
     pub(crate) client: Client,
     pub(crate) world: World,
     pub(crate) clock: Arc<Clock>,
-    pub(crate) verdict: NodeVerdict,
     pub(crate) plant: Plant,
     pods: BTreeMap<String, Pod>,
     instances: BTreeMap<String, VirtualMachineInstance>,
@@ -67,22 +66,26 @@ pub(crate) async fn register(client: &Client, kvm: bool) -> kube::Result<()> {
         ],
     });
     let nodes: Api<Node> = Api::all(client.clone());
+    let usable = if kvm { "usable" } else { "unusable" };
+    let runs = format!("{}{architecture}", labels::VM_ARCHITECTURE_PREFIX);
+    let told = [
+        (labels::SCHEDULABLE, "true"),
+        (labels::ARCHITECTURE, architecture.as_str()),
+        (labels::HARDWARE_VIRTUALIZATION, usable),
+        (labels::KVM_DEVICE, "true"),
+        (runs.as_str(), "true"),
+    ];
+    let told: BTreeMap<String, String> = told
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .into();
     if nodes.get_opt(NAME).await?.is_none() {
         let mut node = Node::default();
         node.metadata.name = Some(NAME.to_owned());
-        node.metadata.labels = Some(BTreeMap::from([
-            (labels::SCHEDULABLE.to_owned(), "true".to_owned()),
-            (
-                format!("{}{architecture}", labels::VM_ARCHITECTURE_PREFIX),
-                "true".to_owned(),
-            ),
-            (labels::ARCHITECTURE.to_owned(), architecture),
-            (
-                labels::HARDWARE_VIRTUALIZATION.to_owned(),
-                if kvm { "usable" } else { "unusable" }.to_owned(),
-            ),
-        ]));
+        node.metadata.labels = Some(told);
         nodes.create(&PostParams::default(), &node).await?;
+    } else {
+        let patch = Patch::Merge(json!({ "metadata": { "labels": told } }));
+        nodes.patch(NAME, &PatchParams::default(), &patch).await?;
     }
     let patch = Patch::Merge(json!({ "status": status }));
     nodes
@@ -99,18 +102,11 @@ enum Told {
 }
 
 impl Agent {
-    pub(crate) fn new(
-        client: Client,
-        world: World,
-        clock: Arc<Clock>,
-        kvm: bool,
-        plant: Plant,
-    ) -> Self {
+    pub(crate) fn new(client: Client, world: World, clock: Arc<Clock>, plant: Plant) -> Self {
         Self {
             client,
             world,
             clock,
-            verdict: verdict(kvm),
             plant,
             pods: BTreeMap::new(),
             instances: BTreeMap::new(),
@@ -245,10 +241,10 @@ impl Agent {
                 }
                 self.world.stop(uid);
             }
-            State::Idle => self.start(uid, instance.as_ref()),
+            State::Idle => self.start(uid, instance.as_ref()).await?,
             State::Running => {
                 if self.plant == Plant::StartsTwice && !self.started.contains(&uid.to_owned()) {
-                    self.start(uid, instance.as_ref());
+                    self.start(uid, instance.as_ref()).await?;
                 }
             }
             State::Ended(_) if is_going(pod) => {
@@ -277,25 +273,37 @@ impl Agent {
         Ok(())
     }
 
-    fn start(&mut self, uid: &str, instance: Option<&VirtualMachineInstance>) {
+    /// Starts the guest, or refuses to, by what the node knows of itself now.
+    async fn start(
+        &mut self,
+        uid: &str,
+        instance: Option<&VirtualMachineInstance>,
+    ) -> kube::Result<()> {
         let Some(instance) = instance.filter(|it| is_ours(it)) else {
-            return;
+            return Ok(());
         };
         if phase(instance) != Phase::Scheduled && self.plant != Plant::StartsTwice {
-            return;
+            return Ok(());
+        }
+        let cap_changes = self.world.cap_changes();
+        let node = Api::<Node>::all(self.client.clone()).get(NAME).await?;
+        let mut facts = NodeFacts::of(&node);
+        // What it says of itself may be older than what it knows.
+        facts.verdict = verdict(self.world.usable());
+        if self.plant == Plant::IgnoresCap {
+            facts.cap = None;
         }
         let policy = EffectivePolicy::of_annotations(instance.annotations()).unwrap_or_default();
         let forced = accelerator::forced(instance.annotations()).unwrap_or_default();
-        let architecture = controllers::Settings::default().architecture;
-        let node = NodeFacts {
-            verdict: self.verdict.clone(),
-            architecture: architecture.clone(),
-            ..NodeFacts::default()
-        };
-        if let Ok(decision) = accelerator::resolve(&policy, forced, &architecture, &node) {
-            self.started.push(uid.to_owned());
-            self.world.start(uid, &decision.accelerator.to_string());
+        match accelerator::resolve(&policy, forced, &facts.architecture, &facts) {
+            Ok(decision) => {
+                self.started.push(uid.to_owned());
+                let accelerator = decision.accelerator.to_string();
+                self.world.start(uid, &accelerator, cap_changes);
+            }
+            Err(_) => self.world.refuse(uid),
         }
+        Ok(())
     }
 
     /// Writes the VMI's status, if it does not say what is.

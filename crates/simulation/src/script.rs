@@ -3,6 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use api::accelerator::EmulationPolicy;
+
 use crate::random::Random;
 
 /// One thing that happens.
@@ -40,6 +42,12 @@ pub enum Action {
     DeleteInstance(String),
     /// Set the emulation switch in a place; none takes it away.
     Switch(Place, Option<bool>),
+    /// Cap what is permitted in the namespace or on the node; none takes the cap away.
+    Cap(Capped, Option<EmulationPolicy>),
+    /// Give a VM a policy of its own; none takes it away.
+    Policy(String, Option<EmulationPolicy>),
+    /// The node's hardware virtualization works from now on, or does not; its agent says so.
+    Verdict(bool),
     /// The node agent dies, with its memory, and comes back; machines run on.
     RestartAgent,
     /// The controllers die in the middle of what they do, and come back.
@@ -69,6 +77,27 @@ const PLACES: [(Place, &str); 3] = [
     (Place::KubeVirt, "kubevirt"),
 ];
 
+/// What a cap can be on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Capped {
+    /// The namespace of all VMs.
+    Namespace,
+    /// The node.
+    Node,
+}
+
+fn policy_name(policy: Option<EmulationPolicy>) -> String {
+    policy.map_or("clear".to_owned(), |policy| policy.to_string())
+}
+
+fn policy(line: &str, name: &str) -> Result<Option<EmulationPolicy>, String> {
+    match (name, EmulationPolicy::parse(name)) {
+        ("clear", _) => Ok(None),
+        (_, Some(policy)) => Ok(Some(policy)),
+        (_, None) => Err(format!("{line:?}: {name} is no policy")),
+    }
+}
+
 const STRATEGIES: [&str; 5] = ["Always", "RerunOnFailure", "Manual", "Once", "Halted"];
 
 impl fmt::Display for Action {
@@ -95,6 +124,14 @@ impl fmt::Display for Action {
                 let place = place.map_or("", |(_, name)| name);
                 let value = value.map_or("clear", |on| is(on, "true", "false"));
                 write!(formatter, "switch {place} {value}")
+            }
+            Self::Cap(capped, policy) => {
+                let capped = is(*capped == Capped::Node, "node", "namespace");
+                write!(formatter, "cap {capped} {}", policy_name(*policy))
+            }
+            Self::Policy(vm, policy) => write!(formatter, "policy {vm} {}", policy_name(*policy)),
+            Self::Verdict(usable) => {
+                write!(formatter, "verdict {}", is(*usable, "usable", "broken"))
             }
             Self::RestartAgent => write!(formatter, "restart-agent"),
             Self::RestartControllers => write!(formatter, "restart-controllers"),
@@ -143,6 +180,11 @@ impl FromStr for Action {
                 };
                 Self::Switch(*place, value)
             }
+            ["cap", "namespace", cap] => Self::Cap(Capped::Namespace, policy(line, cap)?),
+            ["cap", "node", cap] => Self::Cap(Capped::Node, policy(line, cap)?),
+            ["policy", vm, own] => Self::Policy(vm.to_owned(), policy(line, own)?),
+            ["verdict", "usable"] => Self::Verdict(true),
+            ["verdict", "broken"] => Self::Verdict(false),
             ["restart-agent"] => Self::RestartAgent,
             ["restart-controllers"] => Self::RestartControllers,
             ["pass", seconds] => Self::Pass(
@@ -210,7 +252,8 @@ fn action(random: &mut Random, absent: &mut Vec<&'static str>) -> Action {
         absent.retain(|it| *it != name);
         return Action::Create(vm, strategy);
     }
-    match random.below(34) {
+    let policies = EmulationPolicy::ALL.map(Some);
+    match random.below(44) {
         0..=2 => {
             absent.push(name);
             Action::Delete(vm)
@@ -230,6 +273,18 @@ fn action(random: &mut Random, absent: &mut Vec<&'static str>) -> Action {
         25..=27 => Action::Switch(place, value),
         28..=29 => Action::RestartAgent,
         30..=32 => Action::RestartControllers,
+        33..=36 => {
+            let capped = random.one_of(&[Capped::Namespace, Capped::Node]);
+            // Mostly none, or nobody is ever emulated.
+            let [first, second, third] = policies;
+            let caps = [None, None, None, first, second, third];
+            Action::Cap(capped, random.one_of(&caps))
+        }
+        37..=39 => {
+            let [first, second, third] = policies;
+            Action::Policy(vm, random.one_of(&[None, first, second, third, third]))
+        }
+        40..=42 => Action::Verdict(random.below(2) == 0),
         _ => Action::Pass(i64::try_from(random.below(40)).unwrap_or(0)),
     }
 }

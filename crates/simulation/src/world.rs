@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use api::accelerator::EmulationPolicy;
 use tokio::sync::Notify;
 
 /// How a guest ended.
@@ -47,6 +48,13 @@ struct Inside {
     /// VMs somebody asked to stop, or did something to that stops them, since the last rest.
     may_stop: BTreeSet<String>,
     unstartable: BTreeSet<String>,
+    /// VMs whose start their node refused since the last rest.
+    refused: BTreeSet<String>,
+    /// Whether the node's hardware virtualization works.
+    usable: bool,
+    /// What the node's cap is, and how often it began or ended to change.
+    cap: Option<EmulationPolicy>,
+    cap_changes: u64,
     wrong: Vec<String>,
 }
 
@@ -115,9 +123,55 @@ impl World {
         inside.machines.entry(uid.to_owned()).or_insert(machine);
     }
 
-    /// QEMU begins. Whoever asks is believed; what is wrong with it is noted.
-    pub(crate) fn start(&self, uid: &str, accelerator: &str) {
+    /// Whether the node's hardware virtualization works.
+    pub(crate) fn usable(&self) -> bool {
+        self.inside().usable
+    }
+
+    pub(crate) fn set_usable(&self, usable: bool) {
+        self.inside().usable = usable;
+        self.changed.notify_one();
+    }
+
+    /// The node's cap begins to change to this one, or has changed to it.
+    pub(crate) fn set_cap(&self, cap: Option<EmulationPolicy>) {
         let mut inside = self.inside();
+        inside.cap = cap;
+        inside.cap_changes += 1;
+    }
+
+    /// How often the cap began or ended to change: what is odd is under way.
+    pub(crate) fn cap_changes(&self) -> u64 {
+        self.inside().cap_changes
+    }
+
+    /// The node refuses to start a guest.
+    pub(crate) fn refuse(&self, uid: &str) {
+        let mut inside = self.inside();
+        if let Some(machine) = inside.machines.get_mut(uid) {
+            machine.state = State::Ended(End::StartFailed);
+            let vm = machine.vm.clone();
+            inside.refused.insert(vm);
+        }
+        drop(inside);
+        self.changed.notify_one();
+    }
+
+    /// Whether a start of this VM was refused since the last rest.
+    pub(crate) fn was_refused(&self, vm: &str) -> bool {
+        self.inside().refused.contains(vm)
+    }
+
+    /// QEMU begins. Whoever asks is believed; what is wrong with it is noted. `cap_changes` is what it
+    /// was before the cap was read by which this was decided.
+    pub(crate) fn start(&self, uid: &str, accelerator: &str, cap_changes: u64) {
+        let mut inside = self.inside();
+        let settled = cap_changes == inside.cap_changes && cap_changes.is_multiple_of(2);
+        let capped = inside.cap.is_some_and(|cap| !cap.permits_software());
+        if accelerator == "TCG" && capped && settled {
+            let what = format!("{uid}: emulated although the node's cap forbids it");
+            inside.wrong.push(what);
+        }
         let Some(vm) = inside.machines.get(uid).map(|it| it.vm.clone()) else {
             return;
         };
@@ -199,7 +253,8 @@ impl World {
     }
 
     pub(crate) fn heal(&self) {
-        self.inside().unstartable.clear();
+        let mut inside = self.inside();
+        inside.unstartable.clear();
     }
 
     /// Nothing is left of a machine. One that runs must not vanish.
@@ -222,6 +277,8 @@ impl World {
 
     /// Everything is at rest: what was asked for is done.
     pub(crate) fn at_rest(&self) {
-        self.inside().may_stop.clear();
+        let mut inside = self.inside();
+        inside.may_stop.clear();
+        inside.refused.clear();
     }
 }

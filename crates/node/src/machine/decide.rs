@@ -20,6 +20,9 @@ use super::record::Record;
 use super::step_down::{Answer, KVM_FAILED, StepDown};
 use crate::timeline::Past;
 
+/// How a guest ended for which nothing that works is permitted on its node.
+pub(crate) const REFUSED: &str = "AcceleratorRefused";
+
 /// What is seen of a machine's launcher.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum LauncherSeen {
@@ -65,6 +68,10 @@ pub(crate) struct StartFailure {
     pub(crate) message: String,
     /// When it is tried again.
     pub(crate) retry_at: Timestamp,
+    /// Nothing that works is permitted for it here, so it fails, as a pod does that kubelet does not
+    /// admit: another node may have what it needs, and the policy its pod was made under does not
+    /// change any more.
+    pub(crate) refused: bool,
 }
 
 /// Everything that is seen of one machine.
@@ -274,6 +281,8 @@ fn start(seen: &Seen<'_>, now: Timestamp) -> Action {
         return Action::Wait(None);
     }
     match seen.start_failure {
+        // It ends as soon as that is told.
+        Some(failure) if failure.refused => Action::Wait(None),
         Some(failure) if now < failure.retry_at => Action::Wait(Some(failure.retry_at)),
         _ => with_images(seen, now, Action::StartGuest),
     }
@@ -374,9 +383,28 @@ pub(crate) fn is_over(pod: &Pod) -> bool {
     matches!(phase, Some("Succeeded" | "Failed"))
 }
 
+/// The end of a machine whose start was refused for good.
+fn refused(seen: &Seen<'_>) -> Option<Outcome> {
+    let failure = seen.start_failure.filter(|failure| failure.refused)?;
+    let LauncherSeen::Answers(status) = seen.launcher else {
+        return None;
+    };
+    matches!(status.state, State::Idle | State::Ended).then(|| Outcome {
+        succeeded: false,
+        reason: REFUSED,
+        message: failure.message.clone(),
+        crashed: false,
+        never_ran: seen.instance.is_none_or(|it| phase(it) != Phase::Running),
+        at: None,
+    })
+}
+
 /// How the machine ended, if it has.
 pub(crate) fn outcome(seen: &Seen<'_>) -> Option<Outcome> {
     seen.record?;
+    if let Some(refused) = refused(seen) {
+        return Some(refused);
+    }
     let exit = match seen.launcher {
         LauncherSeen::Answers(status) if status.state == State::Ended => status.exit.as_ref(),
         LauncherSeen::Absent {

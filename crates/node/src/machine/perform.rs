@@ -24,6 +24,23 @@ use crate::event::Fact;
 use crate::gate::{Admission, Booting};
 use crate::launcher::LauncherError;
 
+/// What stands in the way of a start.
+struct NotStarted {
+    /// A sentence.
+    message: String,
+    /// Nothing that works is permitted here; all else may pass.
+    refused: bool,
+}
+
+impl From<String> for NotStarted {
+    fn from(message: String) -> Self {
+        Self {
+            message,
+            refused: false,
+        }
+    }
+}
+
 impl Machine {
     /// Writes a VMI's status, and tells what happened.
     pub(super) async fn write_instance(
@@ -265,14 +282,18 @@ impl Machine {
                     Fact::normal("Created", "VirtualMachineInstance defined."),
                 );
             }
-            Err(message) => {
+            Err(NotStarted { message, refused }) => {
                 self.context.gate.leave(&self.uid);
                 self.start_failures = self.start_failures.saturating_add(1);
                 let wait = retry(self.start_failures);
                 let now = self.context.clock.now();
                 let retry_at = now.checked_add(wait).unwrap_or(Timestamp::MAX);
                 self.tell(instance, Fact::warning("SyncFailed", message.clone()));
-                self.start_failure = Some(StartFailure { message, retry_at });
+                self.start_failure = Some(StartFailure {
+                    message,
+                    retry_at,
+                    refused,
+                });
             }
         }
         Ok(())
@@ -284,7 +305,7 @@ impl Machine {
         instance: &VirtualMachineInstance,
         record: &Record,
         step_down: Option<StepDown>,
-    ) -> Result<Result<(), String>, StepError> {
+    ) -> Result<Result<(), NotStarted>, StepError> {
         let node = self.context.knowledge.facts();
         let slowdown = node.slowdown;
         let decision = {
@@ -299,9 +320,13 @@ impl Machine {
                     annotations::ACCELERATOR
                 )
             });
-            forced.and_then(|forced| {
-                accelerator::resolve(&policy(instance), forced, &architecture, &node)
-                    .map_err(|refusal| refusal.to_string())
+            forced.map_err(NotStarted::from).and_then(|forced| {
+                accelerator::resolve(&policy(instance), forced, &architecture, &node).map_err(
+                    |refusal| NotStarted {
+                        message: refusal.to_string(),
+                        refused: true,
+                    },
+                )
             })
         };
         let decision = match decision {
@@ -309,7 +334,10 @@ impl Machine {
                 Some(step_down) => step_down.decision(decision),
                 None => decision,
             },
-            Err(message) => return Ok(Err(message)),
+            Err(refused) => {
+                self.queued = None;
+                return Ok(Err(refused));
+            }
         };
         let waited = self.queued.is_some();
         self.queued = match decision.accelerator {
@@ -333,13 +361,13 @@ impl Machine {
         );
         let request = match request {
             Ok(request) => request,
-            Err(unresolved) => return Ok(Err(unresolved.to_string())),
+            Err(unresolved) => return Ok(Err(unresolved.to_string().into())),
         };
         self.accelerator = Some(decision);
         self.start.begin(&self.directory, &request);
         match self.link.ask(&Request::Start(Box::new(request))).await {
             Ok(_) => Ok(Ok(())),
-            Err(LauncherError::Refused { message, .. }) => Ok(Err(message)),
+            Err(LauncherError::Refused { message, .. }) => Ok(Err(message.into())),
             Err(error) => Err(error.into()),
         }
     }

@@ -288,6 +288,7 @@ fn a_guest_is_started_once_its_instance_is_scheduled_here() {
     let failure = |retry_at| StartFailure {
         message: "no".to_owned(),
         retry_at: at(retry_at),
+        refused: false,
     };
     for (name, case, expected) in [
         ("scheduling", with_phase("Scheduling"), Action::Wait(None)),
@@ -664,6 +665,7 @@ fn a_refused_start_is_a_condition_until_it_runs() {
     let failure = StartFailure {
         message: "no KVM here".to_owned(),
         retry_at: at(110),
+        refused: false,
     };
     let case = Case::running().with(|it| {
         it.instance = Some(instance("Scheduled", json!({})));
@@ -680,6 +682,30 @@ fn a_refused_start_is_a_condition_until_it_runs() {
     });
     let change = wanted_instance(&runs.seen(), &BTreeMap::new(), at(100)).expect("a change");
     assert!(condition::find(&change.status.conditions, "Synchronized").is_none());
+}
+
+#[test]
+fn a_guest_for_which_nothing_that_works_is_permitted_here_fails() {
+    let refused = StartFailure {
+        message: "no KVM here, and no emulation".to_owned(),
+        retry_at: at(110),
+        refused: true,
+    };
+    let case = Case::running().with(|it| {
+        it.instance = Some(instance("Scheduled", json!({})));
+        it.launcher = answers(State::Idle);
+        it.start_failure = Some(refused);
+    });
+    let change = wanted_instance(&case.seen(), &BTreeMap::new(), at(100)).expect("a change");
+    assert_eq!(change.status.phase, Some(Phase::Failed));
+    let ended = outcome(&case.seen()).expect("it ended");
+    assert_eq!(
+        (ended.reason, ended.never_ran),
+        ("AcceleratorRefused", true)
+    );
+    assert_eq!(case.decide(), Action::Wait(None));
+    let told = case.with(|it| it.instance = Some(instance("Failed", json!({}))));
+    assert_eq!(told.decide(), Action::EndLauncher);
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use api::condition;
 use api::launcher::State;
 use api::virtual_machine::VirtualMachine;
-use api::virtual_machine_instance::VirtualMachineInstance;
+use api::virtual_machine_instance::{Phase, VirtualMachineInstance};
 use futures::StreamExt as _;
 use host::identity::{Identity, Signal};
 use k8s_openapi::api::core::v1::{Event, Node, Pod};
@@ -64,6 +64,11 @@ pub(crate) async fn all() {
     )
     .await;
     told("a missing image is told", a_missing_image_is_told(&world)).await;
+    told(
+        "emulated guests boot in turn",
+        emulated_guests_boot_in_turn(&world),
+    )
+    .await;
 }
 
 async fn told(name: &str, part: impl Future<Output = ()>) {
@@ -93,6 +98,52 @@ async fn the_node_registers_itself(world: &World) {
         .expect("a verdict");
     let kvm = &status.allocatable.expect("allocatable")["devices.kubevirt.io/kvm"].0;
     assert_eq!(kvm == "1000", hardware.status == "True", "{hardware:?}");
+}
+
+/// One guest more than the node has processors, each of which keeps one busy: the last one says that
+/// it waits, and runs once another has ended.
+async fn emulated_guests_boot_in_turn(world: &World) {
+    let processors = std::thread::available_parallelism().expect("known").get();
+    let image = image(world, Manner::Polite);
+    let mut names: Vec<String> = (0..=processors)
+        .map(|index| format!("turn{index}"))
+        .collect();
+    for name in &names {
+        world.create(name, "Once", &image, json!({})).await;
+    }
+    let instances: Api<VirtualMachineInstance> = world.api();
+    let queued = async {
+        loop {
+            let all = instances.list(&ListParams::default()).await;
+            let all = all.expect("listed").items;
+            let status = |vmi: &VirtualMachineInstance| vmi.status.clone().unwrap_or_default();
+            let runs = |vmi: &&VirtualMachineInstance| status(vmi).phase == Some(Phase::Running);
+            let waits = |vmi: &&VirtualMachineInstance| {
+                let conditions = status(vmi).conditions;
+                let told = condition::find(&conditions, "StartQueued").cloned();
+                told.and_then(|it| it.message)
+                    .is_some_and(|it| it.contains("booting before it"))
+            };
+            let running = all.iter().filter(runs).count();
+            if let Some(waiting) = all.iter().find(waits)
+                && running == processors
+            {
+                return waiting.name_any();
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    let queued = tokio::time::timeout(SOON, queued).await.expect("one waits");
+    let ends = names.iter().position(|name| *name != queued);
+    let ends = names.remove(ends.expect("another"));
+    world.delete::<VirtualMachine>(&ends).await;
+    let vmi = world.wait_phase(&queued, "Running").await;
+    let conditions = vmi.status.expect("a status").conditions;
+    assert!(condition::find(&conditions, "StartQueued").is_none());
+    for name in &names {
+        world.delete::<VirtualMachine>(name).await;
+    }
+    world.wait_empty().await;
 }
 
 fn image(world: &World, manner: Manner) -> String {

@@ -32,6 +32,7 @@ pub struct Server {
     folder: tempfile::TempDir,
     address: SocketAddr,
     options: Vec<String>,
+    environment: Vec<(String, String)>,
     process: Option<Child>,
 }
 
@@ -109,6 +110,11 @@ pub fn wait_for<T>(
 impl Server {
     /// Starts a server with extra `options` of `anyvirt up`, and waits until it is ready.
     pub fn start(options: &[&str]) -> Server {
+        Self::start_with(options, &[])
+    }
+
+    /// The same with additions to its environment.
+    pub fn start_with(options: &[&str], environment: &[(&str, &str)]) -> Server {
         let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
             .and_then(|l| l.local_addr())
             .expect("a free port")
@@ -117,6 +123,10 @@ impl Server {
             folder: tempfile::tempdir().expect("a folder for the server"),
             address: SocketAddr::from((Ipv4Addr::LOCALHOST, port)),
             options: options.iter().map(|option| (*option).to_owned()).collect(),
+            environment: environment
+                .iter()
+                .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+                .collect(),
             process: None,
         };
         server.up();
@@ -140,6 +150,7 @@ impl Server {
             .args(["--listen", &self.address.to_string()])
             .args(["--kubeconfig", &self.kubeconfig().display().to_string()])
             .args(&self.options)
+            .envs(self.environment.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(log)

@@ -3,11 +3,13 @@
 //! A guest is made once for a recipe (a hash over everything that goes in) and kept in a cache folder:
 //! `$ANYVIRT_LABORATORY_CACHE`, else `target/laboratory` of this repository.
 
+mod boot_sector;
 mod cpio;
 mod debian;
 mod packages;
 mod small;
 
+pub use boot_sector::{BOOT_SECTOR_ANSWER, BOOT_SECTOR_HELLO, boot_sector_disk};
 pub use debian::debian_disk;
 pub use packages::Architecture;
 pub use small::{FIRST_LINE, SmallGuest, small_files, small_files_of};
@@ -64,6 +66,46 @@ pub fn small_arm() -> Result<Image, String> {
 /// Which of Debian's tools failed, and how.
 pub fn debian() -> Result<Image, String> {
     image("debian-image", &[("disk/debian.qcow2", &debian_disk()?)])
+}
+
+/// The boot sector guest as a containerDisk image, tagged `latest`.
+///
+/// # Errors
+/// If a file can't be written.
+pub fn boot_sector() -> Result<Image, String> {
+    let bytes = boot_sector_disk();
+    let recipe: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    let folder = made("boot-sector", &[recipe.trim_end_matches('0')], |work| {
+        fs::write(work.join("disk.img"), &bytes)
+            .map_err(|error| format!("cannot write the disk: {error}"))
+    })?;
+    image(
+        "boot-sector-image",
+        &[("disk/disk.img", &folder.join("disk.img"))],
+    )
+}
+
+/// A manifest of a VM that boots the boot sector guest of `image` (a reference). It hears no request to shut down.
+pub fn boot_sector_vm(name: &str, image: &str) -> String {
+    format!(
+        r#"
+apiVersion: kubevirt.io/v1
+kind: VirtualMachine
+metadata: {{name: {name}}}
+spec:
+  runStrategy: Always
+  template:
+    spec:
+      terminationGracePeriodSeconds: 0
+      domain:
+        memory: {{guest: 32Mi}}
+        devices:
+          autoattachGraphicsDevice: false
+          autoattachPodInterface: false
+          disks: [{{name: disk, disk: {{bus: virtio}}}}]
+      volumes: [{{name: disk, containerDisk: {{image: "{image}"}}}}]
+"#
+    )
 }
 
 /// A manifest of a VM that boots the small guest of `image` (a reference) and stops quickly.

@@ -157,8 +157,6 @@ impl Stage {
 
     /// The policy in force, once it is `policy`.
     fn policy(&self, policy: &str) {
-        self.server
-            .try_kubectl(&["config", "set-context", "--current", "--namespace=default"]);
         wait_for(&format!("the policy {policy}"), PATIENCE, || {
             let path = "/apis/kubevirt.io/v1/namespaces/kubevirt/kubevirts/kubevirt";
             let (_, object) = self.client.send("GET", path, "");

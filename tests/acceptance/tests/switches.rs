@@ -190,6 +190,10 @@ fn each_place_that_permits_emulation_lets_the_waiting_vm_run_and_says_so() {
     stage.server.apply(
         "apiVersion: hco.kubevirt.io/v1beta1\nkind: HyperConverged\nmetadata: {name: kubevirt-hyperconverged, namespace: openshift-cnv}\nspec: {}\n",
     );
+    // OpenShift keeps the map in its own namespace only; upstream kept it here.
+    stage
+        .server
+        .kubectl(&["-n", "kubevirt", "create", "cm", "kubevirt-config"]);
     for walk in grants() {
         stage.create(walk.name);
         stage.waits(walk.name);

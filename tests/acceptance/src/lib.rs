@@ -283,6 +283,23 @@ impl Server {
             .then(|| serde_json::from_str(&said.out).expect("kubectl prints JSON"))
     }
 
+    /// Waits until the condition `kind_of_condition` of an object is true.
+    pub fn wait_condition(&self, kind: &str, name: &str, kind_of_condition: &str) {
+        let what = format!("{kind}/{name} {kind_of_condition}");
+        wait_for(&what, PATIENCE, || {
+            let object = self.get(kind, name, "default").ok_or("no such object")?;
+            let conditions = object["status"]["conditions"].as_array();
+            let holds = conditions.into_iter().flatten().any(|condition| {
+                condition["type"] == kind_of_condition && condition["status"] == "True"
+            });
+            if holds {
+                Ok(())
+            } else {
+                Err(format!("{object}; server log:\n{}", tail(&self.log())))
+            }
+        });
+    }
+
     /// Waits until the object's JSON at `pointer` equals `value`; the object.
     pub fn wait_until(
         &self,

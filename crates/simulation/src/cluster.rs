@@ -303,15 +303,8 @@ impl Cluster {
             }
             Action::Template(vm) => {
                 let memory = format!("{}Mi", 64 + self.actions);
-                let domain = json!({ "memory": { "guest": memory } });
-                let patch = json!({ "spec": { "template": { "spec": { "domain": domain } } } });
-                let vms = self.api::<VirtualMachine>();
-                let params = PatchParams::default();
-                refusal(
-                    vms.patch(vm, &params, &Patch::Merge(&patch))
-                        .await
-                        .map(drop),
-                )?
+                self.template(vm, json!({ "domain": { "memory": { "guest": memory } } }))
+                    .await?
             }
             Action::Start(vm) | Action::Stop(vm) | Action::Restart(vm) => {
                 self.ask(action, vm).await
@@ -335,24 +328,9 @@ impl Cluster {
                 refusal(vmis.delete(vm, &DeleteParams::default()).await.map(drop))?
             }
             Action::Switch(place, value) => self.switch(*place, *value).await?,
-            Action::Cap(capped, policy) => {
-                self.cap(*capped, *policy).await?;
-                None
-            }
-            Action::Policy(vm, policy) => {
-                let spec = json!({ "emulationPolicy": policy });
-                let patch = json!({ "spec": { "template": { "spec": spec } } });
-                let vms = self.api::<VirtualMachine>();
-                let params = PatchParams::default();
-                let patched = vms.patch(vm, &params, &Patch::Merge(&patch)).await;
-                refusal(patched.map(drop))?
-            }
-            Action::Verdict(usable) => {
-                self.kvm = *usable;
-                self.world.set_usable(*usable);
-                node::register(&self.client, *usable).await?;
-                None
-            }
+            Action::Cap(capped, policy) => self.cap(*capped, *policy).await?,
+            Action::Policy(vm, policy) => self.own_policy(vm, *policy).await?,
+            Action::Verdict(usable) => self.verdict(*usable).await?,
             Action::RestartAgent => {
                 self.restart_agent();
                 None
@@ -487,7 +465,36 @@ impl Cluster {
         Ok((!found).then(|| "no pod".to_owned()))
     }
 
-    async fn cap(&mut self, capped: Capped, policy: Option<EmulationPolicy>) -> Outcome<()> {
+    /// Changes the spec of a VM's template.
+    async fn template(&self, vm: &str, spec: Value) -> Outcome<Option<String>> {
+        let patch = json!({ "spec": { "template": { "spec": spec } } });
+        let vms = self.api::<VirtualMachine>();
+        let params = PatchParams::default();
+        let patched = vms.patch(vm, &params, &Patch::Merge(&patch)).await;
+        refusal(patched.map(drop))
+    }
+
+    async fn own_policy(
+        &self,
+        vm: &str,
+        policy: Option<EmulationPolicy>,
+    ) -> Outcome<Option<String>> {
+        self.template(vm, json!({ "emulationPolicy": policy }))
+            .await
+    }
+
+    async fn verdict(&mut self, usable: bool) -> Outcome<Option<String>> {
+        self.kvm = usable;
+        self.world.set_usable(usable);
+        node::register(&self.client, usable).await?;
+        Ok(None)
+    }
+
+    async fn cap(
+        &mut self,
+        capped: Capped,
+        policy: Option<EmulationPolicy>,
+    ) -> Outcome<Option<String>> {
         match policy {
             Some(policy) => self.caps.insert(capped, policy),
             None => self.caps.remove(&capped),
@@ -507,7 +514,7 @@ impl Cluster {
                 self.world.set_cap(policy);
             }
         }
-        Ok(())
+        Ok(None)
     }
 
     async fn switch(&mut self, place: Place, value: Option<bool>) -> Outcome<Option<String>> {

@@ -17,6 +17,7 @@ mod output;
 mod power;
 mod status;
 mod terminal;
+mod timeline;
 mod version;
 
 use std::path::{Path, PathBuf};
@@ -117,7 +118,9 @@ pub enum Verb {
     #[command(subcommand)]
     Emulation(EmulationVerb),
     /// Start a virtual machine
-    #[command(after_help = "Examples:\n  anyvirt start web\n  anyvirt start web --paused")]
+    #[command(
+        after_help = "Examples:\n  anyvirt start web\n  anyvirt start web --paused\n  anyvirt start web --wait"
+    )]
     Start {
         /// Name of the virtual machine
         name: String,
@@ -127,7 +130,17 @@ pub enum Verb {
         /// Check only
         #[arg(long)]
         dry_run: bool,
+        /// Show each step, and wait until the guest runs, somebody can log in, or its agent answers
+        #[arg(long, value_enum, value_name = "GOAL", num_args = 0..=1, require_equals = true,
+              default_missing_value = "login", conflicts_with_all = ["paused", "dry_run"])]
+        wait: Option<timeline::Goal>,
+        /// Seconds after which to stop waiting [default: never]
+        #[arg(long, value_name = "SECONDS", requires = "wait")]
+        timeout: Option<u64>,
     },
+    /// Show how a virtual machine starts, step by step, and what its earlier starts took
+    #[command(after_help = "Examples:\n  anyvirt timeline web\n  anyvirt timeline web --watch")]
+    Timeline(timeline::Asked),
     /// Stop a virtual machine
     #[command(
         after_help = "Examples:\n  anyvirt stop web\n  anyvirt stop web --force --grace-period=0"
@@ -393,7 +406,16 @@ async fn perform(
             name,
             paused,
             dry_run,
-        } => power::start(&connect().await?, &name, paused, dry_run).await,
+            wait,
+            timeout,
+        } => {
+            let connection = connect().await?;
+            let started = power::start(&connection, &name, paused, dry_run).await?;
+            let Some(goal) = wait else { return Ok(started) };
+            let within = timeout.map(std::time::Duration::from_secs);
+            timeline::follow(&connection, power::plain(&name), goal, within).await
+        }
+        Verb::Timeline(asked) => timeline::run(&connect().await?, &asked).await,
         Verb::Stop { name, force } => power::stop(&connect().await?, &name, force).await,
         Verb::Restart { name, force } => power::restart(&connect().await?, &name, force).await,
         Verb::Pause { target, dry_run } => {

@@ -1,6 +1,6 @@
 //! The Debian guest of `examples/debian.yaml`, as a user meets it: boot, log in as cloud-init's user, reach the network, stop.
 
-use acceptance::{Console, PATIENCE, Server};
+use acceptance::{Console, PATIENCE, Server, wait_for};
 use laboratory::guests;
 use laboratory::registry::Registry;
 use std::time::{Duration, Instant};
@@ -51,6 +51,25 @@ fn debian_boots_to_a_login_for_cloud_inits_user_under_emulation_and_stops_cleanl
     let addresses = console.expect("done=0", PATIENCE);
     assert!(addresses.contains("10.0.2.2/24"), "{addresses}");
     drop(console);
+
+    // The whole start was seen, to the guest agent, which comes by itself after the login.
+    let steps = wait_for("all steps of the start", BOOT, || {
+        let instance = server.get("vmi", "debian", "default").ok_or("no VMI")?;
+        let timeline = &instance["status"]["startTimeline"];
+        let steps = timeline["steps"].as_array().ok_or("no steps")?;
+        match steps.iter().find(|step| step["at"].is_null()) {
+            None => Ok(steps.clone()),
+            Some(step) => Err(format!("{step} in {timeline}")),
+        }
+    });
+    let times: Vec<String> = steps
+        .iter()
+        .filter(|step| step["name"] != "agent")
+        .map(|step| step["at"].to_string())
+        .collect();
+    assert_eq!(times.len(), 8, "{steps:?}");
+    assert!(times.is_sorted(), "{times:?}");
+    println!("{}", server.anyvirt(&["timeline", "debian"]).out);
 
     let log = server.anyvirt(&["logs", "debian"]).out;
     assert!(

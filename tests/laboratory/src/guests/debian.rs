@@ -46,9 +46,10 @@ rm -f /etc/machine-id /var/lib/dbus/machine-id /etc/ssh/ssh_host_*
 update-initramfs -u
 "#;
 
-/// Boots at once; the serial console is the system console.
+/// Boots at once; the serial console is the system console. `loglevel=6` lets the kernel's first line through `quiet`, and
+/// few others: what is seen of the kernel's start costs some milliseconds.
 const SYSLINUX: &str = "DEFAULT debian\nTIMEOUT 1\nPROMPT 0\nLABEL debian\n  KERNEL vmlinuz\n  INITRD initrd\n  \
-    APPEND root=LABEL=root ro console=ttyS0 quiet audit=0 random.trust_cpu=on fsck.mode=skip\n";
+    APPEND root=LABEL=root ro console=ttyS0 quiet loglevel=6 audit=0 random.trust_cpu=on fsck.mode=skip\n";
 
 const SECTOR: u64 = 512;
 /// Both partitions begin at whole MiB.

@@ -193,21 +193,7 @@ pub(crate) fn blueprint(
         adjustments,
     } = processor::processors(domain, guest, emulated)?;
     let machine = Machine {
-        name: format!(
-            "{}_{}",
-            request
-                .instance
-                .metadata
-                .namespace
-                .as_deref()
-                .unwrap_or_default(),
-            request
-                .instance
-                .metadata
-                .name
-                .as_deref()
-                .unwrap_or_default()
-        ),
+        name: name(request),
         accelerator: match request.accelerator {
             Accelerator::Kvm => machine::Accelerator::Kvm,
             Accelerator::Tcg => machine::Accelerator::Tcg {
@@ -259,6 +245,13 @@ pub(crate) fn blueprint(
         required,
         adjustments,
     })
+}
+
+/// QEMU's name of the guest, as libvirt would have it under KubeVirt.
+fn name(request: &StartRequest) -> String {
+    let metadata = &request.instance.metadata;
+    let text = |field: &Option<String>| field.clone().unwrap_or_default();
+    format!("{}_{}", text(&metadata.namespace), text(&metadata.name))
 }
 
 fn wrong(field: impl Into<String>, problem: impl Into<String>) -> BlueprintError {

@@ -228,6 +228,21 @@ impl Machine {
         }
     }
 
+    /// Whether a machine of which no pod is known may not be taken for gone.
+    async fn is_left_alone(&self, record: &Record) -> Result<bool, StepError> {
+        if self.context.foreign {
+            tracing::error!(
+                machine = self.uid,
+                name = record.identity.name,
+                namespace = record.identity.namespace,
+                "left running: the API does not know it, and is another one than it came from"
+            );
+            return Ok(true);
+        }
+        // If it is there after all, the watch will tell.
+        self.pod_exists(record).await
+    }
+
     /// Looks, tells, acts once.
     async fn step(&mut self) -> Result<Step, StepError> {
         let record = Record::read(&self.directory)?;
@@ -240,20 +255,10 @@ impl Machine {
                 orphan: false,
             },
         };
-        if let (None, Some(record)) = (&pod, &record) {
-            if self.context.foreign {
-                tracing::error!(
-                    machine = self.uid,
-                    name = record.identity.name,
-                    namespace = record.identity.namespace,
-                    "left running: the API does not know it, and is another one than it came from"
-                );
-                return Ok(Step::Wait(None));
-            }
-            if self.pod_exists(record).await? {
-                // The watch will tell.
-                return Ok(Step::Wait(None));
-            }
+        if let (None, Some(record)) = (&pod, &record)
+            && self.is_left_alone(record).await?
+        {
+            return Ok(Step::Wait(None));
         }
         // While a pull that failed is repeated, its failure is what there is to tell.
         let images = match (&self.pulling, &self.images) {
@@ -316,24 +321,18 @@ impl Machine {
             (Action::PullImages, Some(_)) => Action::Wait(None),
             _ => action,
         };
-        let is_silent = matches!(launcher, LauncherSeen::Silent);
-        match self
-            .perform(
-                action,
-                pod.as_deref(),
-                instance.as_deref(),
-                record.as_ref(),
-                answer.or(step_down),
-            )
-            .await?
-        {
-            Step::Wait(None) if is_silent => {
-                let retry = now.checked_add(SILENT_RETRY).unwrap_or(Timestamp::MAX);
-                Ok(Step::Wait(Some(retry)))
+        let silent = matches!(launcher, LauncherSeen::Silent).then_some(SILENT_RETRY);
+        let (pod, instance) = (pod.as_deref(), instance.as_deref());
+        let performed = self
+            .perform(action, pod, instance, record.as_ref(), answer.or(step_down))
+            .await?;
+        Ok(match performed {
+            Step::Wait(at) => {
+                let retry = silent.and_then(|wait| now.checked_add(wait).ok());
+                Step::Wait(at.or(retry).into_iter().chain(due).min())
             }
-            Step::Wait(at) => Ok(Step::Wait(at.into_iter().chain(due).min())),
-            step => Ok(step),
-        }
+            step => step,
+        })
     }
 }
 

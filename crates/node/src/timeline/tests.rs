@@ -364,175 +364,133 @@ fn trouble_is_told_once_and_forgotten_at_the_login() {
     assert_eq!(guest.look(Some(&launcher(&reached)), 61.0).trouble, None);
 }
 
+/// A launcher whose guest reached so many steps and last showed a sign at 30 s.
+fn silent(reached: usize) -> Status {
+    Status {
+        last_sign: Some(at(30.0)),
+        ..launcher(&WHOLE[..reached])
+    }
+}
+
+/// Looks at a silent guest until it is stuck, and beyond: after `allowed` seconds, or never.
+fn check_silence(
+    name: &str,
+    mut guest: Guest,
+    launcher: &Status,
+    (allowed, usual): (Option<f64>, Option<i64>),
+) {
+    assert_eq!(guest.look(Some(launcher), 30.0).stuck, None, "{name}");
+    let due = guest.stuck_at(launcher);
+    assert_eq!(due, allowed.map(|allowed| at(30.0 + allowed)), "{name}");
+    let Some(allowed) = allowed else {
+        let later = guest.look(Some(launcher), 100_000.0);
+        assert_eq!(later.stuck, None, "{name}");
+        return;
+    };
+    let before = guest.look(Some(launcher), 29.9 + allowed);
+    assert_eq!(before.stuck, None, "{name}");
+    let stuck = guest.look(Some(launcher), 30.0 + allowed).stuck;
+    let stuck = stuck.expect(name);
+    assert_eq!(
+        (stuck.since.0, stuck.usual_seconds),
+        (at(30.0), usual),
+        "{name}"
+    );
+    let begin = format!("no guest progress for {allowed} s (");
+    assert!(
+        stuck.message.starts_with(&begin),
+        "{name}: {}",
+        stuck.message
+    );
+    // Told once, and not looked at again before something happens.
+    let later = guest.look(Some(launcher), 40.0 + allowed);
+    assert_eq!(later.stuck, Some(stuck), "{name}");
+    assert_eq!(guest.stuck_at(launcher), None, "{name}");
+    let reasons: Vec<_> = guest.facts.iter().map(|it| it.reason).collect();
+    assert_eq!(reasons, ["GuestStuck"], "{name}");
+    let goes_on = Status {
+        last_sign: Some(at(50.0 + allowed)),
+        ..launcher.clone()
+    };
+    let after = guest.look(Some(&goes_on), 51.0 + allowed);
+    assert_eq!(after.stuck, None, "{name}");
+    assert_eq!(guest.facts.len(), 1, "{name}");
+}
+
 #[test]
 fn a_silent_guest_is_stuck_after_longer_than_usual_and_goes_on() {
-    let silent_from = |reached: usize, last: f64| Status {
-        last_sign: Some(at(last)),
-        ..launcher(&WHOLE[..reached])
-    };
-    let kvm = |status: Status| Status {
-        accelerator: Some(Accelerator::Kvm),
-        ..status
-    };
     let slow = |factor| Past {
         slowdown: Some(factor),
         ..Past::default()
     };
-    for (name, past, launcher, annotation, allowed, usual) in [
+    let none = Past::default;
+    let kvm = Status {
+        accelerator: Some(Accelerator::Kvm),
+        ..silent(4)
+    };
+    for (name, past, launcher, expected) in [
         (
-            "three times as long as ever",
+            "three times the longest",
             past(&[1.0, 1.2]),
-            silent_from(4, 30.0),
-            None,
-            Some(90.0),
-            Some(30),
+            silent(4),
+            (90.0, Some(30)),
         ),
         (
             "never less than a minute",
             past(&[1.0]),
-            silent_from(5, 30.0),
-            None,
-            Some(60.0),
-            Some(5),
+            silent(5),
+            (60.0, Some(5)),
         ),
-        (
-            "KVM without history",
-            Past::default(),
-            kvm(silent_from(4, 30.0)),
-            None,
-            Some(150.0),
-            None,
-        ),
+        ("KVM without history", none(), kvm, (150.0, None)),
         (
             "emulated twice as slow",
             slow(2.0),
-            silent_from(4, 30.0),
-            None,
-            Some(300.0),
-            None,
+            silent(4),
+            (300.0, None),
         ),
-        (
-            "much slower",
-            slow(70.0),
-            silent_from(4, 30.0),
-            None,
-            Some(900.0),
-            None,
-        ),
-        (
-            "not measured",
-            Past::default(),
-            silent_from(4, 30.0),
-            None,
-            Some(900.0),
-            None,
-        ),
+        ("much slower", slow(70.0), silent(4), (900.0, None)),
+        ("not measured", none(), silent(4), (900.0, None)),
+    ] {
+        let (allowed, usual) = expected;
+        check_silence(name, Guest::new(past), &launcher, (Some(allowed), usual));
+    }
+}
+
+#[test]
+fn a_setting_says_how_long_a_silence_may_be_and_what_is_no_start_is_never_stuck() {
+    let set = |past| Guest {
+        instance: instance(&json!({ "anyvirt.io/stuck-after-seconds": "12" })),
+        ..Guest::new(past)
+    };
+    let none = Past::default;
+    let unseen = Status {
+        last_sign: None,
+        ..silent(4)
+    };
+    let paused = Status {
+        state: State::Paused,
+        ..silent(4)
+    };
+    for (name, guest, launcher, expected) in [
         (
             "a setting",
-            past(&[1.0]),
-            silent_from(4, 30.0),
-            Some("12"),
-            Some(12.0),
-            Some(30),
+            set(past(&[1.0])),
+            silent(4),
+            (Some(12.0), Some(30)),
         ),
         // It never wrote a word: it may be there, and idle.
         (
             "no serial console",
-            Past::default(),
-            silent_from(3, 30.0),
-            None,
-            None,
-            None,
+            Guest::new(none()),
+            silent(3),
+            (None, None),
         ),
-        (
-            "the same with a setting",
-            Past::default(),
-            silent_from(3, 30.0),
-            Some("12"),
-            Some(12.0),
-            None,
-        ),
-        (
-            "over",
-            Past::default(),
-            silent_from(6, 30.0),
-            Some("12"),
-            None,
-            None,
-        ),
-        (
-            "nobody looks",
-            Past::default(),
-            Status {
-                last_sign: None,
-                ..silent_from(4, 0.0)
-            },
-            Some("12"),
-            None,
-            None,
-        ),
-        (
-            "paused",
-            Past::default(),
-            Status {
-                state: State::Paused,
-                ..silent_from(4, 30.0)
-            },
-            Some("12"),
-            None,
-            None,
-        ),
+        ("the same, set", set(none()), silent(3), (Some(12.0), None)),
+        ("over", set(none()), silent(6), (None, None)),
+        ("nobody looks", set(none()), unseen, (None, None)),
+        ("paused", set(none()), paused, (None, None)),
     ] {
-        let mut guest = Guest::new(past);
-        if let Some(seconds) = annotation {
-            guest.instance = instance(&json!({ "anyvirt.io/stuck-after-seconds": seconds }));
-        }
-        assert_eq!(guest.look(Some(&launcher), 30.0).stuck, None, "{name}");
-        let due = guest.stuck_at(&launcher);
-        assert_eq!(due, allowed.map(|allowed| at(30.0 + allowed)), "{name}");
-        let Some(allowed) = allowed else {
-            assert_eq!(guest.look(Some(&launcher), 100_000.0).stuck, None, "{name}");
-            continue;
-        };
-        assert_eq!(
-            guest.look(Some(&launcher), 29.9 + allowed).stuck,
-            None,
-            "{name}"
-        );
-        let stuck = guest
-            .look(Some(&launcher), 30.0 + allowed)
-            .stuck
-            .expect(name);
-        assert_eq!(
-            (stuck.since.0, stuck.usual_seconds),
-            (at(30.0), usual),
-            "{name}"
-        );
-        let begin = format!("no guest progress for {allowed} s (");
-        assert!(
-            stuck.message.starts_with(&begin),
-            "{name}: {}",
-            stuck.message
-        );
-        // Told once, and not looked at again before something happens.
-        assert_eq!(
-            guest.look(Some(&launcher), 40.0 + allowed).stuck,
-            Some(stuck),
-            "{name}"
-        );
-        assert_eq!(guest.stuck_at(&launcher), None, "{name}");
-        let reasons: Vec<_> = guest.facts.iter().map(|it| it.reason).collect();
-        assert_eq!(reasons, ["GuestStuck"], "{name}");
-        let goes_on = Status {
-            last_sign: Some(at(50.0 + allowed)),
-            ..launcher
-        };
-        assert_eq!(
-            guest.look(Some(&goes_on), 51.0 + allowed).stuck,
-            None,
-            "{name}"
-        );
-        assert_eq!(guest.facts.len(), 1, "{name}");
+        check_silence(name, guest, &launcher, expected);
     }
 }
 

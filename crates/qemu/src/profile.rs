@@ -277,10 +277,21 @@ mod tests {
         text
     }
 
+    /// Architecture, whether emulated, the model asked for, the features asked for or forbidden; the
+    /// model that results, and how many adjustments are told.
+    type Row = (
+        Architecture,
+        bool,
+        &'static str,
+        &'static [(&'static str, bool)],
+        &'static str,
+        usize,
+    );
+
     #[test]
     fn each_accelerator_gets_the_processors_it_runs_well() {
         use Architecture::{Amd64, Arm64};
-        let table: [(Architecture, bool, &str, &[(&str, bool)], &str, usize); 18] = [
+        let table: [Row; 18] = [
             (Amd64, false, "", &[], "host", 0),
             (Amd64, false, "host-model", &[], "host", 0),
             (

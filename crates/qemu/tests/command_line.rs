@@ -281,6 +281,7 @@ fn accelerators_differ_in_these_arguments_only() {
 type Change = fn(&mut Machine);
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table of cases")]
 fn what_qemu_does_not_have_is_refused_with_the_way_out() {
     let refused = |change: Change| {
         let mut machine = small();

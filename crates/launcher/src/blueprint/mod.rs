@@ -157,16 +157,6 @@ pub(crate) struct Surroundings {
     pub(crate) host: Option<Architecture>,
 }
 
-/// The machine's name, as QEMU's process title shows it.
-fn name(request: &StartRequest) -> String {
-    let metadata = &request.instance.metadata;
-    format!(
-        "{}_{}",
-        metadata.namespace.as_deref().unwrap_or_default(),
-        metadata.name.as_deref().unwrap_or_default()
-    )
-}
-
 /// Makes the blueprint.
 ///
 /// # Errors

@@ -39,6 +39,8 @@ enum Chore {
         name: String,
         /// Only this part of it, e.g. `probe`.
         part: Option<String>,
+        /// Pairs of runs, where the part has pairs; each part has its own default.
+        pairs: Option<usize>,
     },
     /// Runs the simulation of a mixed cluster: `mixed --seeds 0..100 --nodes 200 --vms 5000`, with a
     /// failing seed's script shrunk; `mixed --help` tells everything.
@@ -56,8 +58,8 @@ fn main() -> std::process::ExitCode {
         Chore::Setup => setup::everything(),
         Chore::Test { tests_only } => check::test(tests_only),
         Chore::Demo { stop } => demo(stop),
-        Chore::Bench { name, part } => bench(&name, part.as_deref()),
         Chore::Simulate { arguments } => simulate(&arguments),
+        Chore::Bench { name, part, pairs } => bench(&name, part.as_deref(), pairs),
         Chore::House => house::check_all(),
     };
     match result {
@@ -120,7 +122,7 @@ fn simulate(arguments: &[String]) -> Result<(), String> {
     run::run("cargo", &cargo.into_iter().chain(told).collect::<Vec<_>>())
 }
 
-fn bench(name: &str, part: Option<&str>) -> Result<(), String> {
+fn bench(name: &str, part: Option<&str>, pairs: Option<usize>) -> Result<(), String> {
     setup::everything()?;
     run::run(
         "cargo",
@@ -148,5 +150,7 @@ fn bench(name: &str, part: Option<&str>) -> Result<(), String> {
         name,
     ];
     arguments.extend(part);
+    let pairs = pairs.map(|pairs| pairs.to_string());
+    arguments.extend(pairs.as_deref());
     run::run("cargo", &arguments)
 }

@@ -406,11 +406,29 @@ impl Console {
     }
 
     /// Starts a program with this server's kubeconfig.
-    #[expect(clippy::disallowed_methods, reason = "acceptance tests drive programs")]
     fn start(program: &Path, arguments: &[&str], server: &Server) -> Console {
+        let kubeconfig = server.kubeconfig().display().to_string();
+        Console::with(program, arguments, &[("KUBECONFIG", &kubeconfig)])
+    }
+
+    /// Starts a program whose streams are a terminal's.
+    ///
+    /// # Panics
+    /// If the program cannot be started.
+    pub fn run(program: &Path, arguments: &[&str]) -> Console {
+        Console::with(program, arguments, &[])
+    }
+
+    /// The process.
+    pub fn process(&self) -> u32 {
+        self.process.id()
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "acceptance tests drive programs")]
+    fn with(program: &Path, arguments: &[&str], environment: &[(&str, &str)]) -> Console {
         let mut process = Command::new(program)
             .args(arguments)
-            .env("KUBECONFIG", server.kubeconfig())
+            .envs(environment.iter().copied())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())

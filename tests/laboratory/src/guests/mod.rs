@@ -45,6 +45,46 @@ pub fn small() -> Result<Image, String> {
     )
 }
 
+/// The small guest with one more program in `/bin`, and its image.
+///
+/// # Errors
+/// Which of Debian's tools failed, and how; the program cannot be read.
+pub fn small_with(name: &str, program: &Path) -> Result<(SmallGuest, Image), String> {
+    let files = small_files()?;
+    let failed = |error: std::io::Error| format!("cannot add {}: {error}", program.display());
+    let bytes = fs::read(program).map_err(failed)?;
+    let digest: String = Sha256::digest(&bytes)
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
+    let initrd = files.initrd.display().to_string();
+    let made = made(
+        &format!("small-{name}"),
+        &[&initrd, name, &digest],
+        |work| {
+            // Linux unpacks one archive after the other.
+            let mut both = fs::read(&files.initrd).map_err(failed)?;
+            both.resize(both.len().next_multiple_of(4), 0);
+            let mut archive = cpio::Archive::default();
+            archive.file(&format!("bin/{name}"), 0o755, &bytes);
+            both.extend(archive.finish());
+            fs::write(work.join("initrd"), both).map_err(failed)
+        },
+    )?;
+    let files = SmallGuest {
+        initrd: made.join("initrd"),
+        ..files
+    };
+    let image = image(
+        &format!("small-{name}-image"),
+        &[
+            ("boot/vmlinux", &files.kernel_unpacked),
+            ("boot/initrd", &files.initrd),
+        ],
+    )?;
+    Ok((files, image))
+}
+
 /// The small guest for ARM as such an image; `/boot/vmlinux` and `/boot/vmlinuz` are the same there.
 ///
 /// # Errors

@@ -27,10 +27,11 @@ const PAIRS: usize = 9;
 fn main() -> ExitCode {
     let mut arguments = std::env::args().skip(1);
     let (name, part) = (arguments.next(), arguments.next());
+    let pairs = arguments.next().and_then(|pairs| pairs.parse().ok());
     match name.as_deref() {
         Some("start") => start(),
         Some("accelerator") => {
-            if let Err(problem) = accelerator::measure(part.as_deref()) {
+            if let Err(problem) = accelerator::measure(part.as_deref(), pairs) {
                 eprintln!("bench: {problem}");
                 return ExitCode::from(2);
             }

@@ -1,13 +1,17 @@
 //! `accelerator`: what the accelerator costs. One module for each part; `accelerator PART` measures
-//! only that one.
+//! only that one, `accelerator PART PAIRS` with so many pairs of runs where it has pairs.
 
 mod probe;
+mod profile;
 
 /// A part by its name.
-const PARTS: [(&str, fn()); 1] = [("probe", probe::measure)];
+const PARTS: [(&str, fn(Option<usize>)); 2] = [
+    ("probe", |_| probe::measure()),
+    ("profile", profile::measure),
+];
 
 /// Measures all parts, or one of them. Err: there is no such part.
-pub(crate) fn measure(wanted: Option<&str>) -> Result<(), String> {
+pub(crate) fn measure(wanted: Option<&str>, pairs: Option<usize>) -> Result<(), String> {
     let names = || PARTS.map(|(name, _)| name).join(", ");
     if let Some(wanted) = wanted
         && !PARTS.iter().any(|(name, _)| *name == wanted)
@@ -17,7 +21,7 @@ pub(crate) fn measure(wanted: Option<&str>) -> Result<(), String> {
     for (name, part) in PARTS {
         if wanted.is_none_or(|wanted| wanted == name) {
             println!("# {name}");
-            part();
+            part(pairs);
         }
     }
     Ok(())

@@ -4,8 +4,10 @@
 mod probe;
 mod profile;
 
-/// A part by its name.
-const PARTS: [(&str, fn(Option<usize>)); 2] = [
+/// A part's name, and what measures it with so many pairs of runs.
+type Part = (&'static str, fn(Option<usize>));
+
+const PARTS: [Part; 2] = [
     ("probe", |_| probe::measure()),
     ("profile", profile::measure),
 ];

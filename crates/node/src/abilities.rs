@@ -32,6 +32,21 @@ pub(crate) struct Offered {
     pub(crate) version: Option<Version>,
 }
 
+impl Offered {
+    /// What can be known without asking QEMU: which emulators are installed.
+    pub(crate) fn unasked(program: Option<&Path>) -> Self {
+        Self {
+            emulates: emulates(program),
+            ..Self::default()
+        }
+    }
+
+    /// Whether QEMU was asked, and answered.
+    pub(crate) fn is_learned(&self) -> bool {
+        self.version.is_some()
+    }
+}
+
 /// QEMU did not tell.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum AbilitiesError {
@@ -79,10 +94,7 @@ impl Asker {
     /// What guests can have here. KVM is asked about only where its device opens (`on_kvm`). What
     /// cannot be learned is left out, and logged.
     pub(crate) async fn ask(&mut self, program: Option<&Path>, on_kvm: bool) -> Offered {
-        let mut offered = Offered {
-            emulates: emulates(program),
-            ..Offered::default()
-        };
+        let mut offered = Offered::unasked(program);
         let accelerators = [(Accelerator::Tcg, true), (Accelerator::Kvm, on_kvm)];
         for (accelerator, _) in accelerators.into_iter().filter(|(_, wanted)| *wanted) {
             match self.told(program, accelerator).await {

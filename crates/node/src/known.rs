@@ -209,7 +209,7 @@ impl Knowledge {
             lowered,
             asked: Asked::default(),
             answered: None,
-            offered: Offered::default(),
+            offered: Offered::unasked(qemu_program.as_deref()),
             slowdown: kept_slowdown(data_directory).map(|kept| kept.slowdown.ratio),
         };
         let knowledge = Self {

@@ -136,11 +136,17 @@ pub(crate) fn annotations(
 }
 
 /// The labels as a merge patch: `wanted`, and `Null` for those of ours that no longer hold. Labels
-/// of others are not in it, so they stay.
-pub(crate) fn patch(node: &Node, wanted: &BTreeMap<String, String>) -> BTreeMap<String, Value> {
+/// of others are not in it, so they stay. As long as nothing is `learned` of QEMU, what an earlier run
+/// of the node learned stays as well: pods that select by it must not wait for a restart of ours.
+pub(crate) fn patch(
+    node: &Node,
+    wanted: &BTreeMap<String, String>,
+    learned: bool,
+) -> BTreeMap<String, Value> {
     let gone = node
         .labels()
         .keys()
+        .filter(|_| learned)
         .filter(|name| OURS.iter().any(|prefix| name.starts_with(prefix)))
         .filter(|name| !wanted.contains_key(*name))
         .map(|name| (name.clone(), Value::Null));
@@ -255,7 +261,9 @@ pub(crate) mod tests {
         ] {
             node.labels_mut().insert(name.to_owned(), "true".to_owned());
         }
-        let patch = patch(&node, &of(Class::Slow));
+        let unlearned = patch(&node, &of(Class::Slow), false);
+        assert!(!unlearned.contains_key("cpu-model.node.kubevirt.io/EPYC"));
+        let patch = patch(&node, &of(Class::Slow), true);
         assert_eq!(patch["cpu-model.node.kubevirt.io/EPYC"], Value::Null);
         assert_eq!(patch["cpu-model.node.kubevirt.io/Nehalem"], json!("true"));
         assert!(!patch.contains_key("theirs.io/cpu-model.node.kubevirt.io"));

@@ -206,7 +206,7 @@ pub(crate) async fn register(
         }
     };
     let patch = json!({ "metadata": {
-        "labels": labels::patch(&known, &wanted), "annotations": annotations,
+        "labels": labels::patch(&known, &wanted, offer.known.offered.is_learned()), "annotations": annotations,
     } });
     let parameters = PatchParams::default();
     nodes

@@ -200,7 +200,8 @@ fn a_deaf_guest_is_killed_after_its_grace_and_at_once_when_forced() {
     stage.client.create_vm(&deaf);
     for (body, least, most) in [("{}", 5, 60), (r#"{"gracePeriod":0}"#, 0, 5)] {
         stage.status("deaf", "Stopped");
-        assert_eq!(stage.put("virtualmachines/deaf/start", "").0, 202);
+        let (code, answer) = stage.put("virtualmachines/deaf/start", "");
+        assert_eq!(code, 202, "{answer}");
         let instance = stage.running("deaf");
         let qemu = stage.process(&uid(&instance), "qemu-system");
         let asked = Instant::now();

@@ -106,6 +106,9 @@ fn printable(
     if is_final(vmi) {
         return if failing && retries {
             PrintableStatus::CrashLoopBackOff
+        } else if !decision.requests.is_empty() {
+            // Until the instance is gone nothing else can be asked, so it is not yet what people wait for.
+            PrintableStatus::Stopping
         } else {
             PrintableStatus::Stopped
         };

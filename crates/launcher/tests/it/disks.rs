@@ -168,15 +168,15 @@ async fn what_cannot_be_started_says_field_and_cause() {
             ResolvedVolume::EmptyDisk {
                 capacity_bytes: 512,
             },
-            json!({"cpu": {"model": "NoSuchModel"}}),
+            json!({"machine": {"type": "pc-q35-99.9"}}),
             "QEMU ended at once with",
         ),
         (
             ResolvedVolume::EmptyDisk {
                 capacity_bytes: 512,
             },
-            json!({"cpu": {"model": "NoSuchModel"}}),
-            "unable to find CPU model 'NoSuchModel'",
+            json!({"machine": {"type": "pc-q35-99.9"}}),
+            "unsupported machine type",
         ),
     ];
     for (index, (volume, domain, words)) in cases.into_iter().enumerate() {

@@ -52,11 +52,14 @@ pub(super) fn observe(
     let spawned = thread.spawn({
         let (make, plan, progress) = (Arc::clone(make), plan.clone(), Arc::clone(&progress));
         move || {
-            let _running = Running::begin();
+            let running = Running::begin();
             let mut kvm = make.make(layout(&plan));
             let result = run(kvm.as_mut(), &plan, &progress);
             // The VM goes before its result does, so that the next run does not meet it.
             drop(kvm);
+            // Nor is this thread counted any more: several runs follow each other at once, and the
+            // ends of their threads may come late.
+            drop(running);
             // Nobody listens any more when we were given up on.
             let _ = sender.send(result);
         }

@@ -4,10 +4,11 @@
 //! promised, whatever runs it. What is chosen here is what the guest cannot tell, or what no
 //! emulation gives: the features of the processor, QEMU's threads, the interrupt controller.
 //!
-//! Measured (QEMU 7.2 and 10.0, guest time by host time of one binary; lower is better):
-//! fused multiply-add 3,981 as TCG's `fma`, 127 as AVX without it; memory copies 33 with `erms`, 7
-//! without; an arm64 guest with the architected pointer authentication boots 4 times slower than
-//! without. A library that finds such a feature uses it.
+//! Measured (guest time by host time of one binary; lower is better): with QEMU 10.0 fused
+//! multiply-add 3,981 as TCG's `fma`, 127 as AVX without it; memory copies 33 with `erms`, 7
+//! without (QEMU 7.2: a third more processor time with `erms`); an arm64 guest with the architected
+//! pointer authentication boots 4 times slower than without. A library that finds such a feature
+//! uses it.
 
 use crate::architecture::Architecture;
 use crate::machine::{InterruptController, ProcessorFeature, ProcessorModel, Threads, Word};

@@ -92,8 +92,9 @@ fn a_guest_reaches_out_is_reached_at_listed_ports_and_never_reaches_the_hosts_lo
     let network = console.expect("default via 10.0.2.1", PATIENCE);
     assert!(network.contains("10.0.2.2/24"), "{network}");
 
+    // nc's input stays open: Debian 12's passt loses the end of a connection whose guest has closed its half before.
     console.send(&format!(
-        "echo out; nc -w 20 {} {} < /dev/null; echo e'n'd\n",
+        "echo out; nc -w 20 {} {}; echo e'n'd\n",
         outside.ip(),
         outside.port()
     ));
@@ -101,9 +102,7 @@ fn a_guest_reaches_out_is_reached_at_listed_ports_and_never_reaches_the_hosts_lo
     assert!(out.contains("hello from outside"), "{out}");
 
     for gateway in ["10.0.2.1", "10.0.2.2", "127.0.0.1"] {
-        console.send(&format!(
-            "nc -w 5 {gateway} {hidden} < /dev/null; echo d'on'e\n"
-        ));
+        console.send(&format!("nc -w 5 {gateway} {hidden}; echo d'on'e\n"));
         let said = console.expect("done", PATIENCE);
         assert!(
             !said.contains("a secret of the host"),

@@ -473,6 +473,7 @@ impl Decision {
             considered: self.policy.considered.clone(),
             expected_slowdown: slowdown.map(|factor| format!("{factor:.1}")),
             isolation: Some(isolation_level(actual).to_owned()),
+            adjustments: Vec::new(),
             architecture: Some(self.architecture.clone()),
         }
     }

@@ -157,6 +157,9 @@ pub struct AcceleratorStatus {
     /// The guest's architecture, in Go's names.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub architecture: Option<String>,
+    /// What the accelerator made different from what the spec asks for: sentences for people.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub adjustments: Vec<String>,
 }
 
 /// A network interface and its addresses.

@@ -190,7 +190,7 @@ fn run(
         facts.push(Fact::normal("Started", "VirtualMachineInstance started."));
     }
     condition::remove(&mut status.conditions, START_QUEUED);
-    accelerate(status, launcher.accelerator, seen, now, facts);
+    accelerate(status, launcher, seen, now, facts);
     connect(status, instance, launcher, now, facts);
     let paused =
         Condition::new(PAUSED, true, now).because("PausedByUser", "VMI was paused by user");
@@ -277,12 +277,14 @@ fn connect(
 /// over restarts of the node in the status itself.
 fn accelerate(
     status: &mut VirtualMachineInstanceStatus,
-    actual: Option<Accelerator>,
+    launcher: &Status,
     seen: &Seen<'_>,
     now: Timestamp,
     facts: &mut Vec<Fact>,
 ) {
-    let Some(actual) = actual else { return };
+    let Some(actual) = launcher.accelerator else {
+        return;
+    };
     let known = status
         .accelerator
         .as_ref()
@@ -290,7 +292,7 @@ fn accelerate(
     if known {
         return;
     }
-    let (explained, condition) = match seen.accelerator {
+    let (mut explained, condition) = match seen.accelerator {
         Some(decision) => (decision.status(actual), decision.condition(actual, now)),
         None => {
             let emulated = actual == Accelerator::Tcg;
@@ -317,6 +319,14 @@ fn accelerate(
         "AcceleratorSelected",
         format!("{actual}: {message}"),
     ));
+    if !launcher.adjustments.is_empty() {
+        let told = launcher.adjustments.join("; ");
+        facts.push(Fact::normal(
+            "AcceleratorAdjusted",
+            format!("{actual}: {told}"),
+        ));
+    }
+    explained.adjustments.clone_from(&launcher.adjustments);
     status.accelerator = Some(explained);
     condition::set(&mut status.conditions, condition);
 }

@@ -600,6 +600,32 @@ fn a_guest_that_runs_is_told_with_its_accelerator_interfaces_and_volumes() {
 }
 
 #[test]
+fn what_an_accelerator_changes_of_the_spec_is_in_the_status_and_told_once() {
+    let words = "cpu.model host-model: the guest sees all features that emulation does well";
+    let case = Case::running().with(|it| {
+        it.launcher = run_status(Accelerator::Tcg, State::Running);
+        if let LauncherSeen::Answers(status) = &mut it.launcher {
+            status.adjustments = vec![words.to_owned()];
+        }
+    });
+    let change = wanted_instance(&case.seen(), &BTreeMap::new(), at(100)).expect("a change");
+    let shown = change.status.accelerator.as_ref().expect("shown");
+    assert_eq!(shown.adjustments, [words]);
+    let told = change
+        .facts
+        .iter()
+        .filter(|it| it.reason == "AcceleratorAdjusted" && it.message.contains(words));
+    assert_eq!(told.count(), 1);
+    let later = case.with(|it| {
+        it.instance.as_mut().expect("a VMI").status = Some(change.status);
+    });
+    assert_eq!(
+        wanted_instance(&later.seen(), &BTreeMap::new(), at(200)),
+        None
+    );
+}
+
+#[test]
 fn pausing_is_a_condition_that_goes_with_it() {
     let paused =
         Case::running().with(|it| it.launcher = run_status(Accelerator::Kvm, State::Paused));

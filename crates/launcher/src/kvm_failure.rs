@@ -167,7 +167,7 @@ async fn watch(
     loop {
         let look = counts && start.elapsed() < LOOK_FOR;
         let failure = tokio::select! {
-            () = stopped.notified() => internal_error(&monitor).await,
+            () = stopped.notified() => internal_error(&monitor, &tell).await,
             () = tokio::time::sleep(LOOK_EVERY), if look => {
                 match monitor.ask(Command::QueryKvmStatistics).await {
                     Ok(answer) => {
@@ -205,14 +205,29 @@ async fn watch(
     }
 }
 
-/// Whether QEMU stopped the guest because KVM failed.
-async fn internal_error(monitor: &Monitor) -> Option<KvmFailure> {
-    let answer = monitor.ask(Command::QueryStatus).await.ok()?;
-    (Command::run_state(&answer) == Some(RunState::InternalError)).then(|| KvmFailure {
-        kind: KvmFailureKind::InternalError,
-        evidence: "KVM gave up on the guest, and QEMU stopped it (internal-error)".to_owned(),
-        at: Timestamp::now(),
-    })
+/// Whether QEMU stopped the guest because KVM failed. QEMU says only once that it stopped it, so a
+/// question that gets no answer is asked again, as long as there is a QEMU and somebody to tell.
+async fn internal_error(monitor: &Monitor, tell: &mpsc::Sender<KvmFailure>) -> Option<KvmFailure> {
+    loop {
+        let error = match monitor.ask(Command::QueryStatus).await {
+            Ok(answer) => {
+                let failed = Command::run_state(&answer) == Some(RunState::InternalError);
+                return failed.then(|| KvmFailure {
+                    kind: KvmFailureKind::InternalError,
+                    evidence: "KVM gave up on the guest, and QEMU stopped it (internal-error)"
+                        .to_owned(),
+                    at: Timestamp::now(),
+                });
+            }
+            Err(MonitorError::Closed | MonitorError::Io(_)) => return None,
+            Err(error) => error,
+        };
+        tracing::warn!("why the guest was stopped is not known yet: {error}");
+        tokio::select! {
+            () = tokio::time::sleep(LOOK_EVERY) => {}
+            () = tell.closed() => return None,
+        }
+    }
 }
 
 /// QEMU prints why it stopped a guest, and says on its monitor only that it did.

@@ -3,8 +3,6 @@
 //! It never waits for QEMU: what asks the monitor runs in a task of its own, so that a QEMU that
 //! hangs can still be killed.
 
-use std::io::Write as _;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,19 +13,19 @@ use api::launcher::{
 };
 use api::scaling::Wait;
 use host::identity::Signal;
-use host::process::Ending;
 use jiff::Timestamp;
 use qemu::qmp::{Command, Event};
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::task::JoinHandle;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::Instant;
 
+use crate::exit_file::{put_aside, write_durably};
+use crate::heard::{Heard, Running, Starting, at, happening, started};
 use crate::kvm_failure;
 use crate::life::{Action, Decision, Ended, Input, Life, Refusal};
 use crate::monitor::Monitor;
 use crate::serial::Serial;
-use crate::signs::{Look, Silence, Watched};
-use crate::start::{Guest, Home, NetworkEnded, Progress, StartError, start};
+use crate::signs::{Silence, Watched};
+use crate::start::{Guest, Home, NetworkEnded, Progress, start};
 
 /// How often the status tells how many bytes the guest has written, and the directory is looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -94,41 +92,6 @@ pub(crate) struct Owner {
     silence: Silence,
     starting: Option<Starting>,
     guest: Option<Running>,
-}
-
-#[derive(Debug)]
-struct Starting {
-    request: Arc<StartRequest>,
-    abort: Option<oneshot::Sender<()>>,
-    task: JoinHandle<Result<Guest, StartError>>,
-}
-
-#[derive(Debug)]
-struct Running {
-    guest: Guest,
-    events: bool,
-    agent: bool,
-    networks: bool,
-    kvm: bool,
-    /// What is seen of the guest while it starts.
-    looks: Option<mpsc::Receiver<Look>>,
-}
-
-/// What the loop hears.
-enum Heard {
-    Order(Ordered),
-    NoOrders,
-    Milestone(Milestone),
-    Started(Box<Result<Guest, StartError>>),
-    Said(Event),
-    Ended(Ended),
-    Agent(bool),
-    NetworkEnded(NetworkEnded),
-    KvmFailed(KvmFailure),
-    Looked(Look),
-    Tick,
-    Look,
-    Leave,
 }
 
 impl Owner {
@@ -229,7 +192,11 @@ impl Owner {
             Heard::NetworkEnded(ended) => self.network_ended(&ended),
             Heard::KvmFailed(failure) => self.kvm_failed(failure),
             Heard::Looked(look) => {
-                self.silence.look(look);
+                match look {
+                    Some(look) => self.silence.look(look),
+                    // What nobody looks at is not silent.
+                    None => self.silence.forget(),
+                }
                 self.publish_sign();
             }
             Heard::Tick => return self.input(Input::Tick).await,
@@ -256,10 +223,13 @@ impl Owner {
                     let _ = answer.send(Err(refusal));
                     return false;
                 }
-                let input = if self.starts_again(&request) {
-                    Input::StartAgain
-                } else {
-                    Input::Start
+                let input = match self.starts_again(&request) {
+                    Ok(true) => Input::StartAgain,
+                    Ok(false) => Input::Start,
+                    Err(refusal) => {
+                        let _ = answer.send(Err(refusal));
+                        return false;
+                    }
                 };
                 (input, Some(Arc::new(*request)))
             }
@@ -303,7 +273,11 @@ impl Owner {
 
     /// Whether this is the start, without KVM, of a guest that KVM failed and that has ended. Done
     /// at most once in a directory: how the first ended is put aside before anything else happens.
-    fn starts_again(&self, request: &StartRequest) -> bool {
+    ///
+    /// # Errors
+    /// It is, and how the first ended cannot be put aside, or was already: an answer that it started
+    /// would be asked for again and again.
+    fn starts_again(&self, request: &StartRequest) -> Result<bool, Refusal> {
         let ended_by_kvm = {
             let status = self.status.borrow();
             let exit = status.exit.as_ref();
@@ -313,18 +287,17 @@ impl Owner {
             || request.stepped_down.is_none()
             || request.accelerator == Accelerator::Kvm
         {
-            return false;
+            return Ok(false);
         }
-        let first = self.home.directory.join(files::FIRST_EXIT);
-        if first.exists() {
-            return false;
-        }
-        let aside = std::fs::rename(self.home.directory.join(files::EXIT), first)
-            .and_then(|()| std::fs::File::open(&self.home.directory)?.sync_all());
-        if let Err(error) = &aside {
-            tracing::error!("cannot put {} aside: {error}", files::EXIT);
-        }
-        aside.is_ok()
+        put_aside(&self.home.directory)
+            .map(|()| true)
+            .map_err(|error| Refusal {
+                reason: "CannotStartAgain",
+                message: format!(
+                    "the guest cannot start again without KVM in {}: {error}",
+                    self.home.directory.display()
+                ),
+            })
     }
 
     async fn input(&mut self, input: Input) -> bool {
@@ -344,8 +317,8 @@ impl Owner {
                     self.silence.forget();
                 }
                 State::Paused => self.silence.forget(),
-                State::Running => self.silence.resumed(Timestamp::now()),
-                State::Idle | State::Starting | State::Ended => {}
+                State::Running if self.is_looked_at() => self.silence.resumed(Timestamp::now()),
+                State::Running | State::Idle | State::Starting | State::Ended => {}
             }
             self.publish_sign();
         }
@@ -692,6 +665,13 @@ impl Owner {
         !self.reached(milestones::LOGIN) && !self.reached(milestones::AGENT)
     }
 
+    /// Whether somebody looks for signs of life of the guest.
+    fn is_looked_at(&self) -> bool {
+        self.guest
+            .as_ref()
+            .is_some_and(|running| running.looks.is_some())
+    }
+
     fn publish_sign(&self) {
         let sign = self.silence.last_sign();
         self.status
@@ -720,91 +700,4 @@ fn now(name: &str) -> Milestone {
         at: Timestamp::now(),
         ..Milestone::default()
     }
-}
-
-/// Waits until `due`; for ever without one.
-async fn at(due: Option<Instant>) {
-    match due {
-        Some(due) => sleep_until(due).await,
-        None => std::future::pending().await,
-    }
-}
-
-/// Waits for the start to be done; for ever when none is under way.
-async fn started(starting: &mut Option<Starting>) -> Result<Guest, StartError> {
-    match starting {
-        Some(starting) => (&mut starting.task)
-            .await
-            .unwrap_or_else(|error| Err(StartError::from_panic(&error))),
-        None => std::future::pending().await,
-    }
-}
-
-/// Waits for anything that the guest does; for ever without one.
-async fn happening(running: &mut Option<Running>) -> Heard {
-    let Some(running) = running else {
-        return std::future::pending().await;
-    };
-    loop {
-        let guest = &mut running.guest;
-        tokio::select! {
-            biased;
-            event = guest.events.recv(), if running.events => match event {
-                Some(event) => return Heard::Said(event),
-                None => running.events = false,
-            },
-            changed = guest.agent.changed(), if running.agent => match changed {
-                Ok(()) => return Heard::Agent(*guest.agent.borrow_and_update()),
-                Err(_) => running.agent = false,
-            },
-            ended = guest.networks.recv(), if running.networks => match ended {
-                Some(ended) => return Heard::NetworkEnded(ended),
-                None => running.networks = false,
-            },
-            failure = failed(&mut guest.kvm), if running.kvm => match failure {
-                Some(failure) => return Heard::KvmFailed(failure),
-                None => running.kvm = false,
-            },
-            Some(look) = looked(&mut running.looks) => return Heard::Looked(look),
-            ended = guest.qemu.wait() => return Heard::Ended(match ended {
-                Ok(Ending::Exited(code)) => Ended::Exited(code),
-                Ok(Ending::Signalled(signal)) => Ended::Signalled(signal),
-                Err(error) => {
-                    tracing::error!("cannot wait for QEMU: {error}");
-                    Ended::Exited(-1)
-                }
-            }),
-        }
-    }
-}
-
-/// Waits for the next look; for ever when nobody looks any more.
-async fn looked(looks: &mut Option<mpsc::Receiver<Look>>) -> Option<Look> {
-    match looks {
-        Some(receiver) => match receiver.recv().await {
-            Some(look) => Some(look),
-            None => {
-                *looks = None;
-                std::future::pending().await
-            }
-        },
-        None => std::future::pending().await,
-    }
-}
-
-async fn failed(watch: &mut Option<kvm_failure::Watch>) -> Option<KvmFailure> {
-    match watch {
-        Some(watch) => watch.failed().await,
-        None => None,
-    }
-}
-
-/// Written aside, flushed to the disk, put in place: after a power cut there is all of it or none.
-fn write_durably(directory: &Path, exit: &Exit) -> std::io::Result<()> {
-    let aside = directory.join("exit.json.new");
-    let mut file = std::fs::File::create(&aside)?;
-    file.write_all(&serde_json::to_vec(exit)?)?;
-    file.sync_all()?;
-    std::fs::rename(&aside, directory.join(files::EXIT))?;
-    std::fs::File::open(directory)?.sync_all()
 }

@@ -84,13 +84,13 @@ pub(super) fn check_contradiction(
 }
 
 /// What may stand in the annotation [`names::annotations::STUCK_AFTER`]: the launcher looks for signs of life
-/// every few seconds, and after a day nobody waits any more.
-const STUCK_AFTER_SECONDS: std::ops::RangeInclusive<u32> = 10..=86_400;
+/// every few seconds, and for two hours, so that a silence of an hour is surely seen.
+const STUCK_AFTER_SECONDS: std::ops::RangeInclusive<u32> = 10..=3_600;
 
 /// The seconds in the annotation [`names::annotations::STUCK_AFTER`], if it is there.
 ///
 /// # Errors
-/// Its value, if that is no number from 10 to 86400.
+/// Its value, if that is no number from 10 to 3600.
 pub fn stuck_after(annotations: &BTreeMap<String, String>) -> Result<Option<u32>, String> {
     let Some(value) = annotations.get(names::annotations::STUCK_AFTER) else {
         return Ok(None);
@@ -152,9 +152,9 @@ mod tests {
         for (value, wanted) in [
             (None, Ok(None)),
             (Some("10"), Ok(Some(10))),
-            (Some("86400"), Ok(Some(86_400))),
+            (Some("3600"), Ok(Some(3_600))),
             (Some("9"), Err("9")),
-            (Some("86401"), Err("86401")),
+            (Some("3601"), Err("3601")),
             (Some("5m"), Err("5m")),
             (Some(""), Err("")),
             (Some("-20"), Err("-20")),

@@ -1,0 +1,150 @@
+//! What the owner hears: of its guest, of a start under way, of time.
+
+use std::sync::Arc;
+
+use api::launcher::{KvmFailure, Milestone, StartRequest};
+use host::process::Ending;
+use qemu::qmp::Event;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep_until};
+
+use crate::kvm_failure;
+use crate::life::Ended;
+use crate::owner::Ordered;
+use crate::signs::Look;
+use crate::start::{Guest, NetworkEnded, StartError};
+
+/// A start under way.
+#[derive(Debug)]
+pub(crate) struct Starting {
+    pub(crate) request: Arc<StartRequest>,
+    pub(crate) abort: Option<oneshot::Sender<()>>,
+    pub(crate) task: JoinHandle<Result<Guest, StartError>>,
+}
+
+/// A guest that runs; each flag is whether that can still be heard of.
+#[derive(Debug)]
+pub(crate) struct Running {
+    pub(crate) guest: Guest,
+    pub(crate) events: bool,
+    pub(crate) agent: bool,
+    pub(crate) networks: bool,
+    pub(crate) kvm: bool,
+    /// What is seen of the guest while it starts.
+    pub(crate) looks: Option<mpsc::Receiver<Look>>,
+}
+
+/// What the loop hears.
+pub(crate) enum Heard {
+    Order(Ordered),
+    NoOrders,
+    Milestone(Milestone),
+    Started(Box<Result<Guest, StartError>>),
+    Said(Event),
+    Ended(Ended),
+    Agent(bool),
+    NetworkEnded(NetworkEnded),
+    KvmFailed(KvmFailure),
+    /// A look at a guest that starts; none: it is looked at no more.
+    Looked(Option<Look>),
+    Tick,
+    Look,
+    Leave,
+}
+
+/// Waits until `due`; for ever without one.
+pub(crate) async fn at(due: Option<Instant>) {
+    match due {
+        Some(due) => sleep_until(due).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Waits for the start to be done; for ever when none is under way.
+pub(crate) async fn started(starting: &mut Option<Starting>) -> Result<Guest, StartError> {
+    match starting {
+        Some(starting) => (&mut starting.task)
+            .await
+            .unwrap_or_else(|error| Err(StartError::from_panic(&error))),
+        None => std::future::pending().await,
+    }
+}
+
+/// Waits for anything that the guest does; for ever without one.
+pub(crate) async fn happening(running: &mut Option<Running>) -> Heard {
+    let Some(running) = running else {
+        return std::future::pending().await;
+    };
+    loop {
+        let guest = &mut running.guest;
+        tokio::select! {
+            biased;
+            event = guest.events.recv(), if running.events => match event {
+                Some(event) => return Heard::Said(event),
+                None => running.events = false,
+            },
+            changed = guest.agent.changed(), if running.agent => match changed {
+                Ok(()) => return Heard::Agent(*guest.agent.borrow_and_update()),
+                Err(_) => running.agent = false,
+            },
+            ended = guest.networks.recv(), if running.networks => match ended {
+                Some(ended) => return Heard::NetworkEnded(ended),
+                None => running.networks = false,
+            },
+            failure = failed(&mut guest.kvm), if running.kvm => match failure {
+                Some(failure) => return Heard::KvmFailed(failure),
+                None => running.kvm = false,
+            },
+            look = looked(&mut running.looks) => return Heard::Looked(look),
+            ended = guest.qemu.wait() => return Heard::Ended(match ended {
+                Ok(Ending::Exited(code)) => Ended::Exited(code),
+                Ok(Ending::Signalled(signal)) => Ended::Signalled(signal),
+                Err(error) => {
+                    tracing::error!("cannot wait for QEMU: {error}");
+                    Ended::Exited(-1)
+                }
+            }),
+        }
+    }
+}
+
+/// Waits for the next look. `None`, once: there will be no more; after that it waits for ever.
+async fn looked(looks: &mut Option<mpsc::Receiver<Look>>) -> Option<Look> {
+    let Some(receiver) = looks else {
+        return std::future::pending().await;
+    };
+    let look = receiver.recv().await;
+    if look.is_none() {
+        *looks = None;
+    }
+    look
+}
+
+async fn failed(watch: &mut Option<kvm_failure::Watch>) -> Option<KvmFailure> {
+    match watch {
+        Some(watch) => watch.failed().await,
+        None => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use jiff::Timestamp;
+
+    #[tokio::test]
+    async fn the_end_of_looking_is_told_once() {
+        let (tell, looks) = mpsc::channel(1);
+        let look = Look {
+            at: Timestamp::UNIX_EPOCH,
+            sign: true,
+        };
+        tell.send(look).await.expect("there is room");
+        drop(tell);
+        let mut looks = Some(looks);
+        assert_eq!(looked(&mut looks).await, Some(look));
+        assert_eq!(looked(&mut looks).await, None);
+        assert!(looks.is_none(), "nobody asks again");
+    }
+}

@@ -239,7 +239,8 @@ impl Knowledge {
     }
 
     /// KVM failed a guest, `namespace/name`: from now on it is not usable, whatever the probe says.
-    /// Told again for the same failure it changes nothing.
+    /// Told again for the same failure it does not count it again, only remembers it if it could not
+    /// before.
     ///
     /// # Errors
     /// If that cannot be remembered. It counts all the same as long as this process lives.
@@ -247,7 +248,8 @@ impl Knowledge {
         let mut written = Ok(());
         self.known.send_if_modified(|known| {
             let same = |known: &Lowered| known.machine == machine && known.failure == *failure;
-            if known.lowered.as_ref().is_some_and(same) {
+            if let Some(lowered) = known.lowered.as_ref().filter(|known| same(known)) {
+                written = lowered.write(&self.data_directory);
                 return false;
             }
             let lowered = Lowered::after(
@@ -639,6 +641,30 @@ mod tests {
             evidence: "refused".to_owned(),
             at: Timestamp::now(),
         }
+    }
+
+    #[tokio::test]
+    async fn a_failed_guest_that_could_not_be_remembered_is_once_it_can_be() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let knowledge = knowledge(directory.path()).await;
+        // A directory where the file is to be made: not even root can write it.
+        let in_the_way = directory.path().join("kvm-failure.json");
+        std::fs::create_dir_all(in_the_way.join("full")).expect("made");
+        let failure = failure();
+        for _ in 0..2 {
+            knowledge
+                .lower("ns/vm", &failure)
+                .expect_err("it is in the way");
+            assert!(
+                knowledge.known().lowered.is_some(),
+                "it counts all the same"
+            );
+        }
+        std::fs::remove_dir_all(&in_the_way).expect("removed");
+        knowledge.lower("ns/vm", &failure).expect("remembered");
+        let kept = Lowered::read(directory.path()).expect("readable");
+        assert_eq!(kept, knowledge.known().lowered);
+        assert_eq!(kept.map(|it| it.failures), Some(1));
     }
 
     #[tokio::test]

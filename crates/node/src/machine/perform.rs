@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use api::accelerator::{self, Accelerator, ClusterPolicy, EffectivePolicy, NodeFacts};
-use api::launcher::{ExitKind, Identity, KvmFailure, Request, State};
+use api::launcher::{ExitKind, Identity, KvmFailure, Request, State, Status, milestones};
 use api::names::annotations;
 use api::resources;
 use api::virtual_machine_instance::VirtualMachineInstance;
@@ -409,14 +409,8 @@ impl Machine {
             }
             return;
         };
-        let shown = ["login", "agent"];
-        let booted = status.agent_connected
-            || status
-                .milestones
-                .iter()
-                .any(|it| shown.contains(&it.name.as_str()));
         match (status.state, status.accelerator, &status.qemu) {
-            (State::Running, Some(Accelerator::Tcg), Some(qemu)) if !booted => {
+            (State::Running, Some(Accelerator::Tcg), Some(qemu)) if !has_booted(status) => {
                 let process = host::identity::Identity::of(qemu.pid).ok().flatten();
                 let process = process.filter(|it| it.start_time == qemu.start_time);
                 if let Some(process) = process {
@@ -572,6 +566,12 @@ fn policy(instance: &VirtualMachineInstance) -> EffectivePolicy {
     })
 }
 
+/// Whether the guest has shown that it booted, since its latest start.
+fn has_booted(status: &Status) -> bool {
+    let shown = |name: &str| matches!(name, milestones::LOGIN | milestones::AGENT);
+    status.agent_connected || status.latest_milestones().iter().any(|it| shown(&it.name))
+}
+
 /// The guest's architecture: what its VMI says, else the node's.
 fn architecture(instance: &VirtualMachineInstance, node: &NodeFacts) -> String {
     let said = instance.spec.architecture.clone();
@@ -594,6 +594,31 @@ fn taken(machines: &Path) -> std::io::Result<BTreeSet<Ipv4Addr>> {
 mod tests {
     use super::*;
     use api::accelerator::EmulationPolicy;
+    use api::launcher::Milestone;
+
+    #[test]
+    fn a_guest_that_starts_again_has_not_booted_because_it_did_before() {
+        use milestones::{AGENT, KERNEL, LOGIN, STEPPED_DOWN};
+        for (reached, booted) in [
+            (vec![], false),
+            (vec![KERNEL], false),
+            (vec![KERNEL, LOGIN], true),
+            (vec![KERNEL, AGENT], true),
+            (vec![KERNEL, LOGIN, AGENT, STEPPED_DOWN], false),
+            (vec![KERNEL, LOGIN, STEPPED_DOWN, KERNEL], false),
+            (vec![KERNEL, STEPPED_DOWN, KERNEL, LOGIN], true),
+        ] {
+            let milestone = |name: &&str| Milestone {
+                name: (*name).to_owned(),
+                ..Milestone::default()
+            };
+            let status = Status {
+                milestones: reached.iter().map(milestone).collect(),
+                ..Status::default()
+            };
+            assert_eq!(has_booted(&status), booted, "{reached:?}");
+        }
+    }
 
     #[test]
     fn the_policy_is_what_was_recorded_and_strict_without_a_record() {

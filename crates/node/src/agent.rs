@@ -1,7 +1,7 @@
 //! The agent of one node: watches the API and the machine, and keeps one task for each virtual
 //! machine.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
 use std::path::Path;
 use std::pin::Pin;
@@ -24,7 +24,7 @@ use crate::event::{Fact, Recorder};
 use crate::gate::{self, Gate};
 use crate::handle::MACHINES;
 use crate::known::Knowledge;
-use crate::machine::{Context, Machine, Record, inspect, refused};
+use crate::machine::{Context, InUse, Machine, Record, inspect, refused};
 use crate::registration::{self, HEARTBEAT_PERIOD, LEASE_PERIOD, Offer};
 use crate::seen::{Objects, machine_of};
 use crate::timeline::history::History;
@@ -103,6 +103,7 @@ pub(crate) async fn run(
         client,
         clock,
         cache,
+        in_use: InUse::default(),
         recorder,
         objects: Objects::new(),
         knowledge: Arc::clone(&knowledge),
@@ -121,7 +122,7 @@ pub(crate) async fn run(
         () = keep_turns(&context) => {}
         () = keep_registered(&context) => {}
         () = keep_machines(&context, here.into_keys().collect()) => {}
-        () = keep_cache_small(&context.cache) => {}
+        () = keep_cache_small(&context) => {}
     }
     // All tasks that record events are gone with what was selected above; their last words are
     // written if the API still listens.
@@ -209,14 +210,15 @@ fn warn_of_strangers(
     );
 }
 
-/// Removes images that no start has asked for in a long time. A running guest's image may go too: QEMU holds it open, and
-/// the next start pulls it again.
-async fn keep_cache_small(cache: &images::Cache) {
+/// Removes images that no start has asked for in a long time, but none that a machine may start with again. That of a guest
+/// which ran before we did may go: QEMU holds it open, and its next start pulls it again.
+async fn keep_cache_small(context: &Context) {
     loop {
         let unused_since = SystemTime::now()
             .checked_sub(IMAGE_UNUSED)
             .unwrap_or(SystemTime::UNIX_EPOCH);
-        match cache.prune(&BTreeSet::new(), unused_since).await {
+        let in_use = context.in_use.files();
+        match context.cache.prune(&in_use, unused_since).await {
             Ok(0) => {}
             Ok(bytes) => tracing::info!(bytes, "removed unused images"),
             Err(error) => tracing::warn!(%error, "unused images cannot be removed"),

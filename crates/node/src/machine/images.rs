@@ -1,6 +1,8 @@
 //! Images a machine needs, pulled, with kubelet's back-off between tries.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use api::launcher::{DiskFormat, KernelFiles, ResolvedVolume};
@@ -18,6 +20,48 @@ pub(crate) struct Pulled {
     pub(crate) disks: BTreeMap<String, ResolvedVolume>,
     /// For direct boot.
     pub(crate) kernel: Option<KernelFiles>,
+}
+
+impl Pulled {
+    /// All of its files in the cache.
+    fn files(&self) -> BTreeSet<PathBuf> {
+        let disks = self.disks.values().filter_map(|volume| match volume {
+            ResolvedVolume::ContainerDisk { path, .. } => Some(path.clone()),
+            _ => None,
+        });
+        let kernel = self.kernel.iter().flat_map(|files| {
+            let initrd = files.initrd.clone();
+            [Some(files.kernel.clone()), initrd].into_iter().flatten()
+        });
+        disks.chain(kernel).collect()
+    }
+}
+
+/// The files of images that machines may start with without pulling them again; the cache must keep
+/// them. A machine found here after a restart of ours pulls before it starts anything.
+#[derive(Debug, Default)]
+pub(crate) struct InUse(Mutex<BTreeMap<String, BTreeSet<PathBuf>>>);
+
+impl InUse {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, BTreeSet<PathBuf>>> {
+        // Nothing that holds it panics half-way through a change.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The machine `uid` starts with these.
+    pub(crate) fn hold(&self, uid: &str, pulled: &Pulled) {
+        self.lock().insert(uid.to_owned(), pulled.files());
+    }
+
+    /// The machine `uid` starts with none, or pulls first.
+    pub(crate) fn release(&self, uid: &str) {
+        self.lock().remove(uid);
+    }
+
+    /// Those of all machines.
+    pub(crate) fn files(&self) -> BTreeSet<PathBuf> {
+        self.lock().values().flatten().cloned().collect()
+    }
 }
 
 /// Why images did not come.
@@ -138,6 +182,38 @@ mod tests {
             .collect();
         assert_eq!(seconds, [10, 20, 40, 80, 160, 300, 300, 300]);
         assert_eq!(back_off(u32::MAX), LONGEST_BACK_OFF);
+    }
+
+    #[test]
+    fn files_are_in_use_as_long_as_any_machine_may_start_with_them() {
+        let disk = |path: &str| ResolvedVolume::ContainerDisk {
+            path: path.into(),
+            format: DiskFormat::Raw,
+            virtual_size_bytes: 512,
+            digest: "sha256:0".to_owned(),
+        };
+        let pulled = |path: &str| Pulled {
+            disks: BTreeMap::from([("disk".to_owned(), disk(path))]),
+            kernel: Some(KernelFiles {
+                kernel: "/images/k/kernel".into(),
+                initrd: Some("/images/k/initrd".into()),
+            }),
+        };
+        let in_use = InUse::default();
+        let held = || -> Vec<String> {
+            let files = in_use.files();
+            files.iter().map(|it| it.display().to_string()).collect()
+        };
+        in_use.hold("a", &pulled("/images/a/disk"));
+        in_use.hold("b", &pulled("/images/b/disk"));
+        in_use.hold("b", &pulled("/images/c/disk"));
+        let (initrd, kernel) = ("/images/k/initrd", "/images/k/kernel");
+        assert_eq!(held(), ["/images/a/disk", "/images/c/disk", initrd, kernel]);
+        in_use.release("a");
+        in_use.release("a");
+        assert_eq!(held(), ["/images/c/disk", initrd, kernel]);
+        in_use.release("b");
+        assert!(held().is_empty());
     }
 
     #[test]

@@ -23,7 +23,7 @@ use jiff::Timestamp;
 use tokio::sync::{Mutex, Notify};
 use tokio::task::JoinHandle;
 
-pub(crate) use images::inspect;
+pub(crate) use images::{InUse, inspect};
 pub(crate) use pod_status::refused;
 pub(crate) use record::{Record, read_json, write_json};
 
@@ -53,6 +53,8 @@ pub(crate) struct Context {
     pub(crate) client: kube::Client,
     pub(crate) clock: Clock,
     pub(crate) cache: ::images::Cache,
+    /// What of the cache machines may start with.
+    pub(crate) in_use: InUse,
     pub(crate) recorder: Recorder,
     pub(crate) objects: Objects,
     /// What the node knows of itself.
@@ -93,6 +95,7 @@ impl Drop for Machine {
         if let Some(pulling) = &self.pulling {
             pulling.abort();
         }
+        self.context.in_use.release(&self.uid);
         self.context.gate.forget(&self.uid);
     }
 }
@@ -207,6 +210,7 @@ impl Machine {
     fn take_pull(&mut self, result: Result<Pulled, PullFailure>) {
         match result {
             Ok(pulled) => {
+                self.context.in_use.hold(&self.uid, &pulled);
                 self.pulled = pulled;
                 self.start.images_at = Some(self.context.clock.now());
                 self.images = ImagesSeen::Pulled;

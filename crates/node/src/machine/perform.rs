@@ -525,6 +525,7 @@ impl Machine {
         }
         // Should the same VMI get another pod, it starts afresh.
         self.images = ImagesSeen::NotPulled;
+        self.context.in_use.release(&self.uid);
         self.stopping = None;
         self.start_failure = None;
         self.start_failures = 0;

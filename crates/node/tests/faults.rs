@@ -423,6 +423,11 @@ fn a_kernel_that_never_comes_back_is_left_behind_and_no_more_than_some() {
     // No further VM is made, even of a KVM that works.
     let found = verdict(Fault::None);
     assert_eq!(found.class, Class::DeadVcpu, "{found:?}");
+    // And nothing is told of it that was not seen.
+    let words = "no further guest was made: the kernel has not come back from 4 earlier ones";
+    assert!(found.evidence.starts_with(words), "{found:?}");
+    assert!(!found.evidence.contains(" ms"), "{found:?}");
+    assert_eq!((found.stage.as_deref(), found.runs), (Some("open"), 0));
     gate.open();
     wait_until_no_probe_runs();
     assert_eq!(verdict(Fault::None).class, Class::Usable);

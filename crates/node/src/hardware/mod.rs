@@ -82,6 +82,7 @@ pub fn take_verdict_with(
             Ok(observation) => seen.push(observation),
             Err(run::NoRun::Obstacle(obstacle)) => break probe::obstructed(&obstacle, &look()),
             Err(run::NoRun::Dead { place, waited }) => break probe::dead(&place, waited),
+            Err(run::NoRun::LeftBehind(count)) => break probe::left_behind(count),
             Err(run::NoRun::Fault(fault)) => {
                 break Verdict::new(probe::Class::Unknown, fault);
             }

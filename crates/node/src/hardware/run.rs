@@ -29,6 +29,8 @@ pub(super) enum NoRun {
     Obstacle(Obstacle),
     /// The kernel did not come back.
     Dead { place: String, waited: Duration },
+    /// None was begun: the kernel came back from so many earlier ones never.
+    LeftBehind(usize),
     /// A fault of ours.
     Fault(String),
 }
@@ -40,11 +42,9 @@ pub(super) fn observe(
     device: &Path,
     plan: &Plan,
 ) -> Result<Observation, NoRun> {
-    if RUNNING.load(Ordering::Acquire) >= MOST_LEFT_BEHIND {
-        return Err(NoRun::Dead {
-            place: "KVM_RUN".to_owned(),
-            waited: RUN_AND_GRACE,
-        });
+    let left_behind = RUNNING.load(Ordering::Acquire);
+    if left_behind >= MOST_LEFT_BEHIND {
+        return Err(NoRun::LeftBehind(left_behind));
     }
     let progress = Arc::new(Progress::default());
     let (sender, receiver) = mpsc::sync_channel(1);

@@ -207,6 +207,20 @@ pub fn dead(place: &str, waited: Duration) -> Verdict {
     .at(place)
 }
 
+/// The verdict when so many earlier runs of this process never came back, and none more was begun: it
+/// would have to leave another guest behind.
+#[must_use]
+pub fn left_behind(count: usize) -> Verdict {
+    Verdict::new(
+        Class::DeadVcpu,
+        format!(
+            "no further guest was made: the kernel has not come back from {count} earlier ones of \
+             this process, although they were interrupted, and each holds its VM until it does"
+        ),
+    )
+    .at("open")
+}
+
 /// No device: the hints say why, if anything does.
 fn missing(hints: &Hints) -> Verdict {
     let (class, why) = if hints.container {

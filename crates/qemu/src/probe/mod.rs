@@ -21,7 +21,8 @@ mod verdict;
 pub mod workload;
 
 pub use judge::{
-    HEALTHY_RUNS, Hints, LATE_TRIES, Next, Obstacle, TOTAL_PATIENCE, dead, next, obstructed,
+    HEALTHY_RUNS, Hints, LATE_TRIES, Next, Obstacle, TOTAL_PATIENCE, dead, left_behind, next,
+    obstructed,
 };
 pub use session::{
     Ending, Exit, LOOP_BUDGET, Moment, Observation, RUN_PATIENCE, STAGE_BUDGET, STAGE_PATIENCE,

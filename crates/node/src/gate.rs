@@ -2,8 +2,9 @@
 //!
 //! * At most as many emulated processors boot at a time as the node has; a guest with more boots
 //!   alone.
-//! * First come, first served, by the time at which the VMI was made: who waits is never overtaken,
-//!   so nobody starves, and a restart of the node changes nothing.
+//! * First come, first served, by the time at which the VMI was made: who waits is overtaken only by
+//!   who has waited [`LONGEST_WAIT`], so nobody starves. A restart of the node keeps this order and
+//!   the turns of those who boot; waits are counted from it anew.
 //! * A guest's turn ends when it shows a login, its agent answers, its processors idle, it ends, or
 //!   after a time scaled by the node's slowdown ([`Wait::Boot`]); who has waited [`LONGEST_WAIT`]
 //!   does not wait any more.
@@ -83,11 +84,10 @@ pub fn advance(
     boots_within: Duration,
 ) -> Vec<String> {
     entries.retain(|_, entry| !matches!(entry.turn, Turn::Boots { until } if until <= now));
-    let mut busy: u32 = entries
+    let mut busy = entries
         .values()
         .filter(|entry| entry.boots())
-        .map(|entry| entry.processors)
-        .sum();
+        .fold(0_u32, |busy, entry| busy.saturating_add(entry.processors));
     let mut waiting: Vec<(Order, String)> = entries
         .iter()
         .filter(|(_, entry)| !entry.boots())
@@ -96,6 +96,7 @@ pub fn advance(
     waiting.sort();
     let until = now.checked_add(boots_within).unwrap_or(Timestamp::MAX);
     let mut entered = Vec::new();
+    let mut blocked = false;
     for (_, uid) in waiting {
         let Some(entry) = entries.get_mut(&uid) else {
             continue;
@@ -103,13 +104,15 @@ pub fn advance(
         let Turn::Waits { since } = entry.turn else {
             continue;
         };
-        let fits = busy == 0 || busy.saturating_add(entry.processors) <= processors;
+        let fits = !blocked && (busy == 0 || busy.saturating_add(entry.processors) <= processors);
         let too_long = since
             .checked_add(LONGEST_WAIT)
             .is_ok_and(|most| most <= now);
         if !fits && !too_long {
-            // Whoever is behind it waits too.
-            break;
+            // Whoever is behind it waits too, unless it has waited too long: an older VMI may have
+            // come later.
+            blocked = true;
+            continue;
         }
         busy = busy.saturating_add(entry.processors);
         entry.turn = Turn::Boots { until };
@@ -351,6 +354,9 @@ impl Load {
 
 fn sentence(before: usize) -> String {
     match before {
+        // Only then is the first in the queue not let in.
+        0 => "the emulated guests that were here when the node's agent started are looked at first"
+            .to_owned(),
         1 => "1 emulated guest is booting before it".to_owned(),
         count => format!("{count} emulated guests are booting before it"),
     }
@@ -431,6 +437,38 @@ mod tests {
                 ],
                 901,
                 vec!["a"],
+            ),
+            (
+                "waited too long behind an older one that came later",
+                vec![
+                    boots("x", 2, 5000),
+                    waits("a", 1, 1, 800),
+                    waits("b", 2, 1, 1),
+                    waits("c", 3, 1, 700),
+                ],
+                901,
+                vec!["b"],
+            ),
+            (
+                "who does not fit is not overtaken by who would, beside one that waited too long",
+                vec![
+                    boots("x", 1, 5000),
+                    waits("a", 1, 2, 800),
+                    waits("b", 2, 1, 800),
+                    waits("c", 3, 4, 1),
+                ],
+                901,
+                vec!["c"],
+            ),
+            (
+                "more processors than can be counted",
+                vec![
+                    boots("x", u32::MAX, 50),
+                    boots("y", u32::MAX, 50),
+                    waits("a", 1, u32::MAX, 1),
+                ],
+                2,
+                vec![],
             ),
         ] {
             let mut entries: Entries = entries.into_iter().collect();
@@ -517,6 +555,12 @@ mod tests {
         assert_eq!(gate.ask(&guest("c", 3), &wake), wait(2));
         assert_eq!(gate.ask(&guest("a", 1), &wake), Admission::Enter);
         assert_eq!(sentence(1), "1 emulated guest is booting before it");
+        assert_eq!(sentence(2), "2 emulated guests are booting before it");
+        assert!(
+            sentence(0).ends_with("are looked at first"),
+            "{}",
+            sentence(0)
+        );
         gate.leave("a");
         wake.notified().await;
         assert_eq!(gate.ask(&guest("c", 3), &wake), wait(1));

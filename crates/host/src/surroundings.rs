@@ -81,8 +81,8 @@ pub struct Surroundings {
     pub hypervisor: Option<String>,
     /// The processor says that it runs under a hypervisor.
     pub is_virtual: bool,
-    /// The processor offers vmx or svm.
-    pub has_virtualization: bool,
+    /// The processor offers vmx or svm; `None` where it has no such flags, as any but x86.
+    pub has_virtualization: Option<bool>,
     /// `kvm_intel` or `kvm_amd` is loaded, or `kvm` on an architecture that has no other.
     pub kvm_loaded: bool,
     /// The kernel said that the firmware has switched virtualization off.
@@ -116,7 +116,7 @@ pub struct Inputs {
     pub kubernetes: bool,
     /// `vendor_id` of `/proc/cpuinfo`.
     pub processor_vendor: String,
-    /// `flags` of `/proc/cpuinfo`.
+    /// `flags` of `/proc/cpuinfo`; only x86 has a line of that name.
     pub flags: BTreeSet<String>,
     /// What CPUID 0x40000000 says, if the processor runs under a hypervisor.
     pub hypervisor: Option<String>,
@@ -176,6 +176,7 @@ impl Inputs {
     #[must_use]
     pub fn surroundings(&self) -> Surroundings {
         let is_virtual = self.flags.contains("hypervisor");
+        let has_flags = !self.flags.is_empty();
         let platform = self.platform(is_virtual);
         let log = self.kernel_log.to_lowercase();
         let processor = match self.processor_vendor.as_str() {
@@ -193,8 +194,11 @@ impl Inputs {
             processor,
             hypervisor: self.hypervisor.clone(),
             is_virtual,
-            has_virtualization: ["vmx", "svm"].iter().any(|flag| self.flags.contains(*flag)),
-            kvm_loaded: self.modules.contains("kvm_intel") || self.modules.contains("kvm_amd"),
+            has_virtualization: has_flags
+                .then(|| ["vmx", "svm"].iter().any(|flag| self.flags.contains(*flag))),
+            kvm_loaded: self.modules.contains("kvm_intel")
+                || self.modules.contains("kvm_amd")
+                || !has_flags && self.modules.contains("kvm"),
             // Linux' words: "kvm: disabled by bios", "VMX (outside TXT) disabled by BIOS",
             // "SVM disabled (by BIOS) in MSR_VM_CR".
             firmware_disabled: log.lines().any(|line| {
@@ -502,6 +506,32 @@ mod tests {
             ),
         ] {
             assert_eq!(inputs.surroundings().container, container, "{inputs:?}");
+        }
+    }
+
+    #[test]
+    fn virtualization_is_told_by_flags_and_modules_where_the_architecture_has_them() {
+        let set = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+        for (flags, modules, offered, loaded) in [
+            (
+                &["fpu", "vmx"][..],
+                &["kvm", "kvm_intel"][..],
+                Some(true),
+                true,
+            ),
+            (&["fpu", "svm"], &["kvm"], Some(true), false),
+            (&["fpu"], &["kvm", "kvm_pvm"], Some(false), false),
+            (&[], &["kvm"], None, true),
+            (&[], &[], None, false),
+        ] {
+            let inputs = Inputs {
+                flags: set(flags),
+                modules: set(modules),
+                ..Inputs::default()
+            };
+            let seen = inputs.surroundings();
+            assert_eq!(seen.has_virtualization, offered, "{inputs:?}");
+            assert_eq!(seen.kvm_loaded, loaded, "{inputs:?}");
         }
     }
 

@@ -214,7 +214,7 @@ fn verdict_with(fault: Fault, gate: &Arc<Gate>) -> Verdict {
         }) as Box<dyn Kvm>
     };
     let hints = || Hints {
-        processor_flag: true,
+        processor_flag: Some(true),
         module_loaded: true,
         ..Hints::default()
     };

@@ -52,8 +52,8 @@ pub struct Obstacle {
 pub struct Hints {
     /// The processor says that it runs under a hypervisor.
     pub virtual_machine: bool,
-    /// The processor offers vmx or svm.
-    pub processor_flag: bool,
+    /// The processor offers vmx or svm; `None` where its flags do not tell, as on any but x86.
+    pub processor_flag: Option<bool>,
     /// `kvm_intel`, `kvm_amd` or the like is loaded.
     pub module_loaded: bool,
     /// The kernel's log says that the firmware has switched it off.
@@ -235,20 +235,26 @@ fn missing(hints: &Hints) -> Verdict {
         )
     } else {
         match (hints.processor_flag, hints.virtual_machine) {
-            (true, _) if !hints.module_loaded => (
+            // Neither vmx nor a module with a maker's name is anything that this machine could have.
+            (None, _) => (
+                Class::DeviceMissing,
+                "its kernel was built without KVM, was not started with the right to virtualize, or \
+                 has made no device of it; this processor does not tell which",
+            ),
+            (Some(true), _) if !hints.module_loaded => (
                 Class::ModuleAbsent,
                 "the processor offers virtualization, and the module kvm_intel or kvm_amd is not loaded",
             ),
-            (true, _) => (
+            (Some(true), _) => (
                 Class::DeviceMissing,
                 "the module is loaded, and yet nothing has made the device",
             ),
-            (false, true) => (
+            (Some(false), true) => (
                 Class::NestedOff,
                 "this is a virtual machine, and its host does not hand virtualization on: its \
                  processor has neither vmx nor svm",
             ),
-            (false, false) => (
+            (Some(false), false) => (
                 Class::DisabledByFirmware,
                 "the processor has neither vmx nor svm: it is switched off in the firmware, or the \
                  processor has none",

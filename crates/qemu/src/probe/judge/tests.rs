@@ -212,7 +212,7 @@ fn each_failed_step_has_its_class() {
     const INVALID: i32 = 22;
     const NO_SUCH_REQUEST: i32 = 25;
     let plain = Hints {
-        processor_flag: true,
+        processor_flag: Some(true),
         module_loaded: true,
         ..Hints::default()
     };
@@ -247,7 +247,7 @@ fn each_failed_step_has_its_class() {
 #[test]
 fn a_missing_device_is_explained_by_the_hints() {
     let hints = |flag, loaded, virtual_machine| Hints {
-        processor_flag: flag,
+        processor_flag: Some(flag),
         module_loaded: loaded,
         virtual_machine,
         ..Hints::default()
@@ -277,6 +277,24 @@ fn a_missing_device_is_explained_by_the_hints() {
         let verdict = obstructed(&obstacle("open", NO_ENTRY), &hints);
         assert_eq!(verdict.class, class, "{hints:?}");
         assert!(verdict.evidence.starts_with("there is no /dev/kvm: "));
+    }
+}
+
+#[test]
+fn a_processor_without_such_flags_is_told_nothing_of_them() {
+    for (virtual_machine, module_loaded) in
+        [(false, false), (false, true), (true, false), (true, true)]
+    {
+        let hints = Hints {
+            virtual_machine,
+            module_loaded,
+            ..Hints::default()
+        };
+        let verdict = obstructed(&obstacle("open", NO_ENTRY), &hints);
+        assert_eq!(verdict.class, Class::DeviceMissing, "{hints:?}");
+        for word in ["vmx", "svm", "kvm_intel", "kvm_amd", "firmware"] {
+            assert!(!verdict.evidence.contains(word), "{}", verdict.evidence);
+        }
     }
 }
 

@@ -150,6 +150,12 @@ pub enum CalibrationError {
     },
 }
 
+/// Whether there is work for machines of this architecture (as `uname -m`): it is machine code.
+#[must_use]
+pub fn is_written_for(architecture: &str) -> bool {
+    architecture == "x86_64"
+}
+
 /// Whether to measure now. Pure.
 ///
 /// `starting` guests come first: their start is what the figure is for, and it would spoil the figure.

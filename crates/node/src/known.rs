@@ -371,6 +371,14 @@ impl Knowledge {
     /// Measures, for ever, how slow emulation is here: once QEMU is known, when `starting` says that no
     /// guest starts, and again when what the figure depends on changes.
     pub(crate) async fn keep_calibrated(&self, starting: impl Fn() -> usize) {
+        let architecture = self.known.borrow().machine.architecture.clone();
+        if !calibration::is_written_for(&architecture) {
+            tracing::info!(
+                architecture,
+                "how slow emulation is here is not measured: there is no such measurement for it yet"
+            );
+            return std::future::pending().await;
+        }
         loop {
             let wait = match self.calibrate(starting()).await {
                 Ok(()) => CALIBRATION_LOOK,
@@ -628,6 +636,25 @@ mod tests {
         assert!(concerns("/dev/net", &names("tun")));
         assert!(!concerns("/dev", &names("tun")));
         assert!(!concerns("/dev", &names("pts")));
+    }
+
+    #[tokio::test]
+    async fn another_architecture_is_not_measured_with_machine_code_of_x86() {
+        use futures::FutureExt as _;
+        let directory = tempfile::tempdir().expect("a directory");
+        let knowledge = knowledge(directory.path()).await;
+        for (architecture, measured) in [("aarch64", false), ("riscv64", false), ("x86_64", true)] {
+            let named = |known: &mut Known| known.machine.architecture = architecture.to_owned();
+            knowledge.known.send_modify(named);
+            let asked = std::cell::Cell::new(false);
+            let starting = || {
+                asked.set(true);
+                1 // so that nothing is measured
+            };
+            let ended = knowledge.keep_calibrated(starting).now_or_never();
+            assert!(ended.is_none(), "{architecture}: it goes on for ever");
+            assert_eq!(asked.get(), measured, "{architecture}");
+        }
     }
 
     async fn knowledge(directory: &Path) -> Arc<Knowledge> {

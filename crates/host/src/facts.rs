@@ -251,10 +251,17 @@ pub fn module_loaded(name: &str) -> bool {
 #[must_use]
 pub fn processor_vendor() -> Option<String> {
     let text = std::fs::read_to_string("/proc/cpuinfo").ok()?;
-    text.lines()
+    processor_field(&text, "vendor_id").map(str::to_owned)
+}
+
+/// What the text of `/proc/cpuinfo` says first under this name: that of the first processor.
+#[must_use]
+pub fn processor_field<'a>(cpuinfo: &'a str, name: &str) -> Option<&'a str> {
+    cpuinfo
+        .lines()
         .filter_map(|line| line.split_once(':'))
-        .find(|(name, _)| name.trim() == "vendor_id")
-        .map(|(_, vendor)| vendor.trim().to_owned())
+        .find(|(key, _)| key.trim() == name)
+        .map(|(_, value)| value.trim())
 }
 
 /// The flags of the first processor in `/proc/cpuinfo` (`flags` or, on ARM, `Features`).
@@ -263,12 +270,12 @@ pub fn processor_vendor() -> Option<String> {
 /// If `/proc` cannot be read.
 pub fn processor_flags() -> io::Result<Vec<String>> {
     let text = std::fs::read_to_string("/proc/cpuinfo")?;
-    Ok(text
-        .lines()
-        .filter_map(|line| line.split_once(':'))
-        .find(|(name, _)| matches!(name.trim(), "flags" | "Features"))
-        .map(|(_, flags)| flags.split_ascii_whitespace().map(str::to_owned).collect())
-        .unwrap_or_default())
+    let flags = processor_field(&text, "flags").or_else(|| processor_field(&text, "Features"));
+    Ok(flags
+        .unwrap_or_default()
+        .split_ascii_whitespace()
+        .map(str::to_owned)
+        .collect())
 }
 
 #[cfg(test)]
@@ -287,6 +294,22 @@ mod tests {
             parse_distribution(release).as_deref(),
             Some("Debian GNU/Linux 12")
         );
+    }
+
+    #[test]
+    fn the_first_processor_is_asked_for_the_whole_name() {
+        let text = "processor\t: 0\nmodel\t\t: 25\nmodel name\t: A: B\nmicrocode\t: 0xa1\n\
+                    processor\t: 1\nmodel name\t: C\nflags\t\t:\n";
+        for (name, value) in [
+            ("model", Some("25")),
+            ("model name", Some("A: B")),
+            ("microcode", Some("0xa1")),
+            ("flags", Some("")),
+            ("Features", None),
+            ("name", None),
+        ] {
+            assert_eq!(processor_field(text, name), value, "{name}");
+        }
     }
 
     #[test]

@@ -145,7 +145,8 @@ impl Inputs {
         };
         let dmi = |name: &str| read(&format!("/sys/class/dmi/id/{name}"));
         let processor = read("/proc/cpuinfo");
-        let flags: BTreeSet<String> = field(&processor, "flags")
+        let field = |name| crate::facts::processor_field(&processor, name).unwrap_or_default();
+        let flags: BTreeSet<String> = field("flags")
             .split_ascii_whitespace()
             .map(str::to_owned)
             .collect();
@@ -160,7 +161,7 @@ impl Inputs {
             docker_file: Path::new("/.dockerenv").exists(),
             podman_file: Path::new("/run/.containerenv").exists(),
             kubernetes: std::env::var_os("KUBERNETES_SERVICE_HOST").is_some(),
-            processor_vendor: field(&processor, "vendor_id").to_owned(),
+            processor_vendor: field("vendor_id").to_owned(),
             hypervisor: flags.contains("hypervisor").then(hypervisor_name).flatten(),
             flags,
             modules: MODULES
@@ -288,14 +289,6 @@ impl Inputs {
         }
         None
     }
-}
-
-/// The first value of that name in `/proc/cpuinfo`.
-fn field<'a>(text: &'a str, name: &str) -> &'a str {
-    text.lines()
-        .filter_map(|line| line.split_once(':'))
-        .find(|(key, _)| key.trim() == name)
-        .map_or("", |(_, value)| value.trim())
 }
 
 /// The kernel's log from its beginning, without waiting for more. Empty where it may not be read.

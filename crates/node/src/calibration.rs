@@ -91,14 +91,9 @@ impl Key {
     /// If `/proc` cannot be read.
     pub fn look(qemu: &str, kvm: bool) -> io::Result<Self> {
         let text = std::fs::read_to_string("/proc/cpuinfo")?;
-        let processor = text
-            .lines()
-            .filter_map(|line| line.split_once(':'))
-            .find(|(name, _)| name.trim() == "model name")
-            .map(|(_, value)| value.trim().to_owned())
-            .unwrap_or_default();
+        let processor = host::facts::processor_field(&text, "model name");
         Ok(Self {
-            processor,
+            processor: processor.unwrap_or_default().to_owned(),
             kernel: host::facts::Machine::look()?.kernel,
             qemu: qemu.to_owned(),
             baseline: if kvm {

@@ -67,7 +67,9 @@ impl Key {
             boot_id: machine.boot_id,
             kernel: machine.kernel,
             qemu: qemu.to_owned(),
-            microcode: microcode(&processor),
+            microcode: host::facts::processor_field(&processor, "microcode")
+                .unwrap_or_default()
+                .to_owned(),
             modules: super::modules(),
             device: std::fs::metadata(device).ok().map(|found| DeviceKey {
                 inode: found.ino(),
@@ -93,15 +95,6 @@ impl Key {
         .filter_map(|(different, words)| different.then_some(words))
         .collect()
     }
-}
-
-fn microcode(cpuinfo: &str) -> String {
-    cpuinfo
-        .lines()
-        .filter_map(|line| line.split_once(':'))
-        .find(|(key, _)| key.trim() == "microcode")
-        .map(|(_, value)| value.trim().to_owned())
-        .unwrap_or_default()
 }
 
 /// A verdict with its time and what it depends on.
@@ -364,11 +357,5 @@ mod tests {
     fn this_machine_has_a_key_and_it_is_the_same_twice() {
         let look = || Key::look(Path::new(super::super::DEVICE), "10.0").expect("readable");
         assert!(look().differences(&look()).is_empty());
-    }
-
-    #[test]
-    fn microcode_is_read_from_cpuinfo() {
-        assert_eq!(microcode("processor\t: 0\nmicrocode\t: 0xa1\n"), "0xa1");
-        assert_eq!(microcode(""), "");
     }
 }

@@ -274,11 +274,25 @@ pub(crate) mod tests {
     fn annotations_tell_the_verdict_and_only_a_measured_slowdown() {
         let mut known = known(Class::Slow);
         let at = Timestamp::UNIX_EPOCH;
+        known.record.at = Timestamp::from_second(1_000).expect("a time");
+        known.record.verdict = Verdict {
+            stage: Some("Loop".to_owned()),
+            took: std::time::Duration::from_micros(12_340),
+            ..known.record.verdict
+        };
         let verdict = known.verdict(at);
         let all = annotations(&known, &verdict, at);
         let told = all["anyvirt.io/hardware-virtualization-verdict"].as_str();
         let told: Value = serde_json::from_str(told.expect("text")).expect("JSON");
-        assert_eq!((&told["class"], &told["runs"]), (&json!("Slow"), &json!(0)));
+        let expected = json!({
+            "class": "Slow",
+            "stage": "Loop",
+            "evidence": "evidence",
+            "at": "1970-01-01T00:16:40Z",
+            "took": "12.3ms",
+            "runs": 0,
+        });
+        assert_eq!(told, expected);
         assert_eq!(all["anyvirt.io/tcg-slowdown"], Value::Null);
         assert!(!all.contains_key("anyvirt.io/verdict-retaken"));
         assert_eq!(

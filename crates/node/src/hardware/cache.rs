@@ -109,29 +109,6 @@ pub struct Record {
     pub key: Key,
 }
 
-impl Record {
-    /// The Node's annotation `anyvirt.io/hardware-virtualization-verdict`: class, stage, evidence, at,
-    /// took (as Kubernetes writes durations), runs.
-    #[must_use]
-    pub fn annotation(&self) -> String {
-        annotation(&self.verdict, self.at)
-    }
-}
-
-/// The Node's annotation for a verdict taken at that time.
-#[must_use]
-pub fn annotation(verdict: &Verdict, at: Timestamp) -> String {
-    serde_json::json!({
-        "class": verdict.class.name(),
-        "stage": verdict.stage,
-        "evidence": verdict.evidence,
-        "at": at.to_string(),
-        "took": format!("{:.1}ms", verdict.took.as_secs_f64() * 1000.0),
-        "runs": verdict.runs,
-    })
-    .to_string()
-}
-
 /// Something after which a verdict may no longer hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Event {
@@ -338,19 +315,6 @@ mod tests {
         let large = vec![b' '; 65 << 10];
         std::fs::write(file(folder.path()), large).expect("writable");
         assert_eq!(cached(folder.path()).expect("readable"), None);
-    }
-
-    #[test]
-    fn the_annotation_has_the_nodes_fields() {
-        let mut kept = record(Class::NoTimer);
-        kept.verdict.took = Duration::from_micros(12_340);
-        let value: serde_json::Value =
-            serde_json::from_str(&kept.annotation()).expect("it is JSON");
-        assert_eq!(value["class"], "NoTimer");
-        assert_eq!(value["stage"], "Loop");
-        assert_eq!(value["took"], "12.3ms");
-        assert_eq!(value["runs"], 0);
-        assert_eq!(value["at"], "1970-01-01T00:16:40Z");
     }
 
     #[test]

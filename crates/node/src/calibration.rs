@@ -14,7 +14,7 @@ use qemu::probe::workload::{self, Measured, Workload};
 use qemu::probe::{END_PORT, REPORT_PORT};
 use serde::{Deserialize, Serialize};
 
-use crate::hardware::cache::write_whole;
+use crate::machine::{read_understood, write_json, write_whole};
 
 /// The file's name in the data directory.
 pub const FILE: &str = "tcg-slowdown.json";
@@ -181,9 +181,8 @@ pub async fn measure(
     now: Timestamp,
 ) -> Result<Slowdown, CalibrationError> {
     let written = |name: &str, bytes: &[u8], mode| {
-        let path = data_directory.join(name);
-        write_whole(&path, bytes, mode)
-            .map(|()| path)
+        write_whole(data_directory, name, bytes, mode)
+            .map(|()| data_directory.join(name))
             .map_err(|source| CalibrationError::Io {
                 step: "write the guest's and the program's files",
                 source,
@@ -298,16 +297,12 @@ pub fn file(data_directory: &Path) -> PathBuf {
     data_directory.join(FILE)
 }
 
-/// The figure that was kept; one that is not understood is none.
+/// The figure that was kept; one that is too large or not understood is none.
 ///
 /// # Errors
 /// If it is there and cannot be read.
 pub fn cached(data_directory: &Path) -> io::Result<Option<Record>> {
-    match std::fs::read(file(data_directory)) {
-        Ok(text) => Ok(serde_json::from_slice(&text).ok()),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error),
-    }
+    read_understood(&file(data_directory))
 }
 
 /// Keeps a figure: whole or not at all.
@@ -315,11 +310,7 @@ pub fn cached(data_directory: &Path) -> io::Result<Option<Record>> {
 /// # Errors
 /// If it cannot be written.
 pub fn store(data_directory: &Path, record: &Record) -> io::Result<()> {
-    write_whole(
-        &file(data_directory),
-        &serde_json::to_vec_pretty(record)?,
-        0o600,
-    )
+    write_json(data_directory, FILE, record)
 }
 
 #[cfg(test)]
@@ -417,7 +408,14 @@ mod tests {
         };
         store(folder.path(), &record).expect("writable");
         assert_eq!(cached(folder.path()).expect("readable"), Some(record));
-        std::fs::write(file(folder.path()), "{}").expect("writable");
-        assert!(cached(folder.path()).expect("readable").is_none());
+        let mut large = std::fs::read(file(folder.path())).expect("readable");
+        large.resize(2 << 20, b' ');
+        for text in [b"{}".to_vec(), large] {
+            std::fs::write(file(folder.path()), text).expect("writable");
+            assert!(cached(folder.path()).expect("readable").is_none());
+        }
+        std::fs::remove_file(file(folder.path())).expect("removed");
+        std::fs::create_dir(file(folder.path())).expect("made");
+        cached(folder.path()).expect_err("no file");
     }
 }

@@ -4,13 +4,15 @@
 //! another one of these has another machine, as far as KVM goes.
 
 use std::collections::BTreeSet;
-use std::io::{self, Write as _};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use jiff::Timestamp;
 use qemu::probe::{Class, Verdict};
 use serde::{Deserialize, Serialize};
+
+use crate::machine::{read_understood, write_json};
 
 /// The file's name in the data directory.
 pub const FILE: &str = "hardware-verdict.json";
@@ -19,8 +21,6 @@ pub const FILE: &str = "hardware-verdict.json";
 pub const BAD_HOLDS: Duration = Duration::from_secs(10 * 60);
 /// The same for those whose cause passes by itself within seconds.
 pub const PASSING_HOLDS: Duration = Duration::from_secs(30);
-/// A file of this size was not written by us.
-const MOST_BYTES: u64 = 64 << 10;
 
 /// What a verdict depends on.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -172,16 +172,7 @@ pub fn file(data_directory: &Path) -> PathBuf {
 /// # Errors
 /// If it is there and cannot be read.
 pub fn cached(data_directory: &Path) -> io::Result<Option<Record>> {
-    let path = file(data_directory);
-    let found = match std::fs::metadata(&path) {
-        Ok(found) => found,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(error),
-    };
-    if found.len() > MOST_BYTES {
-        return Ok(None);
-    }
-    Ok(serde_json::from_slice(&std::fs::read(&path)?).ok())
+    read_understood(&file(data_directory))
 }
 
 /// Keeps a verdict: whole or not at all.
@@ -189,30 +180,7 @@ pub fn cached(data_directory: &Path) -> io::Result<Option<Record>> {
 /// # Errors
 /// If it cannot be written.
 pub fn store(data_directory: &Path, record: &Record) -> io::Result<()> {
-    let text = serde_json::to_vec_pretty(record)?;
-    write_whole(&file(data_directory), &text, 0o600)
-}
-
-/// Writes a file with these rights, whole or not at all.
-pub(crate) fn write_whole(path: &Path, text: &[u8], mode: u32) -> io::Result<()> {
-    use std::os::unix::fs::OpenOptionsExt as _;
-    let mut name = path.as_os_str().to_owned();
-    name.push(".new");
-    let new = PathBuf::from(name);
-    // What a torn write left behind may have other rights.
-    if let Err(error) = std::fs::remove_file(&new)
-        && error.kind() != io::ErrorKind::NotFound
-    {
-        return Err(error);
-    }
-    let mut file = std::fs::OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(mode)
-        .open(&new)?;
-    file.write_all(text)?;
-    file.sync_all()?;
-    std::fs::rename(&new, path)
+    write_json(data_directory, FILE, record)
 }
 
 #[cfg(test)]
@@ -312,7 +280,9 @@ mod tests {
             std::fs::write(file(folder.path()), text).expect("writable");
             assert_eq!(cached(folder.path()).expect("readable"), None, "{text}");
         }
-        let large = vec![b' '; 65 << 10];
+        // A record, and more behind it than any has.
+        let mut large = serde_json::to_vec(&kept).expect("JSON");
+        large.resize(2 << 20, b' ');
         std::fs::write(file(folder.path()), large).expect("writable");
         assert_eq!(cached(folder.path()).expect("readable"), None);
     }

@@ -25,7 +25,7 @@ use tokio::task::JoinHandle;
 
 pub(crate) use images::{InUse, inspect};
 pub(crate) use pod_status::refused;
-pub(crate) use record::{Record, read_json, write_json};
+pub(crate) use record::{Record, read_json, read_understood, write_json, write_whole};
 
 use crate::event::Recorder;
 use crate::gate::Gate;

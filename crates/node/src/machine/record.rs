@@ -1,7 +1,7 @@
 //! What the node remembers of a machine, in the machine's folder, written before its launcher starts.
 
 use std::fs::{self, File};
-use std::io::{self, Write as _};
+use std::io::{self, Read as _, Write as _};
 use std::net::Ipv4Addr;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 /// Taken (`flock`) by the launcher when it begins, and held exactly as long as it lives.
 pub(crate) const LAUNCHER_LOCK: &str = "launcher.lock";
-/// A record or an exit is some hundred bytes.
+/// All that we keep has some hundred bytes; earlier starts have some thousand.
 const LARGEST: u64 = 1 << 20;
 
 /// The content of `launcher.json`: the launcher's identity, and what the node adds to it.
@@ -38,14 +38,25 @@ impl Record {
 
 /// Writes `value` into the file `name` of `directory`, in one step and durably.
 pub(crate) fn write_json<T: Serialize>(directory: &Path, name: &str, value: &T) -> io::Result<()> {
+    let text = serde_json::to_vec_pretty(value).map_err(io::Error::other)?;
+    write_whole(directory, name, &text, 0o600)
+}
+
+/// Writes `bytes` into the file `name` of `directory`, with these rights, in one step and durably.
+pub(crate) fn write_whole(directory: &Path, name: &str, bytes: &[u8], mode: u32) -> io::Result<()> {
     let temporary = directory.join(format!("{name}.new"));
+    // What a torn write left behind may have other rights.
+    if let Err(error) = fs::remove_file(&temporary)
+        && error.kind() != io::ErrorKind::NotFound
+    {
+        return Err(error);
+    }
     let mut file = fs::OpenOptions::new()
         .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
+        .create_new(true)
+        .mode(mode)
         .open(&temporary)?;
-    file.write_all(&serde_json::to_vec_pretty(value).map_err(io::Error::other)?)?;
+    file.write_all(bytes)?;
     file.sync_all()?;
     fs::rename(&temporary, directory.join(name))?;
     File::open(directory)?.sync_all()
@@ -56,21 +67,37 @@ pub(crate) fn read_exit(directory: &Path) -> io::Result<Option<Exit>> {
     read_json(&directory.join(files::EXIT))
 }
 
-/// Reads the JSON file at `path`; `None` if there is none.
+/// Reads the JSON file at `path`; `None` if there is none. One that is larger than ours are or that is
+/// not understood is `InvalidData`.
 pub(crate) fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> io::Result<Option<T>> {
     let file = match File::open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error),
     };
-    serde_json::from_reader(io::Read::take(file, LARGEST))
+    let invalid = |problem: &dyn std::fmt::Display| {
+        let text = format!("{}: {problem}", path.display());
+        io::Error::new(io::ErrorKind::InvalidData, text)
+    };
+    let mut text = Vec::new();
+    let length = file.take(LARGEST + 1).read_to_end(&mut text)?;
+    if length as u64 > LARGEST {
+        return Err(invalid(&format!("has more than {LARGEST} bytes")));
+    }
+    serde_json::from_slice(&text)
         .map(Some)
-        .map_err(|error| {
-            io::Error::new(
-                io::ErrorKind::InvalidData,
-                format!("{}: {error}", path.display()),
-            )
-        })
+        .map_err(|error| invalid(&error))
+}
+
+/// As [`read_json`], of what can be had anew: what is not understood is none. It was written by
+/// another release, or torn.
+pub(crate) fn read_understood<T: serde::de::DeserializeOwned>(
+    path: &Path,
+) -> io::Result<Option<T>> {
+    match read_json(path) {
+        Err(error) if error.kind() == io::ErrorKind::InvalidData => Ok(None),
+        read => read,
+    }
 }
 
 #[cfg(test)]

@@ -164,11 +164,7 @@ impl Inputs {
             processor_vendor: field("vendor_id").to_owned(),
             hypervisor: flags.contains("hypervisor").then(hypervisor_name).flatten(),
             flags,
-            modules: MODULES
-                .iter()
-                .filter(|module| crate::facts::module_loaded(module))
-                .map(|module| (*module).to_owned())
-                .collect(),
+            modules: modules(),
             kernel_log: kernel_log(),
         }
     }
@@ -289,6 +285,16 @@ impl Inputs {
         }
         None
     }
+}
+
+/// The modules of KVM that are loaded: all of this that may change while the machine runs.
+#[must_use]
+pub fn modules() -> BTreeSet<String> {
+    MODULES
+        .into_iter()
+        .filter(|module| crate::facts::module_loaded(module))
+        .map(str::to_owned)
+        .collect()
 }
 
 /// The kernel's log from its beginning, without waiting for more. Empty where it may not be read.

@@ -70,7 +70,7 @@ impl Key {
             microcode: host::facts::processor_field(&processor, "microcode")
                 .unwrap_or_default()
                 .to_owned(),
-            modules: super::modules(),
+            modules: host::surroundings::modules(),
             device: std::fs::metadata(device).ok().map(|found| DeviceKey {
                 inode: found.ino(),
                 number: found.rdev(),

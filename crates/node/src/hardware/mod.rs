@@ -5,7 +5,6 @@ pub mod cache;
 pub mod devices;
 mod run;
 
-use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Instant;
 
@@ -105,12 +104,6 @@ pub fn hints(inputs: &Inputs) -> Hints {
         firmware_disabled: seen.firmware_disabled,
         container: seen.container.is_some(),
     }
-}
-
-/// The modules of KVM that are loaded.
-#[must_use]
-pub fn modules() -> BTreeSet<String> {
-    Inputs::look().modules
 }
 
 /// Where this machine stands, as the API tells it.

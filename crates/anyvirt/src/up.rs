@@ -14,13 +14,17 @@ use crate::report::Report;
 use crate::settings::{Emulation, Settings};
 use crate::subresources;
 use api::accelerator::{ClusterInputs, ClusterPolicy};
+use api::configuration::precedence;
 use api::defaults::FirmwareIdentity;
+use api::hyper_converged::HyperConverged;
 use api::kubevirt::KubeVirt;
 use api::names;
 use apiserver::certificates::Authority;
 use apiserver::{ApiServer, Extensions, User};
 use controllers::kubevirt::Publisher;
 use controllers::overview::{Overview, overview};
+use k8s_openapi::api::core::v1::ConfigMap;
+use kube::api::{ListParams, Patch, PatchParams};
 use node::{AddressRange, NodeHandle, NodeSettings};
 use qemu::probe::Verdict;
 use std::path::{Path, PathBuf};
@@ -391,14 +395,59 @@ fn wanted_value(
     }
 }
 
+/// The places that bear on emulation, but the ConfigMap that `--emulation` writes.
+#[derive(Default)]
+struct Elsewhere {
+    /// The legacy ConfigMap of the namespace `kubevirt`.
+    config_map: Option<ConfigMap>,
+    hyper_converged: Option<HyperConverged>,
+    kubevirt: Option<KubeVirt>,
+}
+
+impl Elsewhere {
+    async fn look(client: &kube::Client) -> kube::Result<Self> {
+        let namespace = names::NAMESPACE_KUBEVIRT;
+        let maps: kube::Api<ConfigMap> = kube::Api::namespaced(client.clone(), namespace);
+        let converged: kube::Api<HyperConverged> = kube::Api::all(client.clone());
+        let kubevirts: kube::Api<KubeVirt> = kube::Api::all(client.clone());
+        let every = ListParams::default();
+        let (converged, kubevirts) = (converged.list(&every).await?, kubevirts.list(&every).await?);
+        Ok(Self {
+            config_map: maps.get_opt(names::CONFIG_MAP).await?,
+            // As the controllers choose.
+            hyper_converged: converged.items.into_iter().min_by_key(|object| {
+                let namespace = names::NAMESPACE_OPENSHIFT_CNV;
+                precedence(&object.metadata, namespace, names::HYPER_CONVERGED)
+            }),
+            kubevirt: kubevirts.items.into_iter().min_by_key(|object| {
+                precedence(&object.metadata, namespace, names::KUBEVIRT)
+            }),
+        })
+    }
+
+    /// Does one of them say something about emulation, or try to? Pure.
+    fn says_something(&self, environment: Option<&str>) -> bool {
+        let data = self.config_map.as_ref().and_then(|map| map.data.as_ref());
+        let inputs = ClusterInputs {
+            config_maps: data
+                .map(|data| (names::NAMESPACE_KUBEVIRT, data))
+                .into_iter()
+                .collect(),
+            hyper_converged: self.hyper_converged.as_ref(),
+            environment,
+            kubevirt: self.kubevirt.as_ref(),
+            ..ClusterInputs::default()
+        };
+        ClusterPolicy::is_written(&inputs)
+    }
+}
+
 async fn apply_emulation(
     client: &kube::Client,
     settings: &Settings,
     verdict: &Verdict,
 ) -> Result<Choice, String> {
-    use k8s_openapi::api::core::v1::ConfigMap;
-    use kube::api::{Patch, PatchParams};
-    const KEY: &str = "debug.useEmulation";
+    const KEY: &str = api::accelerator::SWITCH;
     let maps: kube::Api<ConfigMap> =
         kube::Api::namespaced(client.clone(), names::NAMESPACE_OPENSHIFT_CNV);
     let failed = |error: kube::Error| {
@@ -410,19 +459,11 @@ async fn apply_emulation(
     };
     let map = maps.get(names::CONFIG_MAP).await.map_err(failed)?;
     let present = map.data.as_ref().and_then(|data| data.get(KEY)).cloned();
-    let kubevirts: kube::Api<KubeVirt> =
-        kube::Api::namespaced(client.clone(), names::NAMESPACE_KUBEVIRT);
-    let kubevirt = kubevirts.get_opt(names::KUBEVIRT).await.map_err(failed)?;
-    let inputs = ClusterInputs {
-        environment: settings.kvm_emulation.as_deref(),
-        kubevirt: kubevirt.as_ref(),
-        ..ClusterInputs::default()
-    };
-    let elsewhere = ClusterPolicy::read(&inputs).decided_by != ClusterPolicy::default().decided_by;
+    let elsewhere = Elsewhere::look(client).await.map_err(failed)?;
     let wanted = wanted_value(
         settings.emulation,
         present.as_deref(),
-        elsewhere,
+        elsewhere.says_something(settings.kvm_emulation.as_deref()),
         verdict.usable(),
     );
     match wanted {
@@ -482,6 +523,54 @@ mod tests {
         );
         // Somebody chose in another place; the ConfigMap would stand above it.
         assert_eq!(wanted_value(Emulation::Auto, None, true, false), None);
+    }
+
+    #[test]
+    fn every_other_place_where_somebody_wrote_something_is_respected() {
+        use serde_json::json;
+        fn object<T: serde::de::DeserializeOwned>(value: serde_json::Value) -> Option<T> {
+            Some(serde_json::from_value(value).unwrap())
+        }
+        let map = |value: &str| Elsewhere {
+            config_map: object(json!({"data": {"debug.useEmulation": value}})),
+            ..Elsewhere::default()
+        };
+        let patched = |value: &str| {
+            let patch = format!(
+                r#"[{{"op":"add","path":"/spec/configuration/developerConfiguration/useEmulation","value":{value}}}]"#
+            );
+            let key = names::annotations::HYPER_CONVERGED_PATCH;
+            Elsewhere {
+                hyper_converged: object(json!({"apiVersion": "hco.kubevirt.io/v1beta1",
+                    "kind": "HyperConverged", "spec": {},
+                    "metadata": {"name": "kubevirt-hyperconverged", "annotations": {key: patch}}})),
+                ..Elsewhere::default()
+            }
+        };
+        let kubevirt = |configuration: serde_json::Value| Elsewhere {
+            kubevirt: object(json!({"apiVersion": "kubevirt.io/v1", "kind": "KubeVirt",
+                "metadata": {"name": "kubevirt"}, "spec": {"configuration": configuration}})),
+            ..Elsewhere::default()
+        };
+        for (elsewhere, environment, expected) in [
+            (Elsewhere::default(), None, false),
+            (map(""), Some(""), false),
+            (kubevirt(json!({})), None, false),
+            (map("false"), None, true),
+            (map("flase"), None, true),
+            (patched("false"), None, true),
+            (patched("\"no\""), None, true),
+            (Elsewhere::default(), Some("false"), true),
+            (Elsewhere::default(), Some("0"), true),
+            (kubevirt(json!({"emulationPolicy": "None"})), None, true),
+            (
+                kubevirt(json!({"developerConfiguration": {"useEmulation": false}})),
+                None,
+                true,
+            ),
+        ] {
+            assert_eq!(elsewhere.says_something(environment), expected);
+        }
     }
 
     #[test]

@@ -8,6 +8,8 @@ mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+
 use crate::accelerator::{ClusterInputs, ClusterPolicy, Problem, Tenancy, cluster_tenancy};
 use crate::kubevirt::{EffectiveValue, KubeVirt};
 use crate::quantity::Quantity;
@@ -25,6 +27,18 @@ const EMULATED_PROCESSORS_PER_CORE: u32 = 10;
 
 /// Where a value comes from that nobody wrote.
 const BY_DEFAULT: &str = "default";
+
+/// Of the objects of a kind that there should be one of (KubeVirt, HyperConverged), the one with the
+/// least of these counts: the one with the usual name, else the first by namespace and name.
+pub fn precedence(metadata: &ObjectMeta, namespace: &str, name: &str) -> impl Ord + use<> {
+    let has = |found: &Option<String>, wanted: &str| found.as_deref() == Some(wanted);
+    let is_usual = has(&metadata.namespace, namespace) && has(&metadata.name, name);
+    (
+        !is_usual,
+        metadata.namespace.clone(),
+        metadata.name.clone(),
+    )
+}
 
 /// How virtual machines are made, defaults filled in.
 #[derive(Clone, Debug, PartialEq)]

@@ -25,7 +25,7 @@ use crate::engine::{Engine, Next, Presence};
 use crate::event::Recorder;
 use crate::queue::Key;
 use api::accelerator::{ClusterInputs, ClusterPolicy};
-use api::configuration::ClusterConfiguration;
+use api::configuration::{ClusterConfiguration, precedence};
 use api::hyper_converged::HyperConverged;
 use api::kubevirt::KubeVirt;
 use api::names;
@@ -231,16 +231,11 @@ fn recorded(kubevirt: Option<&KubeVirt>) -> Option<ClusterPolicy> {
     ClusterPolicy::recorded(kubevirt?.status.as_ref()?.emulation.as_ref()?)
 }
 
-/// The object of a kind that there should be one of: by its usual name, else the first by name.
+/// The object of a kind that there should be one of.
 fn first<K>(objects: &Store<K>, namespace: &str, name: &str) -> Option<Arc<K>>
 where
     K: kube::Resource<DynamicType = ()> + Clone + 'static,
 {
-    objects
-        .get(&ObjectRef::new(name).within(namespace))
-        .or_else(|| {
-            let mut all = objects.state();
-            all.sort_by_key(|object| (object.namespace(), object.name_any()));
-            all.into_iter().next()
-        })
+    let all = objects.state().into_iter();
+    all.min_by_key(|object| precedence(object.meta(), namespace, name))
 }

@@ -105,6 +105,14 @@ impl ClusterPolicy {
         }
     }
 
+    /// Has somebody written something about emulation in one of the places? What cannot be understood
+    /// is something too; what is empty is nothing.
+    pub fn is_written(inputs: &ClusterInputs<'_>) -> bool {
+        let places = places::read(inputs, &mut Vec::new());
+        let mut readings = places.iter().map(|(_, reading)| reading);
+        readings.any(|reading| !matches!(reading, Reading::Unset))
+    }
+
     /// The policy as it was recorded in the KubeVirt object's status: the last good one after a
     /// restart.
     pub fn recorded(status: &EmulationStatus) -> Option<Self> {

@@ -39,6 +39,27 @@ fn patch(value: &str) -> String {
 }
 
 #[test]
+fn a_value_that_cannot_be_read_is_written_and_an_empty_one_is_not() {
+    let written = |map: Option<&str>, patched: Option<&str>, environment: Option<&str>| {
+        let (map, patched) = (data(map), patched.map(hyper_converged));
+        ClusterPolicy::is_written(&ClusterInputs {
+            config_maps: vec![("kubevirt", &map)],
+            hyper_converged: patched.as_ref(),
+            environment,
+            ..ClusterInputs::default()
+        })
+    };
+    assert!(!written(None, None, None));
+    assert!(!written(Some(" "), Some("[]"), Some("")));
+    for value in ["true", "false", "maybe"] {
+        assert!(written(Some(value), None, None), "{value}");
+        assert!(written(None, Some(&patch(value)), None), "{value}");
+        assert!(written(None, None, Some(value)), "{value}");
+    }
+    assert!(written(None, Some("no JSON"), None));
+}
+
+#[test]
 #[expect(clippy::too_many_lines, reason = "a table of cases")]
 fn the_strongest_place_that_says_something_decides() {
     use EmulationPolicy::{None as No, Software};

@@ -94,7 +94,7 @@ async fn set(
         edit.write(connection).await?;
     }
     restart_if_it_waits(connection, &cluster, &target).await?;
-    output::hint(&told(&plan, &target, wanted));
+    output::hint(&told(&plan, &target));
     Ok(Exit::Ok)
 }
 
@@ -133,17 +133,16 @@ async fn restart_if_it_waits(
     Ok(())
 }
 
-fn told(plan: &plan::Plan, target: &Target, wanted: Wanted) -> String {
+fn told(plan: &plan::Plan, target: &Target) -> String {
     let scope = match target {
         Target::Cluster => String::new(),
         Target::Namespace(name) => format!(" --namespace {name}"),
         Target::Node(name) => format!(" --node {name}"),
         Target::Machine { namespace, name } => format!(" --vm {name} -n {namespace}"),
     };
-    let undo = match wanted {
-        Wanted::On => "off",
-        Wanted::Off => "on",
-        Wanted::Auto => "on or off",
+    let undo = match plan::undo(plan, target) {
+        Some(verb) => format!(" Undo: anyvirt emulation {}{scope}", verb.word()),
+        None => String::new(),
     };
     let next = if plan::starts_waiting(plan) {
         " What waited starts now."
@@ -151,7 +150,7 @@ fn told(plan: &plan::Plan, target: &Target, wanted: Wanted) -> String {
         ""
     };
     format!(
-        "Done: the policy in force is {}.{next} Undo: anyvirt emulation {undo}{scope}",
+        "Done: the policy in force is {}.{next}{undo}",
         plan::policy_after(plan)
     )
 }
@@ -230,6 +229,77 @@ pub(crate) mod tests {
             node: node.map(str::to_owned),
             ..Change::default()
         }
+    }
+
+    #[test]
+    fn the_way_back_is_the_verb_that_restores_what_was_before() {
+        use serde_json::json;
+        let undo = |cluster: &Cluster, target: &Target, wanted| {
+            let edits = change::edits(cluster, target, wanted, Timestamp::UNIX_EPOCH).unwrap();
+            let told = told(&plan::plan(cluster, target, wanted, &edits), target);
+            told.split_once(" Undo: anyvirt emulation ")
+                .map(|(_, command)| command.to_owned())
+        };
+        for (target, scope) in [
+            (Target::Namespace("demo".to_owned()), " --namespace demo"),
+            (Target::Node("one".to_owned()), " --node one"),
+            (
+                Target::Machine {
+                    namespace: "demo".to_owned(),
+                    name: "off".to_owned(),
+                },
+                " --vm off -n demo",
+            ),
+        ] {
+            // Before, after, the verb that leads back.
+            for (first, second, back) in [
+                (None, Wanted::On, "auto"),
+                (None, Wanted::Off, "auto"),
+                (Some(Wanted::On), Wanted::Off, "on"),
+                (Some(Wanted::Off), Wanted::On, "off"),
+                (Some(Wanted::On), Wanted::Auto, "on"),
+                (Some(Wanted::Off), Wanted::Auto, "off"),
+            ] {
+                let mut cluster = cluster();
+                if let Some(first) = first {
+                    for edit in change::edits(&cluster, &target, first, Timestamp::UNIX_EPOCH).unwrap() {
+                        edit.apply(&mut cluster);
+                    }
+                }
+                let expected = format!("{back}{scope}");
+                assert_eq!(undo(&cluster, &target, second), Some(expected), "{target:?}");
+            }
+        }
+        // No verb writes `Hardware`.
+        let mut capped = cluster();
+        let labels = [("anyvirt.io/emulation-policy".to_owned(), "Hardware".to_owned())];
+        capped.namespaces[0].metadata.labels = Some(labels.into());
+        let demo = Target::Namespace("demo".to_owned());
+        assert_eq!(undo(&capped, &demo, Wanted::Off), None);
+        // None takes the switch out of the ConfigMap.
+        assert_eq!(undo(&cluster(), &Target::Cluster, Wanted::On), None);
+        for (before, wanted, back) in [
+            ("true", Wanted::Off, Some("on")),
+            ("false", Wanted::On, Some("off")),
+            ("maybe", Wanted::On, None),
+        ] {
+            let mut cluster = cluster();
+            let map = json!({
+                "metadata": {"name": "kubevirt-config", "namespace": "openshift-cnv"},
+                "data": {"debug.useEmulation": before},
+            });
+            cluster.config_maps.push(serde_json::from_value(map).unwrap());
+            let back = back.map(str::to_owned);
+            assert_eq!(undo(&cluster, &Target::Cluster, wanted), back, "{before}");
+        }
+        // `auto` took a field away that no verb writes.
+        let mut strong = cluster();
+        let object = json!({
+            "metadata": {"name": "kubevirt", "namespace": "kubevirt"},
+            "spec": {"configuration": {"emulationPolicy": "None"}},
+        });
+        strong.kubevirt = serde_json::from_value(object).unwrap();
+        assert_eq!(undo(&strong, &Target::Cluster, Wanted::Auto), None);
     }
 
     #[test]

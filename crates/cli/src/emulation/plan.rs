@@ -492,6 +492,26 @@ pub(crate) fn starts_waiting(plan: &Plan) -> bool {
         .any(|fate| fate.before == "waits" && fate.after != "waits")
 }
 
+/// The verb that writes again what stood before, if one does.
+pub(crate) fn undo(plan: &Plan, target: &Target) -> Option<Wanted> {
+    let [change] = plan.changes.as_slice() else {
+        return None;
+    };
+    // Only a remark was written: who set it.
+    if change.before == change.after {
+        return None;
+    }
+    let is_switch = *target == Target::Cluster;
+    match change.before.as_deref() {
+        None if !is_switch => Some(Wanted::Auto),
+        Some("true") if is_switch => Some(Wanted::On),
+        Some("false") if is_switch => Some(Wanted::Off),
+        Some("Software") if !is_switch => Some(Wanted::On),
+        Some("None") if !is_switch => Some(Wanted::Off),
+        _ => None,
+    }
+}
+
 /// The policy in force after the change, for a hint.
 pub(crate) fn policy_after(plan: &Plan) -> &str {
     &plan.policy.after

@@ -13,7 +13,7 @@ use clap::{Args, ValueEnum};
 use futures::StreamExt as _;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
-use kube::runtime::watcher::watch_object;
+use kube::runtime::watcher::{self, watch_object};
 use kube::{Api, ResourceExt as _};
 use serde::Serialize;
 use tokio::time::Instant;
@@ -27,6 +27,11 @@ const INSTANCE_WITHIN: Duration = Duration::from_secs(60);
 /// A node that comes back, or frees what another guest had, is found within seconds; a machine that
 /// no node takes for so long needs somebody to do something.
 const UNPLACED_FOR: Duration = Duration::from_secs(10);
+/// A watch that fails is begun again after a second, and fails again within ten if nobody answers; one
+/// that has not failed for so long holds.
+const HOLDS_AFTER: Duration = Duration::from_secs(30);
+/// A server that is started again is back within seconds; one that is gone for so long is gone.
+const GONE_AFTER: Duration = Duration::from_secs(60);
 /// The line that says how it goes is written anew this often.
 const REFRESH: Duration = Duration::from_secs(1);
 /// Columns of the bars.
@@ -279,6 +284,7 @@ pub(crate) async fn follow(
     let mut shown = Progress::new(std::io::stderr().is_terminal());
     let mut refresh = tokio::time::interval(REFRESH);
     let mut latest: Option<Option<VirtualMachineInstance>> = None;
+    let mut outage = Outage::default();
     let outcome = loop {
         if let Some(instance) = &latest
             && let Some(outcome) = outcome(name, instance.as_ref(), goal, &shown, begun.elapsed())
@@ -294,23 +300,26 @@ pub(crate) async fn follow(
         tokio::select! {
             change = changes.next() => match change {
                 Some(Ok(instance)) => {
+                    outage = Outage::default();
                     for line in shown.take(instance.as_ref()) {
                         shown.clear();
                         output::data(&line)?;
                     }
                     latest = Some(instance);
                 }
-                // The watch is begun again by itself; an API that is gone for good is told so.
+                // The watch is begun again by itself.
                 Some(Err(error)) => {
-                    if begun.elapsed() > INSTANCE_WITHIN && shown.instance.is_none() {
-                        break Err(Failure::new(format!("{}: {error}", connection.server)).exit(Exit::Unreachable));
+                    let lasts = outage.failed(Instant::now());
+                    if let Some(failure) = lost(error, &connection.server, lasts) {
+                        break Err(failure);
                     }
                     tokio::time::sleep(REFRESH).await;
                 }
                 None => break Err(Failure::new("the watch has ended")),
             },
             _ = refresh.tick() => {
-                if shown.instance.is_none() && begun.elapsed() > INSTANCE_WITHIN {
+                let unknown = outage.is_on(Instant::now());
+                if shown.instance.is_none() && begun.elapsed() > INSTANCE_WITHIN && !unknown {
                     let message = format!("VM {name} has no instance after {} s", INSTANCE_WITHIN.as_secs());
                     break Err(Failure::new(message).exit(Exit::TimedOut).fix(&format!("anyvirt explain {name}"), "says why"));
                 }
@@ -327,6 +336,56 @@ pub(crate) async fn follow(
     };
     shown.clear();
     outcome
+}
+
+/// For how long the watch has failed, over all tries.
+#[derive(Debug, Default)]
+struct Outage {
+    /// Its first failure, and its latest.
+    failures: Option<(Instant, Instant)>,
+}
+
+impl Outage {
+    /// The watch failed once more. Out: for how long it has done nothing else.
+    fn failed(&mut self, now: Instant) -> Duration {
+        let first = match self.failures {
+            Some((first, _)) if self.is_on(now) => first,
+            _ => now,
+        };
+        self.failures = Some((first, now));
+        now.duration_since(first)
+    }
+
+    /// Does it last? A watch is silent while nothing changes, so that silence alone ends it.
+    fn is_on(&self, now: Instant) -> bool {
+        self.failures
+            .is_some_and(|(_, latest)| now.duration_since(latest) < HOLDS_AFTER)
+    }
+}
+
+/// The failure of a watch that will not come back; `lasts`: for how long it has failed.
+fn lost(error: watcher::Error, server: &str, lasts: Duration) -> Option<Failure> {
+    use watcher::Error::{
+        InitialListFailed, NoResourceVersion, WatchError, WatchFailed, WatchStartFailed,
+    };
+    let said = error.to_string();
+    let failure = match error {
+        InitialListFailed(error) | WatchStartFailed(error) | WatchFailed(error) => {
+            Failure::of(error, server)
+        }
+        WatchError(status) => Failure::of(kube::Error::Api(status), server),
+        NoResourceVersion => Failure::new(format!("{server}: {said}")),
+    };
+    // Who may not look now may not look later.
+    if failure.exit == Exit::Forbidden {
+        return Some(failure);
+    }
+    let message = format!("the watch has failed for {} s: {}", lasts.as_secs(), failure.message);
+    (lasts >= GONE_AFTER).then(|| Failure {
+        message,
+        exit: Exit::Unreachable,
+        ..failure
+    })
 }
 
 /// How the waiting ends, if it does.
@@ -353,7 +412,7 @@ fn outcome(
     let reached = match goal {
         Goal::Running => is_running,
         Goal::Login => is_running && timeline.is_some_and(StartTimeline::is_done),
-        Goal::Agent => timeline.is_some_and(|it| it.reached(steps::AGENT).is_some()),
+        Goal::Agent => is_running && timeline.is_some_and(|it| it.reached(steps::AGENT).is_some()),
     };
     if reached {
         return Some(Ok(Exit::Ok));
@@ -651,6 +710,54 @@ mod tests {
         assert_eq!(shown.take(Some(&last)), ["✓ Login           9.5 s\n"]);
         assert_eq!(end(&last, Goal::Login, &shown), Some(Ok(Exit::Ok)));
         assert_eq!(end(&last, Goal::Agent, &shown), None);
+    }
+
+    #[test]
+    fn an_agent_that_answered_and_is_gone_is_not_waited_for_with_success() {
+        let timeline = started(&[("requested", Some("00.0")), ("agent", Some("09.0"))]);
+        let mut shown = Progress::new(false);
+        let running = instance(&timeline, &json!({}));
+        shown.take(Some(&running));
+        let end = |instance: &VirtualMachineInstance| {
+            outcome("web", Some(instance), Goal::Agent, &shown, Duration::ZERO)
+        };
+        assert_eq!(end(&running), Some(Ok(Exit::Ok)));
+        for phase in ["Failed", "Succeeded"] {
+            let ended = end(&instance(&timeline, &json!({ "phase": phase })));
+            let failure = ended.expect("an end").expect_err("a failure");
+            assert_eq!(failure.message, format!("VM web ended before that: {phase}"));
+        }
+    }
+
+    fn refused(code: u16) -> watcher::Error {
+        let status = json!({ "status": "Failure", "message": "no", "reason": "R", "code": code });
+        watcher::Error::WatchError(serde_json::from_value(status).expect("a Status"))
+    }
+
+    #[test]
+    fn a_watch_that_may_not_look_is_told_at_once_and_another_when_it_lasts() {
+        let lost = |code, seconds| lost(refused(code), "S", Duration::from_secs(seconds));
+        for code in [401, 403] {
+            assert_eq!(lost(code, 0).map(|it| it.exit), Some(Exit::Forbidden));
+        }
+        assert_eq!(lost(500, 59), None);
+        let gone = lost(500, 60).expect("a failure");
+        assert_eq!(gone.exit, Exit::Unreachable);
+        assert_eq!(gone.message, "the watch has failed for 60 s: no");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn only_failures_without_a_pause_between_are_one_outage() {
+        let mut outage = Outage::default();
+        for seconds in [0, 11, 22] {
+            assert_eq!(outage.failed(Instant::now()).as_secs(), seconds);
+            tokio::time::advance(Duration::from_secs(11)).await;
+        }
+        assert!(outage.is_on(Instant::now()));
+        // Silence: the watch held, and nothing changed.
+        tokio::time::advance(HOLDS_AFTER).await;
+        assert!(!outage.is_on(Instant::now()));
+        assert_eq!(outage.failed(Instant::now()), Duration::ZERO);
     }
 
     #[tokio::test(start_paused = true)]

@@ -63,12 +63,22 @@ pub(crate) fn look() -> Facts {
         passt: program(&[host::network::PASST.into()], "passt"),
         user: user(),
         control_groups: control_groups(),
-        free_bytes: facts::file_system_bytes(&data_directory)
-            .ok()
-            .map(|(free, _)| free),
+        free_bytes: free_bytes(&data_directory),
         data_directory,
         architecture,
     }
+}
+
+/// Free bytes where `data_directory` is, or would be made. Err: what the kernel said, without names.
+fn free_bytes(data_directory: &Path) -> Result<u64, String> {
+    for folder in data_directory.ancestors() {
+        match facts::file_system_bytes(folder) {
+            Ok((free, _)) => return Ok(free),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error.to_string()),
+        }
+    }
+    Err("no folder above it exists".to_owned())
 }
 
 fn verdict() -> Verdict {
@@ -257,10 +267,15 @@ fn program(candidates: &[PathBuf], package: &str) -> Result<Program, String> {
     let path = host::process::find_program(&paths)
         .ok_or_else(|| format!("not installed: apt-get install {package}"))?;
     let text = ask(&path, &["--version"])?;
-    Ok(Program {
-        version: text.lines().next().unwrap_or_default().to_owned(),
-        path,
-    })
+    let version = version(&text)
+        .ok_or_else(|| format!("{} --version printed no version", path.display()))?;
+    Ok(Program { version, path })
+}
+
+/// The first line of what `--version` prints, unless it is empty.
+fn version(text: &str) -> Option<String> {
+    let line = text.lines().next().map(str::trim)?;
+    (!line.is_empty()).then(|| line.to_owned())
 }
 
 /// What a program prints. Err: why it does not.
@@ -278,6 +293,17 @@ fn ask(path: &Path, arguments: &[&str]) -> Result<String, String> {
             crate::up::whole(&error)
         )
     })?;
+    if !output.ending.success() {
+        let said = String::from_utf8_lossy(&output.stderr);
+        let said = said.lines().map(str::trim).find(|line| !line.is_empty());
+        return Err(format!(
+            "{} {} failed with {}: {}",
+            path.display(),
+            arguments.join(" "),
+            output.ending,
+            said.unwrap_or("it said nothing")
+        ));
+    }
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
@@ -308,6 +334,31 @@ mod tests {
     fn a_missing_program_is_told_with_its_package() {
         let error = program(&[PathBuf::from("/nowhere/qemu")], "qemu-system-x86").unwrap_err();
         assert!(error.contains("apt-get install qemu-system-x86"), "{error}");
+    }
+
+    #[test]
+    fn a_program_that_fails_is_told_with_its_ending_and_first_words() {
+        let shell = |script: &str| ask(Path::new("/bin/sh"), &["-c", script]);
+        assert_eq!(shell("echo 1.0").as_deref(), Ok("1.0\n"));
+        for (script, words) in [
+            ("echo 1.0; echo >&2; echo broken library >&2; exit 127", "exit status 127: broken library"),
+            ("echo 1.0; kill -9 $$", "signal 9: it said nothing"),
+        ] {
+            let error = shell(script).unwrap_err();
+            assert!(error.ends_with(words), "{error}");
+        }
+        assert_eq!(version("QEMU 7.2\nmore\n").as_deref(), Some("QEMU 7.2"));
+        assert_eq!(version(" \n"), None);
+        assert_eq!(version(""), None);
+    }
+
+    #[test]
+    fn free_space_is_measured_where_the_folder_would_be_made() {
+        let folder = std::env::temp_dir();
+        assert!(free_bytes(&folder.join("anyvirt-nowhere/data")).is_ok());
+        assert!(free_bytes(Path::new("")).is_err());
+        // Below a file there is nothing, and nothing can be made.
+        assert!(free_bytes(Path::new("/proc/self/status/data")).is_err());
     }
 
     #[test]

@@ -187,12 +187,12 @@ fn memory(facts: &Facts) -> Check {
 
 fn disk(facts: &Facts) -> Check {
     let path = without_home(&facts.data_directory);
-    match facts.free_bytes {
-        Some(free) if free < SCARCE_DISK_BYTES => check(
+    match &facts.free_bytes {
+        Ok(free) if *free < SCARCE_DISK_BYTES => check(
             "disk",
             "Disk",
             Outcome::Warning,
-            format!("{path}, only {} free", gibibytes(free)),
+            format!("{path}, only {} free", gibibytes(*free)),
         )
         .cured_by([Remedy::new(
             "Keep the data elsewhere",
@@ -201,8 +201,17 @@ fn disk(facts: &Facts) -> Check {
             true,
         )
         .command("anyvirt up --data-dir DIR")]),
-        Some(free) => fine("disk", "Disk", format!("{path}, {} free", gibibytes(free))),
-        None => fine("disk", "Disk", format!("{path}, not made yet")),
+        Ok(free) => fine(
+            "disk",
+            "Disk",
+            format!("{path}, {} free", gibibytes(*free)),
+        ),
+        Err(error) => check(
+            "disk",
+            "Disk",
+            Outcome::Warning,
+            format!("{path}, its free space cannot be read: {error}"),
+        ),
     }
 }
 

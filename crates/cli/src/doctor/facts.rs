@@ -53,8 +53,8 @@ pub struct Facts {
     pub control_groups: ControlGroups,
     /// Where data is kept.
     pub data_directory: PathBuf,
-    /// Free bytes in its file system, if they could be read.
-    pub free_bytes: Option<u64>,
+    /// Free bytes in its file system; or why they could not be read.
+    pub free_bytes: Result<u64, String>,
 }
 
 /// What running guests showed.

@@ -79,7 +79,7 @@ fn facts() -> Facts {
             writable: true,
         },
         data_directory: "/var/lib/anyvirt".into(),
-        free_bytes: Some(40 << 30),
+        free_bytes: Ok(40 << 30),
     }
 }
 
@@ -163,7 +163,7 @@ fn what_is_missing_is_told_with_its_cures() {
             ..User::default()
         },
         control_groups: ControlGroups::default(),
-        free_bytes: Some(1 << 30),
+        free_bytes: Ok(1 << 30),
         ..facts()
     };
     let report = examine(&facts, Err("cannot reach https://127.0.0.1:6443"));
@@ -201,6 +201,19 @@ fn what_is_missing_is_told_with_its_cures() {
 
         Verdict: Virtual machines with a network cannot start: there is no passt (not found on the PATH).
     "#]].assert_eq(&table(&report));
+}
+
+#[test]
+fn free_space_that_cannot_be_read_is_a_warning_with_the_reason() {
+    let facts = Facts {
+        free_bytes: Err("Permission denied (os error 13)".to_owned()),
+        ..facts()
+    };
+    let table = table(&examine(&facts, Err("no server")));
+    let line = table.lines().find(|line| line.starts_with("Disk"));
+    let words = "/var/lib/anyvirt, its free space cannot be read: Permission denied (os error 13)";
+    let line = line.expect("the check");
+    assert!(line.contains("warning") && line.ends_with(words), "{line}");
 }
 
 #[test]

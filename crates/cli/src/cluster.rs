@@ -427,6 +427,13 @@ impl Machine<'_> {
         )
     }
 
+    /// It has no node yet, so that the controllers write what its VM says of emulation into it.
+    pub(crate) fn follows(&self) -> bool {
+        let status = self.instance.and_then(|it| it.status.as_ref());
+        let placed = status.is_some_and(|status| status.node_name.is_some());
+        matches!(self.phase(), Some(Phase::Pending | Phase::Scheduling)) && !placed
+    }
+
     /// `KVM` or `TCG`, as QEMU says, once it runs.
     pub(crate) fn accelerator(&self) -> Option<&str> {
         let status = self.instance?.status.as_ref()?;

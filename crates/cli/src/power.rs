@@ -48,16 +48,6 @@ pub(crate) async fn restart(
     machine(connection, name, "restart", &body, force.dry_run).await
 }
 
-/// Restarts the machine of that namespace. Says nothing.
-pub(crate) async fn restart_in(
-    connection: &Connection,
-    namespace: &str,
-    name: &str,
-) -> Result<(), Failure> {
-    let path = connection.subresource_in(namespace, "virtualmachines", name, "restart");
-    put(connection, &path, &json!({})).await
-}
-
 pub(crate) async fn pause(
     connection: &Connection,
     words: &[String],

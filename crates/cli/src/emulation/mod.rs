@@ -93,7 +93,6 @@ async fn set(
     for edit in &edits {
         edit.write(connection).await?;
     }
-    restart_if_it_waits(connection, &cluster, &target).await?;
     output::hint(&told(&plan, &target));
     Ok(Exit::Ok)
 }
@@ -112,25 +111,6 @@ fn agreed(change: &Change, wanted: Wanted) -> Result<bool, Failure> {
     }
     output::question("Apply? [y/N] ");
     Ok(terminal::answer())
-}
-
-/// An instance keeps the spec it was made with, so one that waits is started anew.
-async fn restart_if_it_waits(
-    connection: &Connection,
-    cluster: &Cluster,
-    target: &Target,
-) -> Result<(), Failure> {
-    let Target::Machine { namespace, name } = target else {
-        return Ok(());
-    };
-    let machines = cluster.all_machines();
-    let machine = machines
-        .iter()
-        .find(|it| it.namespace() == *namespace && it.name() == *name);
-    if machine.is_some_and(|it| it.waits() && plan::restarts(it)) {
-        power::restart_in(connection, namespace, name).await?;
-    }
-    Ok(())
 }
 
 fn told(plan: &plan::Plan, target: &Target) -> String {

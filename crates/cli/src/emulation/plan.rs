@@ -1,6 +1,5 @@
 //! What a change would do: the cluster as it is and as it would be in, for whom it matters out. Pure.
 
-use api::virtual_machine::RunStrategy;
 use kube::ResourceExt;
 use serde::Serialize;
 
@@ -105,8 +104,8 @@ pub(crate) fn plan(cluster: &Cluster, target: &Target, wanted: Wanted, edits: &[
     for (old, new) in cluster.all_machines().iter().zip(changed.all_machines()) {
         let is_target = matches!(target, Target::Machine { namespace, name }
             if old.namespace() == *namespace && old.name() == *name);
-        // An instance keeps its spec; the one that is meant is started anew while it waits.
-        let next = old.runs() || old.phase().is_none() || is_target;
+        // An instance keeps its spec, but one that waits for a node follows its machine's policy.
+        let next = old.runs() || old.phase().is_none() || (is_target && old.follows());
         let fate = fate(
             old,
             &before.prospect(&old.request(next)),
@@ -258,12 +257,11 @@ fn notes(
         && machine.waits()
         && !plan.changes.is_empty()
     {
-        notes.push(if restarts(&machine) {
-            format!("{namespace}/{name} waits: it is started anew, under the new policy")
+        notes.push(if machine.follows() {
+            format!("{namespace}/{name} waits for a node: it follows the new policy by itself")
         } else {
             format!(
-                "{namespace}/{name} waits, and its run strategy lets nobody start it anew: stop and start it by \
-                 hand"
+                "{namespace}/{name} is starting on its node: it keeps its policy until it is started again"
             )
         });
     }
@@ -284,15 +282,6 @@ fn notes(
         notes.push("there is no node yet".to_owned());
     }
     notes
-}
-
-/// Does KubeVirt's verb `restart` serve this machine?
-pub(crate) fn restarts(machine: &Machine<'_>) -> bool {
-    let strategy = machine.vm.and_then(|vm| vm.spec.strategy());
-    matches!(
-        strategy,
-        Some(RunStrategy::Always | RunStrategy::Manual | RunStrategy::RerunOnFailure)
-    )
 }
 
 fn names<'a>(all: impl IntoIterator<Item = &'a str>) -> String {
@@ -683,7 +672,7 @@ mod tests {
     }
 
     #[test]
-    fn a_single_machine_is_started_anew_while_it_waits() {
+    fn a_single_machine_follows_its_policy_while_it_waits_for_a_node() {
         let fedora = Target::Machine {
             namespace: "demo".to_owned(),
             name: "fedora".to_owned(),
@@ -700,7 +689,19 @@ mod tests {
                   running now   1 VM goes on unchanged until it restarts
                                 demo/web runs on TCG; started again it would not start, with or without this change
                   note          QEMU's maintainers do not count software emulation as a security boundary: run no guests of owners who do not trust each other on one node
-                                demo/fedora waits: it is started anew, under the new policy
+                                demo/fedora waits for a node: it follows the new policy by itself
+            "#]],
+        );
+        let mut placed = cluster();
+        for instance in &mut placed.instances {
+            let status = instance.status.get_or_insert_default();
+            status.node_name = Some("one".to_owned());
+        }
+        check(
+            &placed,
+            &fedora,
+            Wanted::On,
+            &expect![[r#"
             "#]],
         );
     }

@@ -92,6 +92,11 @@ fn of_facts(
             "the node has not said yet whether hardware virtualization works there".to_owned();
         return found(CauseId::NodeNotProbed, Standing::InProgress, cause).cured_by([retake(name)]);
     }
+    let own = &facts.architecture;
+    let mut slower = slower(own, [facts]);
+    if facts.slowdown.is_some() && facts.emulates.iter().any(|it| it != own) {
+        slower.push_str(&format!(" for guests of {own}"));
+    }
     let cap = facts
         .cap
         .as_ref()
@@ -100,7 +105,7 @@ fn of_facts(
     let (standing, then) = match (permitted, cap) {
         (true, _) => (
             Standing::Fine,
-            format!("guests of {emulates} are emulated, {}", slower([facts])),
+            format!("guests of {emulates} are emulated, {slower}"),
         ),
         (false, Some(cap)) => (
             Standing::Acceleration,
@@ -125,7 +130,7 @@ fn of_facts(
         explained = explained.cured_by([Remedy::new(
             &format!("Remove the cap {}", cap.place),
             "guests are emulated there, where their policy permits it",
-            &format!("{}; emulation is no security boundary", slower([facts])),
+            &format!("{slower}; emulation is no security boundary"),
             true,
         )
         .command(format!("anyvirt emulation auto --node {name}"))]);
@@ -133,7 +138,7 @@ fn of_facts(
         explained = explained.cured_by([Remedy::new(
             "Permit software emulation in the whole cluster",
             "guests start there, emulated",
-            &format!("{}; emulation is no security boundary", slower([facts])),
+            &format!("{slower}; emulation is no security boundary"),
             true,
         )
         .command("anyvirt emulation on")]);

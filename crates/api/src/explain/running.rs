@@ -149,7 +149,7 @@ fn beside_hardware(seen: &MachineSeen<'_>, accelerator: &AcceleratorStatus) -> O
         "it is emulated{}, {}, although hardware virtualization works on {}: running machines are never moved \
          for it",
         place(seen),
-        slower(own_facts.as_ref()),
+        slower(seen.guest_architecture(), own_facts.as_ref()),
         names.join(", ")
     );
     let restart = Remedy::new(

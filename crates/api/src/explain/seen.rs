@@ -299,9 +299,14 @@ pub(super) fn takes_pods(node: &Node) -> bool {
     ready && !cordoned && label.is_none_or(|value| value == "true")
 }
 
-/// `about 7.8 times slower`, or what can be said without a measurement.
-pub(super) fn slower<'a>(facts: impl IntoIterator<Item = &'a NodeFacts>) -> String {
-    let factors: Vec<f64> = facts.into_iter().filter_map(|it| it.slowdown).collect();
+/// `about 7.8 times slower`, or what can be said without a measurement: one was made with a guest of the
+/// node's own architecture, and says nothing about a guest of another.
+pub(super) fn slower<'a>(
+    architecture: &str,
+    facts: impl IntoIterator<Item = &'a NodeFacts>,
+) -> String {
+    let measured = facts.into_iter().filter(|it| it.architecture == architecture);
+    let factors: Vec<f64> = measured.filter_map(|it| it.slowdown).collect();
     let low = factors.iter().copied().reduce(f64::min);
     let high = factors.iter().copied().reduce(f64::max);
     match (low, high) {

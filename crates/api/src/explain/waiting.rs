@@ -125,7 +125,7 @@ fn of_obstacles(
         })
         .collect();
     if !lacking.is_empty() {
-        return insufficient(seen, sentence, &lacking, possible);
+        return insufficient(seen, sentence, &lacking);
     }
     if sentence.has(&Obstacle::TooManyPods) {
         let cause = "every node that could take it runs as many pods as it may".to_owned();
@@ -215,7 +215,6 @@ fn insufficient(
     seen: &MachineSeen<'_>,
     sentence: &Unschedulable,
     lacking: &[&str],
-    possible: &[&Prospect<'_>],
 ) -> Explanation {
     let asked = cures::asked(seen, lacking);
     let what = lacking.join(" and ");
@@ -228,7 +227,11 @@ fn insufficient(
              permitted (policy {}, by {})",
             policy.policy, policy.decided_by
         ));
-        more = cures::permit(seen, &slower(possible.iter().map(|it| &it.facts)));
+        // Where hardware works, it would not be emulated.
+        let prospects = seen.prospects();
+        let emulating = prospects.iter().map(|it| &it.facts);
+        let emulating = emulating.filter(|facts| !facts.verdict.usable);
+        more = cures::permit(seen, &slower(seen.guest_architecture(), emulating));
     }
     seen.found(CauseId::InsufficientResources, Standing::Problem, cause)
         .with(asked)
@@ -265,7 +268,7 @@ fn without_facts(seen: &MachineSeen<'_>) -> Explanation {
     );
     seen.found(cause_of(seen, None), Standing::Acceleration, cause)
         .cured_by([cures::doctor()])
-        .cured_by(cures::permit(seen, &slower([])))
+        .cured_by(cures::permit(seen, &slower(seen.guest_architecture(), [])))
         .cured_by([cures::add_node()])
 }
 
@@ -316,7 +319,7 @@ fn refused(seen: &MachineSeen<'_>, prospects: &[Prospect<'_>]) -> Explanation {
         .iter()
         .map(|(prospect, _)| &prospect.facts)
         .collect();
-    let slower = slower(facts.iter().copied());
+    let slower = slower(seen.guest_architecture(), facts.iter().copied());
     let remedies = refusals
         .first()
         .map(|(prospect, refusal)| cures::of_refusal(seen, prospect, refusal, &slower))

@@ -1,5 +1,6 @@
 //! What a change would do: the cluster as it is and as it would be in, for whom it matters out. Pure.
 
+use api::accelerator::Decision;
 use kube::ResourceExt;
 use serde::Serialize;
 
@@ -46,7 +47,7 @@ struct NewStart {
     node: String,
     before: String,
     after: String,
-    /// Of an emulated guest there, if it was measured.
+    /// Of the guest, if it would be emulated, and that was measured for its architecture.
     #[serde(skip_serializing_if = "Option::is_none")]
     expected_slowdown: Option<String>,
 }
@@ -174,26 +175,27 @@ fn new_starts(
     target: &Target,
     fresh: &(Request, Request),
 ) -> Vec<NewStart> {
-    let word = |judge: &Judge<'_>, request: &Request, index: usize| {
+    let decided = |judge: &Judge<'_>, request: &Request, index: usize| {
         let (_, facts) = &judge.nodes[index];
-        judge
-            .on_node(request, facts)
-            .map_or("waits".to_owned(), |decision| {
-                decision.accelerator.to_string()
-            })
+        judge.on_node(request, facts).ok()
+    };
+    let word = |decision: &Option<Decision>| {
+        let accelerator = decision.as_ref().map(|it| it.accelerator.to_string());
+        accelerator.unwrap_or_else(|| "waits".to_owned())
     };
     // The nodes are the same before and after, in the same order.
     (0..before.nodes.len())
         .map(|index| (index, before.nodes[index].0.name_any()))
         .filter(|(_, name)| !matches!(target, Target::Node(only) if only != name))
-        .map(|(index, node)| NewStart {
-            before: word(before, &fresh.0, index),
-            after: word(after, &fresh.1, index),
-            expected_slowdown: after.nodes[index]
-                .1
-                .slowdown
-                .map(|factor| format!("{factor:.1}")),
-            node,
+        .map(|(index, node)| {
+            let decision = decided(after, &fresh.1, index);
+            let slowdown = decision.as_ref().and_then(|it| it.slowdown);
+            NewStart {
+                before: word(&decided(before, &fresh.0, index)),
+                after: word(&decision),
+                expected_slowdown: slowdown.map(|factor| format!("{factor:.1}")),
+                node,
+            }
         })
         .collect()
 }
@@ -610,6 +612,35 @@ mod tests {
                   note          the policy in force stays None (ConfigMap openshift-cnv/kubevirt-config debug.useEmulation)
             "#]],
         );
+    }
+
+    #[test]
+    fn a_measured_slowdown_is_told_of_guests_it_was_measured_for() {
+        let mut cluster = cluster();
+        cluster.nodes.push(node("two", true));
+        for node in &mut cluster.nodes {
+            let measured = ("anyvirt.io/tcg-slowdown".to_owned(), "7.84".to_owned());
+            node.metadata.annotations = Some([measured].into());
+            let emulates = "kubevirt.io/vm-arch-arm64".to_owned();
+            node.labels_mut().insert(emulates, "true".to_owned());
+        }
+        let slowdowns = |cluster: &Cluster| {
+            let target = Target::Machine {
+                namespace: "demo".to_owned(),
+                name: "off".to_owned(),
+            };
+            let edits = edits(cluster, &target, Wanted::On, Timestamp::UNIX_EPOCH).unwrap();
+            let plan = plan(cluster, &target, Wanted::On, &edits);
+            let all = plan.new_starts.into_iter();
+            all.map(|it| (it.after, it.expected_slowdown))
+                .collect::<Vec<_>>()
+        };
+        let emulated = ("TCG".to_owned(), Some("7.8".to_owned()));
+        assert_eq!(slowdowns(&cluster), [emulated, ("KVM".to_owned(), None)]);
+        let template = cluster.machines[2].spec.template.as_mut().unwrap();
+        template.spec.architecture = Some("arm64".to_owned());
+        let foreign = ("TCG".to_owned(), None);
+        assert_eq!(slowdowns(&cluster), [foreign.clone(), foreign]);
     }
 
     #[test]

@@ -108,6 +108,20 @@ fn checked<T: DeserializeOwned>(object: &Value) -> Result<T, Status> {
         .map_err(|error| Status::bad_request(format!("the object cannot be read: {error}")))
 }
 
+/// Is all of an object as before that decides what is to be said of it?
+fn stays(subject: Option<Subject>, old: &Value, object: &Value) -> bool {
+    let decides: &[&str] = match subject {
+        Some(Subject::Namespace | Subject::Node) => &["/metadata/labels"],
+        // The accelerator is forced by an annotation, of a VM itself too.
+        Some(Subject::Machine | Subject::Instance) => {
+            &["/spec", "/metadata/annotations/anyvirt.io~1accelerator"]
+        }
+        _ => &["/spec"],
+    };
+    let same = |pointer: &&str| old.pointer(pointer) == object.pointer(pointer);
+    decides.iter().all(same)
+}
+
 impl KubeVirtAdmission {
     /// What is to be said of an object that is taken. KubeVirt's own components are not talked to, nor is
     /// anything said twice of a spec that stays.
@@ -118,14 +132,7 @@ impl KubeVirtAdmission {
         cluster: &ClusterConfiguration,
     ) -> Result<Vec<String>, Status> {
         let subject = subject(request);
-        let decides = match subject {
-            Some(Subject::Namespace | Subject::Node) => "/metadata/labels",
-            _ => "/spec",
-        };
-        let stays = request
-            .old
-            .is_some_and(|old| old.pointer(decides) == object.pointer(decides));
-        if trusted(request) || stays {
+        if trusted(request) || request.old.is_some_and(|old| stays(subject, old, object)) {
             return Ok(Vec::new());
         }
         let namespace = request.namespace.unwrap_or_default();
@@ -487,6 +494,20 @@ mod tests {
             warnings[0].contains("openshift-cnv/kubevirt-config"),
             "{warnings:?}"
         );
+    }
+
+    #[test]
+    fn a_forced_accelerator_changes_what_is_to_be_said() {
+        let annotated = |key: &str, value: &str| json!({"metadata": {"annotations": {key: value}}, "spec": {}});
+        let accelerator = |value| annotated("anyvirt.io/accelerator", value);
+        for subject in [Subject::Machine, Subject::Instance] {
+            let stays = |old: &Value, new: &Value| stays(Some(subject), old, new);
+            assert!(stays(&accelerator("kvm"), &accelerator("kvm")));
+            assert!(!stays(&accelerator("kvm"), &accelerator("tcg")));
+            assert!(!stays(&json!({"spec": {}}), &accelerator("tcg")));
+            assert!(stays(&json!({"spec": {}}), &annotated("note", "x")));
+            assert!(!stays(&json!({"spec": {}}), &json!({"spec": {"a": 1}})));
+        }
     }
 
     #[test]

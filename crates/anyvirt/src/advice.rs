@@ -2,7 +2,7 @@
 //!
 //! Decides nothing itself: see `api::accelerator::advice` and `api::configuration`.
 
-use api::accelerator::{self, ClusterInputs, NodeFacts, Wish};
+use api::accelerator::{self, Accelerator, ClusterInputs, NodeFacts, Wish};
 use api::accelerator::{Cap, SWITCH, Scope, tenancy};
 use api::configuration::ClusterConfiguration;
 use api::kubevirt::KubeVirt;
@@ -24,21 +24,14 @@ pub(crate) fn machine(
     let Some(template) = &machine.spec.template else {
         return Vec::new();
     };
-    let inner = template.metadata.as_ref();
-    let inner = inner.and_then(|metadata| metadata.annotations.as_ref());
-    // As the controller makes the instance: the template's word stands before the machine's.
-    let annotations = [machine.metadata.annotations.as_ref(), inner];
-    let annotations: BTreeMap<String, String> = annotations
-        .into_iter()
-        .flatten()
-        .flatten()
-        .map(|(key, value)| (key.clone(), value.clone()))
-        .collect();
+    // A value that is none was refused.
+    let forced = machine.forced_accelerator();
+    let forced = forced.and_then(|it| it.accelerator());
     let place = "spec.template.spec.emulationPolicy";
     guest(
         &template.spec,
         place,
-        &annotations,
+        forced,
         namespace,
         cluster,
         overview,
@@ -52,12 +45,13 @@ pub(crate) fn instance(
     cluster: &ClusterConfiguration,
     overview: &Overview,
 ) -> Vec<String> {
-    let annotations = instance.metadata.annotations.clone().unwrap_or_default();
+    // A value that is none was refused.
+    let forced = instance.forced_accelerator().unwrap_or_default();
     let place = "spec.emulationPolicy";
     guest(
         &instance.spec,
         place,
-        &annotations,
+        forced,
         namespace,
         cluster,
         overview,
@@ -67,7 +61,7 @@ pub(crate) fn instance(
 fn guest(
     spec: &VirtualMachineInstanceSpec,
     place: &str,
-    annotations: &BTreeMap<String, String>,
+    forced: Option<Accelerator>,
     namespace: &str,
     cluster: &ClusterConfiguration,
     overview: &Overview,
@@ -93,8 +87,7 @@ fn guest(
         namespace,
         namespace_labels: labels.get(namespace).unwrap_or(&none),
         own: spec.emulation_policy.map(|policy| (place, policy)),
-        // A value that is none was refused.
-        forced: accelerator::forced(annotations).unwrap_or_default(),
+        forced,
         architecture: spec
             .architecture
             .as_deref()

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use api::accelerator::{
     Accelerator, Cap, ClusterInputs, ClusterPolicy, Decision, ENVIRONMENT, EffectivePolicy,
-    EmulationPolicy, NodeFacts, Refusal, Scope, effective, forced, resolve,
+    EmulationPolicy, NodeFacts, Refusal, Scope, effective, resolve,
 };
 use api::hyper_converged::HyperConverged;
 use api::kubevirt::KubeVirt;
@@ -379,13 +379,17 @@ impl Machine<'_> {
     pub(crate) fn request(&self, next: bool) -> Request {
         let template = self.vm.and_then(|vm| vm.spec.template.as_ref());
         let instance = self.instance.filter(|_| !next || template.is_none());
-        let (spec, annotations) = match instance {
-            Some(instance) => (Some(&instance.spec), instance.metadata.annotations.as_ref()),
+        // An unknown value is refused at admission; what slipped through forces nothing.
+        let (spec, forced) = match instance {
+            Some(instance) => (
+                Some(&instance.spec),
+                instance.forced_accelerator().unwrap_or_default(),
+            ),
             None => (
                 template.map(|template| &template.spec),
-                template
-                    .and_then(|template| template.metadata.as_ref())
-                    .and_then(|metadata| metadata.annotations.as_ref()),
+                self.vm
+                    .and_then(VirtualMachine::forced_accelerator)
+                    .and_then(|it| it.accelerator()),
             ),
         };
         let (kind, field) = match self.vm {
@@ -397,8 +401,7 @@ impl Machine<'_> {
         Request {
             namespace: self.namespace(),
             own: own.map(|policy| (place, policy)),
-            // An unknown value is refused at admission; what slipped through forces nothing.
-            forced: annotations.and_then(|all| forced(all).unwrap_or_default()),
+            forced,
             architecture: spec
                 .and_then(|spec| spec.architecture.clone())
                 .unwrap_or_default(),

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::policy::{ClusterPolicy, Problem};
 use super::{Accelerator, EmulationPolicy, forced};
 use crate::names;
+use crate::virtual_machine::VirtualMachine;
 use crate::virtual_machine_instance::VirtualMachineInstance;
 
 /// Where a policy is written.
@@ -207,6 +208,50 @@ impl EffectivePolicy {
         ]
         .map(|(name, value)| (name.to_owned(), value))
         .into()
+    }
+}
+
+/// An annotation by which a virtual machine insists on an accelerator.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct ForcedAccelerator<'a> {
+    /// As it is written; admission refuses all but `kvm` and `tcg`.
+    pub value: &'a str,
+    /// Where it is written, as a JSON pointer into the VirtualMachine.
+    pub pointer: &'static str,
+}
+
+impl ForcedAccelerator<'_> {
+    /// The accelerator of that name, if it is one.
+    pub fn accelerator(&self) -> Option<Accelerator> {
+        super::named(self.value)
+    }
+}
+
+impl VirtualMachine {
+    /// The annotation by which its next instance insists on an accelerator: the template's, else its own,
+    /// which is the one annotation of the VM itself that its instance heeds.
+    pub fn forced_accelerator(&self) -> Option<ForcedAccelerator<'_>> {
+        self.accelerator_annotations().next()
+    }
+
+    /// All annotations by which it insists on an accelerator, the strongest first.
+    pub fn accelerator_annotations(&self) -> impl Iterator<Item = ForcedAccelerator<'_>> {
+        let template = self.spec.template.as_ref();
+        let template = template.and_then(|it| it.metadata.as_ref()?.annotations.as_ref());
+        let places = [
+            (
+                template,
+                "/spec/template/metadata/annotations/anyvirt.io~1accelerator",
+            ),
+            (
+                self.metadata.annotations.as_ref(),
+                "/metadata/annotations/anyvirt.io~1accelerator",
+            ),
+        ];
+        places.into_iter().filter_map(|(annotations, pointer)| {
+            let value = annotations?.get(names::annotations::ACCELERATOR)?;
+            Some(ForcedAccelerator { value, pointer })
+        })
     }
 }
 

@@ -28,7 +28,7 @@ use serde::{Deserialize, Serialize};
 
 pub use advice::{Wish, advice};
 pub use class::Class;
-pub use effective::{Cap, Considered, EffectivePolicy, Scope, effective};
+pub use effective::{Cap, Considered, EffectivePolicy, ForcedAccelerator, Scope, effective};
 pub use facts::{NodeFacts, NodeVerdict};
 pub use isolation::{
     EmulationMultiTenancy, Isolation, Tenancy, Tenant, cluster_tenancy, isolation, tenancy,
@@ -115,13 +115,17 @@ impl fmt::Display for EmulationPolicy {
 /// # Errors
 /// The annotation's value when it is neither `kvm` nor `tcg`.
 pub fn forced(annotations: &BTreeMap<String, String>) -> Result<Option<Accelerator>, String> {
-    match annotations
-        .get(names::annotations::ACCELERATOR)
-        .map(String::as_str)
-    {
+    match annotations.get(names::annotations::ACCELERATOR) {
         None => Ok(None),
-        Some("kvm") => Ok(Some(Accelerator::Kvm)),
-        Some("tcg") => Ok(Some(Accelerator::Tcg)),
-        Some(other) => Err(other.to_owned()),
+        Some(value) => named(value).map(Some).ok_or_else(|| value.clone()),
+    }
+}
+
+/// The accelerator by its name in that annotation.
+fn named(value: &str) -> Option<Accelerator> {
+    match value {
+        "kvm" => Some(Accelerator::Kvm),
+        "tcg" => Some(Accelerator::Tcg),
+        _ => None,
     }
 }

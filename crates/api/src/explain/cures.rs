@@ -457,14 +457,19 @@ fn command(seen: &MachineSeen<'_>, step: &Step) -> Option<String> {
             Some(format!("anyvirt emulation auto {option} {name}"))
         }
         Step::RemoveForced => {
-            let path = match seen.machine {
-                Some(_) => "/spec/template/metadata/annotations/anyvirt.io~1accelerator",
-                None => return None,
-            };
-            Some(format!(
-                "kubectl patch vm/{}{flag} --type=json -p='[{{\"op\":\"remove\",\"path\":\"{path}\"}}]'",
-                seen.name()
-            ))
+            // With one of two gone, the other would stand.
+            let removed: Vec<String> = seen
+                .machine?
+                .accelerator_annotations()
+                .map(|it| format!("{{\"op\":\"remove\",\"path\":\"{}\"}}", it.pointer))
+                .collect();
+            (!removed.is_empty()).then(|| {
+                format!(
+                    "kubectl patch vm/{}{flag} --type=json -p='[{}]'",
+                    seen.name(),
+                    removed.join(",")
+                )
+            })
         }
         Step::InstallEmulator { architecture } => {
             Some(format!("sudo apt-get install {}", package(architecture)))

@@ -1,13 +1,11 @@
 //! What is known of the virtual machine that is to be explained.
 
-use std::collections::BTreeMap;
-
 use k8s_openapi::api::core::v1::{Event, Namespace, Node, Pod};
 
 use super::{CauseId, Evidence, Explanation, Remedy, Standing, Subject};
 use crate::accelerator::{
     Accelerator, Cap, ClusterPolicy, Decision, EffectivePolicy, NodeFacts, Refusal, Scope,
-    effective, forced, resolve,
+    effective, resolve,
 };
 use crate::condition::{self, Condition};
 use crate::names::{annotations, labels};
@@ -114,17 +112,11 @@ impl<'a> MachineSeen<'a> {
     }
 
     pub(super) fn forced(&self) -> Option<Accelerator> {
-        let none = BTreeMap::new();
-        let template = || {
-            let template = self.machine?.spec.template.as_ref()?;
-            template.metadata.as_ref()?.annotations.as_ref()
-        };
-        let given = match self.instance {
-            Some(instance) => instance.metadata.annotations.as_ref(),
-            None => template(),
-        };
         // An unknown value is refused at admission; what slipped through forces nothing.
-        forced(given.unwrap_or(&none)).unwrap_or_default()
+        match self.instance {
+            Some(instance) => instance.forced_accelerator().unwrap_or_default(),
+            None => self.machine?.forced_accelerator()?.accelerator(),
+        }
     }
 
     /// The policy in force for it before it has a node.

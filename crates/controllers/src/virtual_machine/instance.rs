@@ -67,14 +67,11 @@ pub(super) fn instance(vm: &VirtualMachine, start: Start) -> Option<VirtualMachi
     Some(vmi)
 }
 
-/// The accelerator that `vm` insists on by its template's annotation or, the one annotation of the VM
-/// itself that its instance heeds, its own; empty if on none.
+/// The accelerator that `vm` insists on; empty if on none.
 fn accelerator(vm: &VirtualMachine) -> &str {
-    let template = vm.spec.template.as_ref();
-    let template = template.and_then(|it| it.metadata.as_ref()?.annotations.as_ref());
-    let all = template.into_iter().chain(&vm.metadata.annotations);
-    let mut found = all.filter_map(|all| all.get(annotations::ACCELERATOR));
-    found.next().map(String::as_str).unwrap_or_default()
+    vm.forced_accelerator()
+        .map(|it| it.value)
+        .unwrap_or_default()
 }
 
 /// The change by which an instance that waits for a node follows what its VM says of emulation by

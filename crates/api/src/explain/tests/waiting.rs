@@ -176,11 +176,60 @@ fn the_machines_own_policy_is_named() {
 }
 
 #[test]
+fn an_annotation_of_the_vm_itself_is_removed_where_it_is() {
+    let remedies = |in_template: bool| {
+        let mut world = World::new();
+        world.instance = None;
+        world.pod = None;
+        world.machine["metadata"]["annotations"] = json!({"anyvirt.io/accelerator": "kvm"});
+        if in_template {
+            world.machine["spec"]["template"]["metadata"]["annotations"]["anyvirt.io/accelerator"] =
+                json!("kvm");
+        }
+        let vm: VirtualMachine = serde_json::from_value(world.machine.clone()).unwrap();
+        let nodes = [serde_json::from_value(world.nodes[0].clone()).unwrap()];
+        let seen = MachineSeen {
+            machine: Some(&vm),
+            instance: None,
+            pod: None,
+            events: &[],
+            nodes: &nodes,
+            namespace: None,
+            cluster: &world.cluster,
+            architecture: "amd64",
+        };
+        let explained = super::super::waiting::refused_everywhere(&seen).unwrap();
+        assert_eq!(explained.cause_id, CauseId::ForcedAcceleratorRefused);
+        let commands = explained.remedies.into_iter().filter_map(|it| it.command);
+        commands
+            .filter(|command| command.contains("patch vm/"))
+            .collect::<Vec<_>>()
+    };
+    let own = r#"{"op":"remove","path":"/metadata/annotations/anyvirt.io~1accelerator"}"#;
+    let template =
+        r#"{"op":"remove","path":"/spec/template/metadata/annotations/anyvirt.io~1accelerator"}"#;
+    let patch = |operations: &str| {
+        format!("kubectl patch vm/fedora -n demo --type=json -p='[{operations}]'")
+    };
+    for (in_template, operations) in [(false, own.to_owned()), (true, format!("{template},{own}"))]
+    {
+        let commands = remedies(in_template);
+        assert!(!commands.is_empty());
+        for command in commands {
+            assert!(command.starts_with(&patch(&operations)), "{command}");
+        }
+    }
+}
+
+#[test]
 fn a_forced_accelerator_that_cannot_be_had_is_named() {
     let mut world = World::unschedulable(
         "0/1 nodes are available: 1 node(s) didn't match Pod's node affinity/selector.",
     );
     world.instance()["metadata"]["annotations"]["anyvirt.io/accelerator"] = json!("kvm");
+    // From which the instance has it.
+    world.machine["spec"]["template"]["metadata"]["annotations"]["anyvirt.io/accelerator"] =
+        json!("kvm");
     check(
         &world.explained(),
         &expect![[r#"

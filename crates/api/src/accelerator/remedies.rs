@@ -169,7 +169,8 @@ fn hand_in(container: Container, device: &str) -> Remedy {
         Container::Docker => format!("docker run --device {device} …"),
         Container::Podman => format!("podman run --device {device} --group-add keep-groups …"),
         Container::Kubernetes => {
-            "kubectl apply -f deploy/  # anyvirt's node agent as a privileged DaemonSet, or a device plugin".to_owned()
+            // The kubelet hands all of the host's devices to a privileged container.
+            "kubectl edit WORKLOAD  # in the container of anyvirt: securityContext: {privileged: true}".to_owned()
         }
         Container::Lxc => {
             let name = device.rsplit('/').next().unwrap_or(device);

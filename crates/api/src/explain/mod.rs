@@ -1,7 +1,7 @@
 //! What is the matter with a virtual machine or a node: the cause in one sentence, what shows it,
 //! and what helps.
 //!
-//! One table of rules for everybody who explains: `anyvirt explain`, the web console, the doctor.
+//! One table of rules for everybody who explains: `anyvirt explain`, the doctor.
 //! Objects in, [`Explanation`] out; pure.
 
 mod cures;

@@ -167,6 +167,18 @@ fn commands_name_what_the_surroundings_have() {
 }
 
 #[test]
+fn a_pod_gets_its_devices_by_what_kubernetes_has_and_no_manifest_of_ours() {
+    let pod = Surroundings {
+        container: Some(Container::Kubernetes),
+        ..Surroundings::default()
+    };
+    let first = remedies(Class::DeviceMissing, &pod).remove(0);
+    let command = first.command.unwrap_or_default();
+    assert!(command.contains("privileged: true"), "{command}");
+    assert!(!command.contains("deploy/"), "{command}");
+}
+
+#[test]
 fn helper_devices_have_their_modules() {
     let plain = Surroundings::default();
     for (device, module) in [

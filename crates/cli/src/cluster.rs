@@ -6,6 +6,7 @@ use api::accelerator::{
     Accelerator, Cap, ClusterInputs, ClusterPolicy, Decision, ENVIRONMENT, EffectivePolicy,
     EmulationPolicy, NodeFacts, Refusal, Scope, effective, resolve,
 };
+use api::configuration::precedence;
 use api::hyper_converged::HyperConverged;
 use api::kubevirt::KubeVirt;
 use api::names;
@@ -82,11 +83,26 @@ impl Cluster {
         let kubevirt = cluster
             .list::<KubeVirt>(connection, Api::all(client.clone()), "the KubeVirt object")
             .await?;
-        cluster.kubevirt = kubevirt.into_iter().next();
+        // As the controllers choose.
+        cluster.kubevirt = kubevirt.into_iter().min_by_key(|object| {
+            precedence(
+                &object.metadata,
+                names::NAMESPACE_KUBEVIRT,
+                names::KUBEVIRT,
+            )
+        });
         let converged: Api<HyperConverged> = Api::all(client.clone());
         // A cluster without that operator does not know the kind.
         match converged.list(&ListParams::default()).await {
-            Ok(list) => cluster.hyper_converged = list.items.into_iter().next(),
+            Ok(list) => {
+                cluster.hyper_converged = list.items.into_iter().min_by_key(|object| {
+                    precedence(
+                        &object.metadata,
+                        names::NAMESPACE_OPENSHIFT_CNV,
+                        names::HYPER_CONVERGED,
+                    )
+                });
+            }
             Err(kube::Error::Api(status)) if status.code == 404 => {}
             Err(error) => cluster.hide(connection, error, "the HyperConverged object")?,
         }

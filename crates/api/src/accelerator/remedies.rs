@@ -10,12 +10,12 @@ use super::class::Class;
 use super::surroundings::{Container, Platform, Processor, Surroundings};
 use crate::explain::Remedy;
 
-/// What helps, the best first. None where KVM works.
+/// What makes hardware virtualization work, the best first. None where it does.
 ///
-/// The last one is always to permit emulation, which needs nothing and costs speed.
+/// [`permit_emulation`] helps besides, wherever it is not permitted yet.
 pub fn remedies(class: Class, surroundings: &Surroundings) -> Vec<Remedy> {
-    let mut found = match class {
-        Class::Usable => return Vec::new(),
+    match class {
+        Class::Usable => Vec::new(),
         Class::PermissionDenied => permission(surroundings),
         Class::DeviceBusy => busy(),
         Class::DeviceMissing => missing(surroundings),
@@ -41,9 +41,7 @@ pub fn remedies(class: Class, surroundings: &Surroundings) -> Vec<Remedy> {
         | Class::DeadVcpu
         | Class::NoTimer
         | Class::Slow => broken(class, surroundings),
-    };
-    found.push(permit_emulation());
-    found
+    }
 }
 
 /// A device beside KVM that makes guests faster or gives them a way out.
@@ -470,7 +468,8 @@ fn broken(class: Class, surroundings: &Surroundings) -> Vec<Remedy> {
     found
 }
 
-fn permit_emulation() -> Remedy {
+/// To permit emulation in the whole cluster, which needs nothing and costs speed.
+pub fn permit_emulation() -> Remedy {
     Remedy {
         title: "Permit software emulation".to_owned(),
         command: Some("anyvirt emulation on".to_owned()),

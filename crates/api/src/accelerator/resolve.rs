@@ -137,7 +137,7 @@ impl fmt::Display for Step {
             Self::InstallEmulator { architecture } => write!(
                 formatter,
                 "install QEMU's emulator for {architecture} on the node (on Debian: apt-get install {})",
-                package(architecture)
+                emulator_package(architecture)
             ),
             Self::UseNativeNode { architecture } => write!(
                 formatter,
@@ -148,7 +148,7 @@ impl fmt::Display for Step {
 }
 
 /// Debian's package of the emulator for an architecture.
-fn package(architecture: &str) -> &'static str {
+pub(crate) fn emulator_package(architecture: &str) -> &'static str {
     match architecture {
         "amd64" => "qemu-system-x86",
         "arm64" => "qemu-system-arm",

@@ -327,3 +327,26 @@ fn each_architecture_has_the_machine_types_written_for_it() {
         machines("virt", &["virt*"])
     );
 }
+
+#[test]
+fn of_several_objects_the_one_with_the_usual_name_counts() {
+    let named = |namespace: &str, name: &str| ObjectMeta {
+        namespace: Some(namespace.to_owned()),
+        name: Some(name.to_owned()),
+        ..ObjectMeta::default()
+    };
+    let first = |all: &[(&str, &str)]| {
+        all.iter()
+            .map(|(namespace, name)| named(namespace, name))
+            .min_by_key(|it| precedence(it, "kubevirt", "kubevirt"))
+            .and_then(|it| Some(format!("{}/{}", it.namespace?, it.name?)))
+    };
+    let usual = Some("kubevirt/kubevirt".to_owned());
+    assert_eq!(first(&[("a", "kubevirt"), ("kubevirt", "kubevirt")]), usual);
+    assert_eq!(first(&[("kubevirt", "a"), ("kubevirt", "kubevirt")]), usual);
+    assert_eq!(
+        first(&[("b", "a"), ("a", "c"), ("a", "b")]),
+        Some("a/b".to_owned())
+    );
+    assert_eq!(first(&[]), None);
+}

@@ -5,16 +5,14 @@ use super::{Evidence, Remedy};
 use k8s_openapi::api::core::v1::Node;
 
 use crate::accelerator::{
-    Class, NodeFacts, Refusal, SURROUNDINGS_ANNOTATION, Scope, Step, Surroundings, remedies,
+    Class, NodeFacts, Refusal, SURROUNDINGS_ANNOTATION, Scope, Step, Surroundings, emulator_package,
+    permit_emulation, remedies,
 };
 use crate::names::annotations;
 use crate::names::labels::EMULATION_MULTI_TENANCY;
 use crate::virtual_machine_instance::VirtualMachineInstanceSpec;
 
 const NONE: &str = "none";
-
-/// Permits software emulation in the whole cluster.
-const PERMIT: &str = "anyvirt emulation on";
 
 /// For what no rule knows.
 pub(super) fn report(seen: &MachineSeen<'_>) -> Remedy {
@@ -323,16 +321,13 @@ pub(super) fn asked(seen: &MachineSeen<'_>, lacking: &[&str]) -> Vec<Evidence> {
         .collect()
 }
 
-/// The ways to make a node's hardware virtualization work. Permitting emulation is not among them: who
-/// may do that, and where, depends on the policy.
+/// The ways to make a node's hardware virtualization work.
 pub(super) fn hardware(node: &Node) -> Vec<Remedy> {
     let annotations = node.metadata.annotations.as_ref();
     let annotation = annotations.and_then(|all| all.get(SURROUNDINGS_ANNOTATION));
     let surroundings = Surroundings::of(annotation.map(String::as_str));
     let class = Class::parse(&NodeFacts::of(node).verdict.class);
-    let mut cures = remedies(class, &surroundings);
-    cures.retain(|cure| cure.command.as_deref() != Some(PERMIT));
-    cures
+    remedies(class, &surroundings)
 }
 
 /// The ways to permit software emulation where hardware virtualization works, and only the network's
@@ -441,7 +436,7 @@ fn command(seen: &MachineSeen<'_>, step: &Step) -> Option<String> {
              '{\"spec\":{\"configuration\":{\"emulationPolicy\":\"Software\"}}}'"
                 .to_owned(),
         ),
-        Step::PermitByCluster { .. } => Some(PERMIT.to_owned()),
+        Step::PermitByCluster { .. } => permit_emulation().command,
         // An instance of its own cannot be changed.
         Step::PermitByVirtualMachine => seen
             .machine
@@ -472,18 +467,10 @@ fn command(seen: &MachineSeen<'_>, step: &Step) -> Option<String> {
             })
         }
         Step::InstallEmulator { architecture } => {
-            Some(format!("sudo apt-get install {}", package(architecture)))
+            let package = emulator_package(architecture);
+            Some(format!("sudo apt-get install {package}"))
         }
         Step::RepairHardware | Step::ProvideDevice => Some("anyvirt doctor".to_owned()),
         Step::UseNativeNode { .. } => None,
-    }
-}
-
-/// Debian's package of the emulator for an architecture.
-fn package(architecture: &str) -> &'static str {
-    match architecture {
-        "amd64" => "qemu-system-x86",
-        "arm64" => "qemu-system-arm",
-        _ => "qemu-system-misc",
     }
 }

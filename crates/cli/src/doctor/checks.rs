@@ -1,6 +1,8 @@
 //! The checks. Pure.
 
-use api::accelerator::{Class, ClusterPolicy, NodeFacts, device_remedies, remedies};
+use api::accelerator::{
+    Class, ClusterPolicy, NodeFacts, device_remedies, permit_emulation, remedies,
+};
 use api::explain::Remedy;
 
 use super::{Check, Emulator, Facts, Firmware, Helper, Outcome, Program, Report};
@@ -11,8 +13,6 @@ use crate::emulation::policy_words;
 const SCARCE_DISK_BYTES: u64 = 2 << 30;
 /// Below this a small Linux guest under QEMU hardly fits.
 const SCARCE_MEMORY_BYTES: u64 = 512 << 20;
-
-const PERMIT: &str = "anyvirt emulation on";
 
 /// Judges everything. `cluster` is what a running server says, or why none could be asked.
 pub(super) fn examine(facts: &Facts, cluster: Result<&Cluster, &str>) -> Report {
@@ -349,8 +349,8 @@ fn kvm(facts: &Facts, policy: Option<&ClusterPolicy>) -> Check {
         Outcome::Warning
     };
     let mut cures = remedies(verdict.class, &facts.surroundings);
-    if permitted == Some(true) {
-        cures.retain(|cure| cure.command.as_deref() != Some(PERMIT));
+    if permitted != Some(true) {
+        cures.push(permit_emulation());
     }
     check("kvm", "/dev/kvm", result, evidence).cured_by(cures)
 }

@@ -498,7 +498,8 @@ mod tests {
 
     #[test]
     fn a_forced_accelerator_changes_what_is_to_be_said() {
-        let annotated = |key: &str, value: &str| json!({"metadata": {"annotations": {key: value}}, "spec": {}});
+        let annotated =
+            |key: &str, value: &str| json!({"metadata": {"annotations": {key: value}}, "spec": {}});
         let accelerator = |value| annotated("anyvirt.io/accelerator", value);
         for subject in [Subject::Machine, Subject::Instance] {
             let stays = |old: &Value, new: &Value| stays(Some(subject), old, new);

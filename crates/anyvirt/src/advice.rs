@@ -28,14 +28,7 @@ pub(crate) fn machine(
     let forced = machine.forced_accelerator();
     let forced = forced.and_then(|it| it.accelerator());
     let place = "spec.template.spec.emulationPolicy";
-    guest(
-        &template.spec,
-        place,
-        forced,
-        namespace,
-        cluster,
-        overview,
-    )
+    guest(&template.spec, place, forced, namespace, cluster, overview)
 }
 
 /// Warnings about the accelerator of an instance.
@@ -48,14 +41,7 @@ pub(crate) fn instance(
     // A value that is none was refused.
     let forced = instance.forced_accelerator().unwrap_or_default();
     let place = "spec.emulationPolicy";
-    guest(
-        &instance.spec,
-        place,
-        forced,
-        namespace,
-        cluster,
-        overview,
-    )
+    guest(&instance.spec, place, forced, namespace, cluster, overview)
 }
 
 fn guest(

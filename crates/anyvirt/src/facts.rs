@@ -267,8 +267,8 @@ fn program(candidates: &[PathBuf], package: &str) -> Result<Program, String> {
     let path = host::process::find_program(&paths)
         .ok_or_else(|| format!("not installed: apt-get install {package}"))?;
     let text = ask(&path, &["--version"])?;
-    let version = version(&text)
-        .ok_or_else(|| format!("{} --version printed no version", path.display()))?;
+    let version =
+        version(&text).ok_or_else(|| format!("{} --version printed no version", path.display()))?;
     Ok(Program { version, path })
 }
 
@@ -341,7 +341,10 @@ mod tests {
         let shell = |script: &str| ask(Path::new("/bin/sh"), &["-c", script]);
         assert_eq!(shell("echo 1.0").as_deref(), Ok("1.0\n"));
         for (script, words) in [
-            ("echo 1.0; echo >&2; echo broken library >&2; exit 127", "exit status 127: broken library"),
+            (
+                "echo 1.0; echo >&2; echo broken library >&2; exit 127",
+                "exit status 127: broken library",
+            ),
             ("echo 1.0; kill -9 $$", "signal 9: it said nothing"),
         ] {
             let error = shell(script).unwrap_err();

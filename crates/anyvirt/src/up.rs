@@ -419,9 +419,10 @@ impl Elsewhere {
                 let namespace = names::NAMESPACE_OPENSHIFT_CNV;
                 precedence(&object.metadata, namespace, names::HYPER_CONVERGED)
             }),
-            kubevirt: kubevirts.items.into_iter().min_by_key(|object| {
-                precedence(&object.metadata, namespace, names::KUBEVIRT)
-            }),
+            kubevirt: kubevirts
+                .items
+                .into_iter()
+                .min_by_key(|object| precedence(&object.metadata, namespace, names::KUBEVIRT)),
         })
     }
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use api::accelerator::{
     Accelerator, Cap, ClusterInputs, ClusterPolicy, Decision, ENVIRONMENT, EffectivePolicy,
-    EmulationPolicy, NodeFacts, Refusal, Scope, effective, resolve,
+    EmulationPolicy, NodeFacts, Problem, Refusal, Scope, effective, resolve,
 };
 use api::configuration::precedence;
 use api::hyper_converged::HyperConverged;
@@ -21,6 +21,15 @@ use crate::failure::Failure;
 
 /// The namespace whose ConfigMap the article's reader edits, and so do we.
 pub(crate) const SWITCH_NAMESPACE: &str = names::NAMESPACE_OPENSHIFT_CNV;
+
+/// How what may be hidden is called: the places of the cluster's policy, the strongest first.
+const KUBEVIRT: &str = "the KubeVirt object";
+const SWITCH_MAP: &str = "the ConfigMap openshift-cnv/kubevirt-config";
+const OTHER_MAP: &str = "the ConfigMap kubevirt/kubevirt-config";
+const HYPER_CONVERGED: &str = "the HyperConverged object";
+const PLACES: [&str; 4] = [KUBEVIRT, SWITCH_MAP, OTHER_MAP, HYPER_CONVERGED];
+/// The nodes, by which `emulation auto` chooses.
+pub(crate) const NODES: &str = "nodes";
 
 /// What the server knows that bears on accelerators.
 #[derive(Clone, Debug, Default)]
@@ -73,23 +82,22 @@ impl Cluster {
     pub(crate) async fn look_at_settings(connection: &Connection) -> Result<Self, Failure> {
         let client = &connection.client;
         let mut cluster = Self::default();
-        for namespace in [SWITCH_NAMESPACE, names::NAMESPACE_KUBEVIRT] {
+        for (namespace, what) in [
+            (SWITCH_NAMESPACE, SWITCH_MAP),
+            (names::NAMESPACE_KUBEVIRT, OTHER_MAP),
+        ] {
             let maps: Api<ConfigMap> = Api::namespaced(client.clone(), namespace);
             match maps.get_opt(names::CONFIG_MAP).await {
                 Ok(map) => cluster.config_maps.extend(map),
-                Err(error) => cluster.hide(connection, error, "the ConfigMap kubevirt-config")?,
+                Err(error) => cluster.hide(connection, error, what)?,
             }
         }
         let kubevirt = cluster
-            .list::<KubeVirt>(connection, Api::all(client.clone()), "the KubeVirt object")
+            .list::<KubeVirt>(connection, Api::all(client.clone()), KUBEVIRT)
             .await?;
         // As the controllers choose.
         cluster.kubevirt = kubevirt.into_iter().min_by_key(|object| {
-            precedence(
-                &object.metadata,
-                names::NAMESPACE_KUBEVIRT,
-                names::KUBEVIRT,
-            )
+            precedence(&object.metadata, names::NAMESPACE_KUBEVIRT, names::KUBEVIRT)
         });
         let converged: Api<HyperConverged> = Api::all(client.clone());
         // A cluster without that operator does not know the kind.
@@ -104,13 +112,13 @@ impl Cluster {
                 });
             }
             Err(kube::Error::Api(status)) if status.code == 404 => {}
-            Err(error) => cluster.hide(connection, error, "the HyperConverged object")?,
+            Err(error) => cluster.hide(connection, error, HYPER_CONVERGED)?,
         }
         cluster.namespaces = cluster
             .list(connection, Api::all(client.clone()), "namespaces")
             .await?;
         cluster.nodes = cluster
-            .list(connection, Api::all(client.clone()), "nodes")
+            .list(connection, Api::all(client.clone()), NODES)
             .await?;
         Ok(cluster)
     }
@@ -149,8 +157,62 @@ impl Cluster {
         }
     }
 
-    /// The cluster's policy as it follows from what was seen.
+    /// The cluster's policy: as it follows from what was seen, or, where a hidden place could say
+    /// otherwise, as the controllers recorded it.
     pub(crate) fn policy(&self) -> ClusterPolicy {
+        let read = self.read_policy();
+        if !self.is_doubtful(&read) {
+            return read;
+        }
+        match self.recorded() {
+            Some(recorded) => ClusterPolicy {
+                problems: read.problems,
+                ..recorded
+            },
+            None => ClusterPolicy {
+                decided_by: format!("{}, as far as you may read", read.decided_by),
+                ..read
+            },
+        }
+    }
+
+    /// Nobody can tell from here what the cluster's policy is.
+    pub(crate) fn hides_policy(&self) -> bool {
+        self.recorded().is_none() && self.is_doubtful(&self.read_policy())
+    }
+
+    /// Could a hidden place say something else than what was read? A weaker one than the one that
+    /// decides could not.
+    fn is_doubtful(&self, read: &ClusterPolicy) -> bool {
+        let by = read.decided_by.as_str();
+        let stronger = if read.is_above_switch() && by.starts_with("KubeVirt ") {
+            0
+        } else if by.starts_with("ConfigMap openshift-cnv/") {
+            1
+        } else if by.starts_with("ConfigMap kubevirt/") {
+            2
+        } else if by.starts_with("HyperConverged ") {
+            3
+        } else {
+            PLACES.len()
+        };
+        PLACES
+            .iter()
+            .take(stronger)
+            .any(|place| self.hidden.contains(place))
+    }
+
+    /// What may not be read, so that nothing is told of it.
+    pub(crate) fn unseen(&self) -> Vec<Problem> {
+        let tell = |what: &&str| {
+            let message = format!("you may not read {what}, so what is told here leaves that out");
+            Problem::new("Hidden", message)
+        };
+        self.hidden.iter().map(tell).collect()
+    }
+
+    /// The cluster's policy as it follows from what was seen.
+    fn read_policy(&self) -> ClusterPolicy {
         let empty = BTreeMap::new();
         let maps = self.config_maps.iter().map(|map| {
             let namespace = map.metadata.namespace.as_deref().unwrap_or_default();
@@ -190,9 +252,9 @@ impl Cluster {
         let mut problems: Vec<String> = Vec::new();
         let caps = self.caps().into_iter().filter_map(|cap| cap.problem);
         for problem in self
-            .policy()
-            .problems
+            .unseen()
             .into_iter()
+            .chain(self.policy().problems)
             .chain(reported)
             .chain(caps)
         {

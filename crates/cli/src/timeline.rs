@@ -380,7 +380,11 @@ fn lost(error: watcher::Error, server: &str, lasts: Duration) -> Option<Failure>
     if failure.exit == Exit::Forbidden {
         return Some(failure);
     }
-    let message = format!("the watch has failed for {} s: {}", lasts.as_secs(), failure.message);
+    let message = format!(
+        "the watch has failed for {} s: {}",
+        lasts.as_secs(),
+        failure.message
+    );
     (lasts >= GONE_AFTER).then(|| Failure {
         message,
         exit: Exit::Unreachable,
@@ -725,7 +729,10 @@ mod tests {
         for phase in ["Failed", "Succeeded"] {
             let ended = end(&instance(&timeline, &json!({ "phase": phase })));
             let failure = ended.expect("an end").expect_err("a failure");
-            assert_eq!(failure.message, format!("VM web ended before that: {phase}"));
+            assert_eq!(
+                failure.message,
+                format!("VM web ended before that: {phase}")
+            );
         }
     }
 

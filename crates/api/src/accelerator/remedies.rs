@@ -174,10 +174,12 @@ fn hand_in(container: Container, device: &str) -> Remedy {
             let name = device.rsplit('/').next().unwrap_or(device);
             format!("incus config device add CONTAINER {name} unix-char source={device}")
         }
-        Container::Nspawn => format!(
-            "systemd-nspawn --bind={device} --property=DeviceAllow='{device} rw' …"
-        ),
-        Container::Other => format!("(hand {device} into the container, and allow it in its device cgroup)"),
+        Container::Nspawn => {
+            format!("systemd-nspawn --bind={device} --property=DeviceAllow='{device} rw' …")
+        }
+        Container::Other => {
+            format!("(hand {device} into the container, and allow it in its device cgroup)")
+        }
     };
     Remedy {
         title: format!("Hand {device} into the container"),

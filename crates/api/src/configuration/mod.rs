@@ -33,11 +33,7 @@ const BY_DEFAULT: &str = "default";
 pub fn precedence(metadata: &ObjectMeta, namespace: &str, name: &str) -> impl Ord + use<> {
     let has = |found: &Option<String>, wanted: &str| found.as_deref() == Some(wanted);
     let is_usual = has(&metadata.namespace, namespace) && has(&metadata.name, name);
-    (
-        !is_usual,
-        metadata.namespace.clone(),
-        metadata.name.clone(),
-    )
+    (!is_usual, metadata.namespace.clone(), metadata.name.clone())
 }
 
 /// How virtual machines are made, defaults filled in.

@@ -5,8 +5,8 @@ use super::{Evidence, Remedy};
 use k8s_openapi::api::core::v1::Node;
 
 use crate::accelerator::{
-    Class, NodeFacts, Refusal, SURROUNDINGS_ANNOTATION, Scope, Step, Surroundings, emulator_package,
-    permit_emulation, remedies,
+    Class, NodeFacts, Refusal, SURROUNDINGS_ANNOTATION, Scope, Step, Surroundings,
+    emulator_package, permit_emulation, remedies,
 };
 use crate::names::annotations;
 use crate::names::labels::EMULATION_MULTI_TENANCY;

@@ -297,7 +297,9 @@ pub(super) fn slower<'a>(
     architecture: &str,
     facts: impl IntoIterator<Item = &'a NodeFacts>,
 ) -> String {
-    let measured = facts.into_iter().filter(|it| it.architecture == architecture);
+    let measured = facts
+        .into_iter()
+        .filter(|it| it.architecture == architecture);
     let factors: Vec<f64> = measured.filter_map(|it| it.slowdown).collect();
     let low = factors.iter().copied().reduce(f64::min);
     let high = factors.iter().copied().reduce(f64::max);

@@ -211,11 +211,7 @@ fn labels(seen: &MachineSeen<'_>) -> Explanation {
 }
 
 /// Nodes could run it, and have no room.
-fn insufficient(
-    seen: &MachineSeen<'_>,
-    sentence: &Unschedulable,
-    lacking: &[&str],
-) -> Explanation {
+fn insufficient(seen: &MachineSeen<'_>, sentence: &Unschedulable, lacking: &[&str]) -> Explanation {
     let asked = cures::asked(seen, lacking);
     let what = lacking.join(" and ");
     let mut cause = format!("no node that could run it has enough {what} left");

@@ -6,7 +6,7 @@ use api::accelerator::{
 use api::explain::Remedy;
 
 use super::{Check, Emulator, Facts, Firmware, Helper, Outcome, Program, Report};
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, NODES};
 use crate::emulation::policy_words;
 
 /// Below this an image and an overlay hardly fit.
@@ -17,7 +17,10 @@ const SCARCE_MEMORY_BYTES: u64 = 512 << 20;
 /// Judges everything. `cluster` is what a running server says, or why none could be asked.
 pub(super) fn examine(facts: &Facts, cluster: Result<&Cluster, &str>) -> Report {
     let seen = cluster.map(|cluster| (cluster, cluster.policy()));
-    let policy = seen.as_ref().ok().map(|(_, policy)| policy);
+    // What nobody can tell decides nothing.
+    let known = seen.as_ref().ok().filter(|(it, _)| !it.hides_policy());
+    let policy = known.map(|(_, policy)| policy);
+    let hidden = seen.is_ok() && policy.is_none();
     let mut checks = vec![
         system(facts),
         surroundings(facts),
@@ -53,7 +56,7 @@ pub(super) fn examine(facts: &Facts, cluster: Result<&Cluster, &str>) -> Report 
             ],
         }),
     }
-    let (verdict, ready) = judge(facts, policy);
+    let (verdict, ready) = judge(facts, policy, hidden);
     Report {
         api_version: crate::status::API_VERSION,
         kind: "Doctor",
@@ -64,7 +67,8 @@ pub(super) fn examine(facts: &Facts, cluster: Result<&Cluster, &str>) -> Report 
     }
 }
 
-fn judge(facts: &Facts, policy: Option<&ClusterPolicy>) -> (String, bool) {
+/// `hidden`: there is a server, whose policy may not be read.
+fn judge(facts: &Facts, policy: Option<&ClusterPolicy>, hidden: bool) -> (String, bool) {
     if let Some(Err(why)) = facts.emulators.first().map(|it| &it.program) {
         return (
             format!("No virtual machine can start: there is no QEMU ({why})."),
@@ -87,6 +91,10 @@ fn judge(facts: &Facts, policy: Option<&ClusterPolicy>) -> (String, bool) {
         (false, Some(false)) => {
             "Hardware virtualization does not work here, and emulation is not permitted: virtual machines \
              will wait, unless they permit it themselves. Permit it for all: anyvirt emulation on"
+        }
+        (false, None) if hidden => {
+            "Hardware virtualization does not work here; whether guests may be emulated in software instead may \
+             not be read."
         }
         (false, None) => {
             "Hardware virtualization does not work here; guests can be emulated in software, several times \
@@ -201,11 +209,7 @@ fn disk(facts: &Facts) -> Check {
             true,
         )
         .command("anyvirt up --data-dir DIR")]),
-        Ok(free) => fine(
-            "disk",
-            "Disk",
-            format!("{path}, {} free", gibibytes(*free)),
-        ),
+        Ok(free) => fine("disk", "Disk", format!("{path}, {} free", gibibytes(*free))),
         Err(error) => check(
             "disk",
             "Disk",
@@ -443,13 +447,17 @@ fn of_server(cluster: &Cluster, policy: &ClusterPolicy) -> Vec<Check> {
     let mut policy_check = check(
         "policy",
         "Policy",
-        warn_unless(policy.problems.is_empty()),
+        warn_unless(policy.problems.is_empty() && cluster.hidden.is_empty()),
         format!(
             "{} (by {})",
             policy_words(&policy.policy.to_string()),
             policy.decided_by
         ),
     );
+    for problem in cluster.unseen() {
+        policy_check.evidence.push_str("; ");
+        policy_check.evidence.push_str(&problem.message);
+    }
     for problem in &policy.problems {
         let cure = Remedy::new(
             &problem.message,
@@ -463,9 +471,10 @@ fn of_server(cluster: &Cluster, policy: &ClusterPolicy) -> Vec<Check> {
     let facts: Vec<NodeFacts> = cluster.nodes.iter().map(NodeFacts::of).collect();
     let usable = facts.iter().filter(|it| it.verdict.usable).count();
     let measured = facts.iter().filter(|it| it.slowdown.is_some()).count();
-    let nodes = fine(
+    let nodes = check(
         "nodes",
         "Nodes",
+        warn_unless(!cluster.hidden.contains(NODES)),
         format!(
             "{} in all, hardware virtualization works on {usable}, emulation's cost is known on {measured}; caps: {} \
              of namespaces, {} of nodes",

@@ -204,6 +204,21 @@ fn what_is_missing_is_told_with_its_cures() {
 }
 
 #[test]
+fn a_policy_that_may_not_be_read_is_no_policy() {
+    let mut cluster = cluster("false");
+    cluster.config_maps.clear();
+    cluster.nodes.clear();
+    cluster.hidden = ["the ConfigMap openshift-cnv/kubevirt-config", "nodes"].into();
+    let report = examine(&broken(), Ok(&cluster));
+    assert_eq!(exit(&report), Exit::Ok);
+    assert!(report.verdict.ends_with("instead may not be read."));
+    for id in ["policy", "nodes"] {
+        let check = report.checks.iter().find(|it| it.id == id);
+        assert_eq!(check.map(|it| it.result), Some(Outcome::Warning), "{id}");
+    }
+}
+
+#[test]
 fn free_space_that_cannot_be_read_is_a_warning_with_the_reason() {
     let facts = Facts {
         free_bytes: Err("Permission denied (os error 13)".to_owned()),

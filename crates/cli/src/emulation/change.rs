@@ -13,7 +13,7 @@ use kube::{Api, ResourceExt};
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::cluster::{Cluster, SWITCH_NAMESPACE};
+use crate::cluster::{Cluster, NODES, SWITCH_NAMESPACE};
 use crate::connect::Connection;
 use crate::failure::{Exit, Failure};
 
@@ -107,14 +107,14 @@ pub(crate) fn edits(
         Target::Cluster => of_cluster(cluster, wanted, now)?,
         Target::Namespace(name) => {
             if cluster.namespace(name).is_none() {
-                return Err(missing(&format!("namespace {name}")));
+                return Err(missing(cluster, "namespaces", &format!("namespace {name}")));
             }
             let name = name.clone();
             vec![Edit::NamespaceCap { name, value }]
         }
         Target::Node(name) => {
             if cluster.node(name).is_none() {
-                return Err(missing(&format!("node {name}"))
+                return Err(missing(cluster, NODES, &format!("node {name}"))
                     .fix("anyvirt emulation status", "shows all nodes"));
             }
             let name = name.clone();
@@ -122,12 +122,11 @@ pub(crate) fn edits(
         }
         Target::Machine { namespace, name } => {
             if find_machine(cluster, namespace, name).is_none() {
-                return Err(
-                    missing(&format!("VM \"{name}\" in namespace {namespace}")).fix(
-                        "anyvirt status",
-                        "shows the virtual machines of all namespaces",
-                    ),
-                );
+                let what = format!("VM \"{name}\" in namespace {namespace}");
+                return Err(missing(cluster, "virtual machines", &what).fix(
+                    "anyvirt status",
+                    "shows the virtual machines of all namespaces",
+                ));
             }
             vec![Edit::Own {
                 namespace: namespace.clone(),
@@ -142,7 +141,12 @@ pub(crate) fn edits(
         .collect())
 }
 
-fn missing(what: &str) -> Failure {
+/// The failure for `what`, one of `all`, which is not among those that were read.
+fn missing(cluster: &Cluster, all: &str, what: &str) -> Failure {
+    if cluster.hidden.contains(all) {
+        let message = format!("you may not read {all}, so whether there is a {what} is not known");
+        return Failure::new(message).exit(Exit::Forbidden);
+    }
     Failure::new(format!("no {what}")).exit(Exit::NotFound)
 }
 
@@ -166,6 +170,13 @@ fn of_cluster(cluster: &Cluster, wanted: Wanted, now: Timestamp) -> Result<Vec<E
         Wanted::On => true,
         Wanted::Off => false,
         Wanted::Auto => {
+            if cluster.hidden.contains(NODES) {
+                let message = "you may not read nodes, and `auto` chooses by what they can";
+                return Err(Failure::new(message)
+                    .exit(Exit::Forbidden)
+                    .fix("anyvirt emulation on", "permits emulation without looking")
+                    .fix("anyvirt emulation off", "forbids it without looking"));
+            }
             let (value, because) = automatic(cluster);
             let set_by = format!("set by auto at {now} because {because}");
             let mut edits = Vec::new();
@@ -548,6 +559,19 @@ mod tests {
     }
 
     #[test]
+    fn auto_is_refused_to_who_may_not_see_the_nodes() {
+        let mut cluster = cluster();
+        cluster.nodes.clear();
+        cluster.hidden.insert(NODES);
+        let failure = edits(&cluster, &Target::Cluster, Wanted::Auto, at()).unwrap_err();
+        assert_eq!(failure.exit, Exit::Forbidden);
+        // Nothing is chosen by nodes here.
+        let demo = Target::Namespace("demo".to_owned());
+        assert_eq!(done(&cluster, &demo, Wanted::Auto), []);
+        assert_eq!(done(&cluster, &Target::Cluster, Wanted::Off).len(), 1);
+    }
+
+    #[test]
     fn a_stronger_place_is_named_and_auto_removes_it() {
         let mut cluster = cluster();
         let object: KubeVirt = serde_json::from_value(json!({
@@ -605,6 +629,10 @@ mod tests {
         ] {
             let failure = edits(&cluster(), &target, Wanted::On, at()).unwrap_err();
             assert_eq!(failure.exit, Exit::NotFound, "{target:?}");
+            let mut blind = cluster();
+            blind.hidden = ["namespaces", "nodes", "virtual machines"].into();
+            let failure = edits(&blind, &target, Wanted::On, at()).unwrap_err();
+            assert_eq!(failure.exit, Exit::Forbidden, "{target:?}");
         }
     }
 }

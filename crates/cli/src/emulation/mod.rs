@@ -242,17 +242,26 @@ pub(crate) mod tests {
             ] {
                 let mut cluster = cluster();
                 if let Some(first) = first {
-                    for edit in change::edits(&cluster, &target, first, Timestamp::UNIX_EPOCH).unwrap() {
+                    for edit in
+                        change::edits(&cluster, &target, first, Timestamp::UNIX_EPOCH).unwrap()
+                    {
                         edit.apply(&mut cluster);
                     }
                 }
                 let expected = format!("{back}{scope}");
-                assert_eq!(undo(&cluster, &target, second), Some(expected), "{target:?}");
+                assert_eq!(
+                    undo(&cluster, &target, second),
+                    Some(expected),
+                    "{target:?}"
+                );
             }
         }
         // No verb writes `Hardware`.
         let mut capped = cluster();
-        let labels = [("anyvirt.io/emulation-policy".to_owned(), "Hardware".to_owned())];
+        let labels = [(
+            "anyvirt.io/emulation-policy".to_owned(),
+            "Hardware".to_owned(),
+        )];
         capped.namespaces[0].metadata.labels = Some(labels.into());
         let demo = Target::Namespace("demo".to_owned());
         assert_eq!(undo(&capped, &demo, Wanted::Off), None);
@@ -268,7 +277,9 @@ pub(crate) mod tests {
                 "metadata": {"name": "kubevirt-config", "namespace": "openshift-cnv"},
                 "data": {"debug.useEmulation": before},
             });
-            cluster.config_maps.push(serde_json::from_value(map).unwrap());
+            cluster
+                .config_maps
+                .push(serde_json::from_value(map).unwrap());
             let back = back.map(str::to_owned);
             assert_eq!(undo(&cluster, &Target::Cluster, wanted), back, "{before}");
         }

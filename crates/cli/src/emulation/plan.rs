@@ -93,10 +93,10 @@ pub(crate) fn plan(cluster: &Cluster, target: &Target, wanted: Wanted, edits: &[
         waiting: Vec::new(),
         running: Vec::new(),
         stopped: Vec::new(),
-        notes: after
-            .policy
-            .problems
+        notes: cluster
+            .unseen()
             .iter()
+            .chain(&after.policy.problems)
             .map(|it| it.message.clone())
             .collect(),
         wanted: wanted.word(),
@@ -735,6 +735,28 @@ mod tests {
             &expect![[r#"
             "#]],
         );
+    }
+
+    #[test]
+    fn a_plan_tells_what_may_not_be_read_and_still_what_is_sure() {
+        let mut cluster = cluster();
+        let kubevirt = json!({
+            "metadata": {"name": "kubevirt", "namespace": "kubevirt"}, "spec": {},
+            "status": {"emulation": {"policy": "None", "decidedBy": "HyperConverged x"}},
+        });
+        cluster.kubevirt = serde_json::from_value(kubevirt).unwrap();
+        cluster.hidden = ["the HyperConverged object"].into();
+        let target = Target::Cluster;
+        let edits = edits(&cluster, &target, Wanted::On, Timestamp::UNIX_EPOCH).unwrap();
+        let plan = plan(&cluster, &target, Wanted::On, &edits);
+        assert_eq!(plan.policy.before, "None (HyperConverged x)");
+        // The switch stands above what is hidden.
+        assert!(
+            plan.policy
+                .after
+                .starts_with("Software (ConfigMap openshift-cnv/")
+        );
+        assert!(plan.notes[0].starts_with("you may not read the HyperConverged object"));
     }
 
     #[test]

@@ -90,7 +90,8 @@ fn shown(cluster: &Cluster) -> Shown {
         let policy = judge.policy_of(&machine.request(!machine.waits()));
         machine_row(machine, policy)
     });
-    let problems = judge.policy.problems.iter().cloned();
+    let problems = cluster.unseen().into_iter();
+    let problems = problems.chain(judge.policy.problems.iter().cloned());
     let of_caps = cluster.caps().into_iter().filter_map(|cap| cap.problem);
     Shown {
         api_version: crate::status::API_VERSION,
@@ -348,6 +349,45 @@ mod tests {
 
             demo/web is outdated: it runs on TCG; started again it would not start
         "#]].assert_eq(&table(&shown(&cluster)));
+    }
+
+    #[test]
+    fn what_may_not_be_read_is_told_and_the_recorded_policy_stands() {
+        let mut cluster = cluster();
+        let place = "ConfigMap openshift-cnv/kubevirt-config debug.useEmulation";
+        let kubevirt = json!({
+            "metadata": {"name": "kubevirt", "namespace": "kubevirt"}, "spec": {},
+            "status": {"emulation": {"policy": "Software", "decidedBy": place}},
+        });
+        cluster.kubevirt = serde_json::from_value(kubevirt).unwrap();
+        assert_eq!(shown(&cluster).policy, "None");
+        cluster.hidden = ["the ConfigMap openshift-cnv/kubevirt-config", "namespaces"].into();
+        let now = shown(&cluster);
+        assert_eq!(
+            (now.policy.as_str(), now.decided_by.as_str()),
+            ("Software", place)
+        );
+        assert!(!cluster.hides_policy());
+        let told: Vec<&str> = now.problems.iter().map(|it| it.message.as_str()).collect();
+        assert_eq!(
+            told,
+            [
+                "you may not read namespaces, so what is told here leaves that out",
+                "you may not read the ConfigMap openshift-cnv/kubevirt-config, so what is told here leaves that out",
+            ]
+        );
+        assert_eq!(cluster.problems(), told);
+        // What stands above every hidden place is sure.
+        let object = cluster.kubevirt.as_mut().unwrap();
+        let configuration = object.spec.configuration.get_or_insert_default();
+        configuration.emulation_policy = Some(api::accelerator::EmulationPolicy::Hardware);
+        assert_eq!(shown(&cluster).policy, "Hardware");
+        // Without a record, nobody knows.
+        cluster.kubevirt = None;
+        cluster.hidden.insert("the KubeVirt object");
+        assert!(cluster.hides_policy());
+        let now = shown(&cluster);
+        assert_eq!(now.decided_by, "default, as far as you may read");
     }
 
     #[test]

@@ -6,6 +6,9 @@ mod properties;
 mod rows;
 mod rules;
 
+use super::Accelerator;
+use crate::virtual_machine::VirtualMachine;
+
 #[test]
 fn a_machine_insists_by_its_template_else_by_its_own_annotation() {
     let machine = |own: Option<&str>, template: Option<&str>| -> VirtualMachine {
@@ -25,7 +28,11 @@ fn a_machine_insists_by_its_template_else_by_its_own_annotation() {
         (None, None, None),
         (Some("kvm"), None, Some((Some(Accelerator::Kvm), OWN))),
         (None, Some("tcg"), Some((Some(Accelerator::Tcg), TEMPLATE))),
-        (Some("kvm"), Some("tcg"), Some((Some(Accelerator::Tcg), TEMPLATE))),
+        (
+            Some("kvm"),
+            Some("tcg"),
+            Some((Some(Accelerator::Tcg), TEMPLATE)),
+        ),
         (Some("xen"), None, Some((None, OWN))),
     ] {
         let machine = machine(own, template);

@@ -97,8 +97,7 @@ fn is_emulated(instance: &VirtualMachineInstance) -> bool {
     };
     let runs = status.phase.is_some_and(|phase| !phase.is_final());
     let accelerator = status.accelerator.as_ref();
-    runs && accelerator
-        .is_some_and(|found| found.type_ == accelerator::Accelerator::Tcg.to_string())
+    runs && accelerator.is_some_and(|found| found.type_ == Accelerator::Tcg.to_string())
 }
 
 /// Warnings about the labels of a Namespace or Node that cap its virtual machines.

@@ -385,7 +385,7 @@ fn lost(error: watcher::Error, server: &str, lasts: Duration) -> Option<Failure>
         lasts.as_secs(),
         failure.message
     );
-    (lasts >= GONE_AFTER).then(|| Failure {
+    (lasts >= GONE_AFTER).then_some(Failure {
         message,
         exit: Exit::Unreachable,
         ..failure

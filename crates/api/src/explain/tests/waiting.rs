@@ -186,9 +186,10 @@ fn an_annotation_of_the_vm_itself_is_removed_where_it_is() {
             world.machine["spec"]["template"]["metadata"]["annotations"]["anyvirt.io/accelerator"] =
                 json!("kvm");
         }
-        let vm: VirtualMachine = serde_json::from_value(world.machine.clone()).unwrap();
+        let vm: crate::virtual_machine::VirtualMachine =
+            serde_json::from_value(world.machine.clone()).unwrap();
         let nodes = [serde_json::from_value(world.nodes[0].clone()).unwrap()];
-        let seen = MachineSeen {
+        let seen = super::super::MachineSeen {
             machine: Some(&vm),
             instance: None,
             pod: None,

@@ -331,6 +331,14 @@ fn after_failure(
     wait
 }
 
+/// What is gone already needs neither a change nor a deletion; every other error stays one.
+pub(crate) fn gone_is_fine<T>(result: kube::Result<T>) -> kube::Result<()> {
+    match result {
+        Err(kube::Error::Api(status)) if status.is_not_found() => Ok(()),
+        other => other.map(drop),
+    }
+}
+
 /// An error with everything behind it, in one line.
 pub(crate) fn causes(error: &dyn Error) -> String {
     let mut text = error.to_string();

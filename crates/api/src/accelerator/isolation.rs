@@ -117,6 +117,12 @@ pub struct Tenant {
     pub tenancy: Tenancy,
 }
 
+impl Tenant {
+    fn word(&self) -> (&str, &Tenancy) {
+        (&self.namespace, &self.tenancy)
+    }
+}
+
 /// How an emulated guest stands to the others on its node.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Isolation {
@@ -133,27 +139,41 @@ pub enum Isolation {
     },
 }
 
+/// What is in force where an emulated guest of a namespace is, or would be, beside those of `others`: the
+/// strictest word of all of them, the first of several; none if there is no other namespace. The word of
+/// each owner counts: nobody gets a neighbour that he does not want.
+pub fn strictest<'names, 'words>(
+    (namespace, own): (&str, &'words Tenancy),
+    others: impl IntoIterator<Item = (&'names str, &'words Tenancy)>,
+) -> Option<&'words Tenancy> {
+    let mut others = others
+        .into_iter()
+        .filter(|(other, _)| *other != namespace)
+        .peekable();
+    others.peek()?;
+    let stricter = |strictest: &'words Tenancy, (_, other): (&str, &'words Tenancy)| {
+        if other.value > strictest.value {
+            other
+        } else {
+            strictest
+        }
+    };
+    Some(others.fold(own, stricter))
+}
+
 /// How an emulated guest of `owner` stands, or would stand, to the emulated guests of `others` on the
-/// same node. The word of each owner counts: nobody gets a neighbour that he does not want.
+/// same node, by [`strictest`].
 pub fn isolation<'a>(owner: &Tenant, others: impl IntoIterator<Item = &'a Tenant>) -> Isolation {
-    let mut strictest = &owner.tenancy;
-    let mut with = BTreeSet::new();
-    for other in others {
-        if other.namespace == owner.namespace {
-            continue;
-        }
-        with.insert(other.namespace.clone());
-        if other.tenancy.value > strictest.value {
-            strictest = &other.tenancy;
-        }
-    }
-    if with.is_empty() {
+    let others: Vec<&Tenant> = others.into_iter().collect();
+    let named = others.iter().map(|other| other.word());
+    let Some(strictest) = strictest(owner.word(), named) else {
         return Isolation::OneOwner;
-    }
+    };
+    let with = others.iter().map(|other| other.namespace.clone());
     Isolation::Shared {
         value: strictest.value,
         decided_by: strictest.decided_by.clone(),
-        with,
+        with: with.filter(|other| *other != owner.namespace).collect(),
     }
 }
 

@@ -31,7 +31,8 @@ pub use class::Class;
 pub use effective::{Cap, Considered, EffectivePolicy, ForcedAccelerator, Scope, effective};
 pub use facts::{NodeFacts, NodeVerdict};
 pub use isolation::{
-    EmulationMultiTenancy, Isolation, Tenancy, Tenant, cluster_tenancy, isolation, tenancy,
+    EmulationMultiTenancy, Isolation, Tenancy, Tenant, cluster_tenancy, isolation, strictest,
+    tenancy,
 };
 pub(crate) use policy::letters_apart;
 pub use policy::{
@@ -109,6 +110,11 @@ impl fmt::Display for EmulationPolicy {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Debug::fmt(self, formatter)
     }
+}
+
+/// May a guest under this policy be emulated in software, whatever its node? One that insists on KVM never is.
+pub fn may_be_emulated(policy: EmulationPolicy, forced: Option<Accelerator>) -> bool {
+    policy.permits_software() && forced != Some(Accelerator::Kvm)
 }
 
 /// The accelerator that the annotation `anyvirt.io/accelerator` forces, if it is there.

@@ -2,7 +2,7 @@
 
 use super::{Family, Label, Series, View};
 use crate::virtual_machine_instance::{ACCELERATOR_AVAILABLE, ACCELERATOR_OUTDATED};
-use api::accelerator::{self, Accelerator, EffectivePolicy, NodeFacts};
+use api::accelerator::{self, EffectivePolicy, NodeFacts};
 use api::condition::{self, Condition};
 use api::names;
 use api::resources;
@@ -264,7 +264,7 @@ fn instances(view: &View) -> Vec<Family> {
         let annotations = instance.annotations();
         let policy = EffectivePolicy::of_annotations(annotations)?;
         let forced = accelerator::forced(annotations).unwrap_or_default();
-        let emulated = policy.policy.permits_software() && forced != Some(Accelerator::Kvm);
+        let emulated = accelerator::may_be_emulated(policy.policy, forced);
         let [_, namespace, name] = place(instance);
         let bytes = resources::memory_overhead_bytes(&instance.spec, emulated);
         Some(series([namespace, name], count(bytes)))

@@ -480,7 +480,7 @@ impl Cluster {
                     *reasons.entry(crowded(most)).or_insert(0) += 1;
                 }
                 if let Some(by) = known.requirements.forbidden(site, &self.rules) {
-                    *reasons.entry(shared(&by)).or_insert(0) += 1;
+                    *reasons.entry(shared(by)).or_insert(0) += 1;
                 }
             }
             for (ask, count) in known.asks.iter().zip(&mut lacking) {
@@ -509,7 +509,7 @@ impl Known {
         let lacks = site.is_full(pods) || self.asks.iter().any(|it| site.lacks(it));
         let company = fixed.emulated
             && (self.requirements.crowds(site, cpu, rules)
-                || self.requirements.is_forbidden(site, rules));
+                || self.requirements.forbidden(site, rules).is_some());
         seen.fits = fixed.obstacle.is_none() && !lacks && !company;
         seen.suitability = fixed.suitability;
         let crowd = self.requirements.guest.as_ref();
@@ -537,14 +537,8 @@ impl Requirements {
         guest.is_some_and(|guest| site.crowd(guest, cpu) > most)
     }
 
-    /// Whether anybody forbids that the guest, emulated there, joins those that are emulated there.
-    fn is_forbidden(&self, site: &Site, rules: &Rules) -> bool {
-        let guest = self.guest.as_ref();
-        guest.is_some_and(|guest| rules.forbid(&guest.namespace, site.tenants()))
-    }
-
-    /// Who that is.
-    fn forbidden(&self, site: &Site, rules: &Rules) -> Option<String> {
+    /// Who forbids that the guest, emulated there, joins those that are emulated there.
+    fn forbidden<'a>(&self, site: &Site, rules: &'a Rules) -> Option<&'a str> {
         let guest = self.guest.as_ref()?;
         rules.forbids(&guest.namespace, site.tenants())
     }

@@ -2,8 +2,7 @@
 //! there, and who may be beside it.
 
 use api::accelerator::{
-    self, Accelerator, EffectivePolicy, EmulationMultiTenancy, EmulationPolicy, Isolation,
-    NodeFacts, Tenancy, Tenant,
+    self, Accelerator, EffectivePolicy, EmulationMultiTenancy, EmulationPolicy, NodeFacts, Tenancy,
 };
 use api::configuration::ClusterConfiguration;
 use api::names::{annotations, labels};
@@ -87,7 +86,7 @@ impl Guest {
 
     /// Whether it runs in software anywhere.
     pub(super) fn may_be_emulated(&self) -> bool {
-        self.policy.permits_software() && self.forced != Some(Accelerator::Kvm)
+        accelerator::may_be_emulated(self.policy, self.forced)
     }
 }
 
@@ -128,53 +127,15 @@ impl Rules {
         }
     }
 
-    /// Whether anybody refuses neighbours.
-    fn deny_anything(&self) -> bool {
-        let all = self.tenancies.values().chain([&self.tenancy]);
-        all.into_iter()
-            .any(|it| it.value == EmulationMultiTenancy::Deny)
-    }
-
-    /// Whether anybody forbids that an emulated guest of `namespace` joins emulated guests of `others`:
-    /// whether [`Rules::forbids`] names one.
-    pub(super) fn forbid<'a>(
-        &self,
-        namespace: &str,
-        others: impl Iterator<Item = &'a str>,
-    ) -> bool {
-        let denies = |namespace: &str| {
-            let tenancy = self.tenancies.get(namespace).unwrap_or(&self.tenancy);
-            tenancy.value == EmulationMultiTenancy::Deny
-        };
-        let mut others = others.filter(|other| *other != namespace).peekable();
-        others.peek().is_some() && (denies(namespace) || others.any(denies))
-    }
-
     /// Who forbids that an emulated guest of `namespace` joins emulated guests of `others`.
     pub(super) fn forbids<'a>(
         &self,
         namespace: &str,
         others: impl Iterator<Item = &'a str>,
-    ) -> Option<String> {
-        if !self.deny_anything() {
-            return None;
-        }
-        let tenant = |namespace: &str| Tenant {
-            namespace: namespace.to_owned(),
-            tenancy: self
-                .tenancies
-                .get(namespace)
-                .unwrap_or(&self.tenancy)
-                .clone(),
-        };
-        let others: Vec<Tenant> = others.map(tenant).collect();
-        match accelerator::isolation(&tenant(namespace), &others) {
-            Isolation::Shared {
-                value: EmulationMultiTenancy::Deny,
-                decided_by,
-                ..
-            } => Some(decided_by),
-            Isolation::Shared { .. } | Isolation::OneOwner => None,
-        }
+    ) -> Option<&str> {
+        let of = |namespace: &str| self.tenancies.get(namespace).unwrap_or(&self.tenancy);
+        let others = others.map(|other| (other, of(other)));
+        let strictest = accelerator::strictest((namespace, of(namespace)), others)?;
+        (strictest.value == EmulationMultiTenancy::Deny).then_some(&strictest.decided_by)
     }
 }

@@ -5,7 +5,7 @@ use super::decide::{Action, Decision};
 use super::instance::{controls, generation, owner};
 use super::status::{Failure, status};
 use crate::difference::merge_patch;
-use crate::engine::causes;
+use crate::engine::{causes, gone_is_fine};
 use crate::event::Fact;
 use crate::subresource::strategy_patch;
 use api::names::{annotations, finalizers};
@@ -258,13 +258,6 @@ where
         machines.client.clone(),
         &neighbour.namespace().unwrap_or_default(),
     )
-}
-
-fn gone_is_fine<T>(result: kube::Result<T>) -> kube::Result<()> {
-    match result {
-        Err(kube::Error::Api(status)) if status.is_not_found() => Ok(()),
-        other => other.map(drop),
-    }
 }
 
 /// What the VM says of a failed action; a lost race is no failure.

@@ -4,7 +4,7 @@ use super::Instances;
 use super::decide::{Action, Decision};
 use super::status::set_synchronized;
 use crate::difference::merge_patch;
-use crate::engine::causes;
+use crate::engine::{causes, gone_is_fine};
 use crate::event::Fact;
 use api::names::labels;
 use api::virtual_machine_instance::VirtualMachineInstance;
@@ -159,14 +159,6 @@ async fn act(
         }
     }
     Ok(())
-}
-
-/// A pod that is gone has nothing to be told.
-fn gone_is_fine<T>(result: kube::Result<T>) -> kube::Result<()> {
-    match result {
-        Err(kube::Error::Api(status)) if status.is_not_found() => Ok(()),
-        other => other.map(drop),
-    }
 }
 
 /// Deletes one pod. One that is gone already is no failure; one that changed meanwhile is, and is

@@ -68,7 +68,7 @@ pub(super) fn placement(
         node_selector.extend(processor.has);
         node_affinity = without(node_affinity, &processor.lacks);
     }
-    let may_be_emulated = policy.policy.permits_software() && forced != Some(Accelerator::Kvm);
+    let may_be_emulated = accelerator::may_be_emulated(policy.policy, forced);
     Ok(Placement {
         resources: resources::pod_resources(&vmi.spec, cluster, &shape.devices, may_be_emulated),
         node_selector,

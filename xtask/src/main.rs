@@ -42,10 +42,11 @@ enum Chore {
         /// Pairs of runs, where the part has pairs; each part has its own default.
         pairs: Option<usize>,
     },
-    /// Runs the simulation of a mixed cluster: `mixed --seeds 0..100 --nodes 200 --vms 5000`, with a
-    /// failing seed's script shrunk; `mixed --help` tells everything.
+    /// Runs a simulation: of a mixed cluster, `mixed --seeds 0..100 --nodes 200 --vms 5000`, with a failing
+    /// seed's script shrunk; or of the real controllers, `small --seeds 0..100`. `--help` after its name
+    /// tells everything.
     Simulate {
-        /// Which one: `mixed`; then what it is told.
+        /// Which one: `mixed` or `small`; then what it is told.
         #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
@@ -99,27 +100,23 @@ fn demo(stop: bool) -> Result<(), String> {
     run::run("cargo", &arguments)
 }
 
-/// Builds with optimizations, without which it takes twenty times as long.
+/// Builds `mixed` with optimizations, without which it takes twenty times as long; `small` mostly waits.
 fn simulate(arguments: &[String]) -> Result<(), String> {
     let [name, told @ ..] = arguments else {
-        return Err("which simulation? mixed".to_owned());
+        return Err("which simulation? mixed or small".to_owned());
     };
-    if name != "mixed" {
-        return Err(format!("{name} is no simulation; there is: mixed"));
-    }
-    let cargo = [
-        "run",
-        "--release",
-        "--locked",
-        "--quiet",
-        "--package",
-        "simulation",
-        "--bin",
-        "mixed",
-        "--",
-    ];
-    let told = told.iter().map(String::as_str);
-    run::run("cargo", &cargo.into_iter().chain(told).collect::<Vec<_>>())
+    let optimized: &[&str] = match name.as_str() {
+        "mixed" => &["--release"],
+        "small" => &[],
+        _ => {
+            return Err(format!("{name} is no simulation; there are: mixed, small"));
+        }
+    };
+    let mut cargo = vec!["run", "--locked", "--quiet", "--package", "simulation"];
+    cargo.extend(optimized);
+    cargo.extend(["--bin", name, "--"]);
+    cargo.extend(told.iter().map(String::as_str));
+    run::run("cargo", &cargo)
 }
 
 fn bench(name: &str, part: Option<&str>, pairs: Option<usize>) -> Result<(), String> {

@@ -592,17 +592,21 @@ impl Cluster {
         self.faults.set(0);
         self.world.heal();
         let since = Instant::now();
-        let bound = self.store.revision() + WRITES_TO_REST;
+        let before = self.store.revision();
         let mut wrongs = Vec::new();
         loop {
             let patience = match self.plant {
                 Plant::Nothing => PATIENCE,
                 _ => PATIENCE / 5,
             };
-            if since.elapsed() > patience || self.store.revision() > bound {
-                if self.store.revision() > bound {
-                    wrongs.push("writes do not end".to_owned());
-                }
+            let writes = self.store.revision() - before;
+            if since.elapsed() > patience || writes > WRITES_TO_REST {
+                // Said also where the last look found nothing wrong: somebody wrote after it.
+                wrongs.push(if writes > WRITES_TO_REST {
+                    "writes do not end".to_owned()
+                } else {
+                    format!("no rest within {patience:?}, after {writes} writes")
+                });
                 wrongs.into_iter().for_each(|it| self.world.wrong(it));
                 return Ok(());
             }

@@ -38,6 +38,27 @@ pub use cluster::run;
 use script::Action;
 use std::fmt;
 
+/// Seeds as people write them: `FROM..TO` without `TO`, or a number for one.
+///
+/// # Errors
+/// What of it is no number, or that there is no seed in it.
+pub fn seeds(text: &str) -> Result<(u64, u64), String> {
+    let number = |text: &str| {
+        text.parse::<u64>()
+            .map_err(|_| format!("{text:?} is no number"))
+    };
+    let (from, to) = match text.split_once("..") {
+        Some((from, to)) => (number(from)?, number(to)?),
+        None => (number(text)?, number(text)?.saturating_add(1)),
+    };
+    if from >= to {
+        return Err(format!(
+            "there is no seed in {text}: write FROM..TO, FROM below TO"
+        ));
+    }
+    Ok((from, to))
+}
+
 /// A defect put into the pretend node on purpose: proof that the checkers can fail.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Plant {
@@ -94,3 +115,17 @@ impl fmt::Display for Failure {
 }
 
 impl std::error::Error for Failure {}
+
+#[cfg(test)]
+mod tests {
+    use super::seeds;
+
+    #[test]
+    fn seeds_are_a_range_or_a_number_and_never_none() {
+        assert_eq!(seeds("3..7"), Ok((3, 7)));
+        assert_eq!(seeds("3"), Ok((3, 4)));
+        for wrong in ["", "3..", "7..3", "3..3", "a..b", "-1"] {
+            assert!(seeds(wrong).is_err(), "{wrong}");
+        }
+    }
+}

@@ -67,12 +67,14 @@ pub(crate) async fn register(client: &Client, kvm: bool) -> kube::Result<()> {
     });
     let nodes: Api<Node> = Api::all(client.clone());
     let usable = if kvm { "usable" } else { "unusable" };
+    // Without KVM its node is one without the device, as [`verdict`] says.
+    let device = if kvm { "true" } else { "false" };
     let runs = format!("{}{architecture}", labels::VM_ARCHITECTURE_PREFIX);
     let told = [
         (labels::SCHEDULABLE, "true"),
         (labels::ARCHITECTURE, architecture.as_str()),
         (labels::HARDWARE_VIRTUALIZATION, usable),
-        (labels::KVM_DEVICE, "true"),
+        (labels::KVM_DEVICE, device),
         (runs.as_str(), "true"),
     ];
     let told: BTreeMap<String, String> = told

@@ -61,8 +61,10 @@ fn is_noticed(rules: Rules, by: &str) {
         "{by}:\n{}",
         failure.wrongs[0]
     );
-    let short = shrunk(failure, rules);
-    assert!(short.script.len() <= 40, "{short}");
+    let shrunk = shrunk(failure, rules);
+    assert!(shrunk.short.wrongs[0].contains(by), "{by}:\n{shrunk}");
+    assert!(shrunk.short.script.len() <= 40, "{shrunk}");
+    let short = shrunk.short;
     let again = script::parse(&script::print(&short.script)).expect("a script");
     assert_eq!(run(short.seed, &again, rules), Err(Box::new(short)));
 }

@@ -106,31 +106,3 @@ fn the_switch_starts_what_waits_and_leaves_alone_what_runs() {
 fn each_strategy_answers_a_crash_in_its_way() {
     plays(include_str!("scripts/crash.txt"));
 }
-
-/// `SIMULATE=from..to cargo test -p simulation a_range` runs more of them, and one again.
-#[test]
-fn a_range_of_seeds_that_is_asked_for_comes_to_rest() {
-    let Ok(range) = std::env::var("SIMULATE") else {
-        return;
-    };
-    let (from, to) = range.split_once("..").expect("SIMULATE=from..to");
-    let number = |text: &str| text.parse::<u64>().expect("a number");
-    let begin = std::time::Instant::now();
-    let mut failures = 0;
-    for seed in number(from)..number(to) {
-        match run(seed, &script::of_seed(seed), Plant::Nothing) {
-            Ok(report) => println!(
-                "seed {seed}: {} writes, {} guests, {:?}\n  {}",
-                report.writes,
-                report.guests,
-                begin.elapsed(),
-                report.transcript.join("\n  ")
-            ),
-            Err(failure) => {
-                failures += 1;
-                println!("{failure}");
-            }
-        }
-    }
-    assert_eq!(failures, 0);
-}

@@ -5,6 +5,7 @@
     reason = "a program for people"
 )]
 
+use std::fmt::Display;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Mutex;
@@ -13,7 +14,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use clap::Parser;
-use simulation::mixed::{Failure, Report, Rules, Size, of_seed, run, script, shrunk};
+use simulation::mixed::{Failure, Report, Rules, Shrunk, Size, of_seed, run, script, shrunk};
+use simulation::seeds;
 
 /// Simulates a mixed cluster: usable, broken, missing and flapping KVM; all policies.
 #[derive(Parser)]
@@ -38,14 +40,6 @@ struct Arguments {
     print: bool,
 }
 
-fn seeds(text: &str) -> Result<(u64, u64), String> {
-    let number = |text: &str| text.parse().map_err(|_| format!("{text:?} is no number"));
-    match text.split_once("..") {
-        Some((from, to)) => Ok((number(from)?, number(to)?)),
-        None => number(text).map(|seed: u64| (seed, seed + 1)),
-    }
-}
-
 /// How often it is told how far it is.
 const TELL: Duration = Duration::from_secs(30);
 
@@ -63,7 +57,7 @@ fn main() -> ExitCode {
     if let Some(file) = &arguments.script {
         let text = std::fs::read_to_string(file).map_err(|error| error.to_string());
         return match text.and_then(|text| script::parse(&text)) {
-            Ok(script) => tell(run(from, &script, Rules::default()).map_err(|failure| *failure)),
+            Ok(script) => tell(run(from, &script, Rules::default())),
             Err(error) => {
                 eprintln!("{}: {error}", file.display());
                 ExitCode::FAILURE
@@ -73,7 +67,7 @@ fn main() -> ExitCode {
     tell(all(&arguments, size))
 }
 
-fn tell(outcome: Result<Report, Failure>) -> ExitCode {
+fn tell(outcome: Result<Report, impl Display>) -> ExitCode {
     match outcome {
         Ok(report) => {
             println!("{report}");
@@ -87,7 +81,7 @@ fn tell(outcome: Result<Report, Failure>) -> ExitCode {
 }
 
 /// Runs every seed, until one fails.
-fn all(arguments: &Arguments, size: Size) -> Result<Report, Failure> {
+fn all(arguments: &Arguments, size: Size) -> Result<Report, Shrunk> {
     let (from, to) = arguments.seeds;
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
     let threads = arguments.threads.unwrap_or(processors).max(1);
@@ -123,13 +117,7 @@ fn all(arguments: &Arguments, size: Size) -> Result<Report, Failure> {
     };
     std::thread::scope(|scope| (0..threads).for_each(|_| drop(scope.spawn(work))));
     if let Some(failure) = first.into_inner().unwrap_or_else(PoisonError::into_inner) {
-        let (seed, lines) = (failure.seed, failure.script.len());
-        let failure = shrunk(failure, Rules::default());
-        println!(
-            "seed {seed}: {lines} lines, {} of them are enough",
-            failure.script.len()
-        );
-        return Err(failure);
+        return Err(shrunk(failure, Rules::default()));
     }
     let (report, count, _) = sum.into_inner().unwrap_or_else(PoisonError::into_inner);
     let took = begin.elapsed();

@@ -37,7 +37,7 @@ mod world;
 
 pub use rules::Rules;
 pub use seed::of_seed;
-pub use shrink::shrunk;
+pub use shrink::{Shrunk, shrunk};
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -165,8 +165,8 @@ impl std::error::Error for Failure {}
 const EVENTS_PER_LINE: u64 = 100;
 /// The wrongs that are told: the first is the one that matters.
 const WRONGS: usize = 8;
-/// The longest that anything takes to be seen by whom it concerns, in milliseconds; the oracle allows
-/// for twice three of these.
+/// The longest that anything takes to be seen by whom it concerns, in milliseconds; how many of these
+/// the oracle allows for: [`oracle::REACHED`].
 const LAG: u64 = 12;
 
 /// How many times slower than KVM nodes emulate.

@@ -3,12 +3,14 @@
 
 use api::accelerator::{Accelerator, EmulationPolicy};
 
-use super::Simulation;
 use super::scheduler::allocatable;
 use super::world::{Amounts, Guest, Held, Labels, Object, Site, State, Vm};
+use super::{LAG, Simulation};
 
-/// Milliseconds after which a change has reached every component; see `Simulation::lag`.
-const REACHED: u64 = 100;
+/// Milliseconds after which a change has reached every component: eight lags, one after the other, and
+/// a little.
+pub(super) const REACHED: u64 = 100;
+const _: () = assert!(REACHED >= 8 * LAG);
 
 /// A cap as people write it: what is no policy permits nothing.
 fn cap(text: Option<&String>) -> EmulationPolicy {

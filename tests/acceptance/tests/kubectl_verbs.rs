@@ -392,6 +392,9 @@ const SUBJECTS: [Subject; 14] = [
     },
 ];
 
+/// Kinds of which kubectl itself patches something each time, and what.
+const APPLIED_ANEW: [(&str, &str); 1] = [("secret", "stringData is written and never read back")];
+
 #[test]
 fn every_verb_works_on_every_served_kind() {
     let server = Server::start(&["--emulation", "off"]);
@@ -410,10 +413,11 @@ fn every_verb(server: &Server, subject: &Subject) {
     let path = server.file("subject.yaml", manifest).display().to_string();
     server.kubectl(&["apply", "-f", &path]);
     let again = server.kubectl(&["apply", "-f", &path]);
-    assert!(
-        again.contains("unchanged") || again.contains("configured"),
-        "{kind}: {again}"
-    );
+    let finding = APPLIED_ANEW
+        .iter()
+        .find(|(other, _)| *other == kind)
+        .map_or("unchanged", |_| "configured");
+    assert!(again.trim_end().ends_with(finding), "{kind}: {again}");
     server.kubectl(&["apply", "--server-side", "--force-conflicts", "-f", &path]);
     // diff ends with 1 when there is a difference, and with more when it fails.
     let labelled = manifest.replacen("metadata: {", "metadata: {labels: {new: one}, ", 1);

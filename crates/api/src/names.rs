@@ -168,6 +168,11 @@ pub mod conditions {
     pub const SOFTWARE_EMULATION: &str = "SoftwareEmulation";
     /// On a VMI: are the emulated guests on its node all of one owner?
     pub const EMULATION_ISOLATION: &str = "EmulationIsolation";
+    /// On a VMI and VM: started again now, it would run on another accelerator, or not at all.
+    pub const ACCELERATOR_OUTDATED: &str = "AcceleratorOutdated";
+    /// The reason of [`ACCELERATOR_OUTDATED`] of an emulated guest for which the hardware of another
+    /// node has room, by the scheduler's own choice.
+    pub const HARDWARE_FREE_ELSEWHERE: &str = "HardwareFreeElsewhere";
     /// On the KubeVirt object: were all places of configuration understood, and do they agree?
     pub const EMULATION_CONFIGURATION: &str = "EmulationConfiguration";
 }

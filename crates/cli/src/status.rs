@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use api::condition;
+use api::names::conditions::ACCELERATOR_OUTDATED;
 use jiff::Timestamp;
 use kube::ResourceExt;
 use serde::Serialize;
@@ -150,7 +151,7 @@ fn row(machine: &Machine<'_>) -> Row {
         },
         expected_slowdown: running.as_ref().and_then(|it| it.expected_slowdown.clone()),
         accelerator: running.map(|it| it.type_),
-        outdated: machine.runs() && condition::is_true(&conditions, "AcceleratorOutdated"),
+        outdated: machine.runs() && condition::is_true(&conditions, ACCELERATOR_OUTDATED),
         address: instance
             .map(|status| status.interfaces)
             .unwrap_or_default()

@@ -1,8 +1,9 @@
 //! The rules about machines that run.
 
-use super::seen::{MachineSeen, Prospect, forced_evidence, slower, takes_pods, verdict_evidence};
+use super::seen::{MachineSeen, Prospect, forced_evidence, slower, verdict_evidence};
 use super::{CauseId, Evidence, Explanation, Remedy, Standing, cures};
 use crate::accelerator::NodeFacts;
+use crate::names::conditions::{ACCELERATOR_OUTDATED, HARDWARE_FREE_ELSEWHERE};
 use crate::virtual_machine_instance::{AcceleratorStatus, Phase};
 
 const KVM: &str = "KVM";
@@ -87,6 +88,7 @@ fn on_hardware(seen: &MachineSeen<'_>, accelerator: &AcceleratorStatus) -> Expla
 fn in_software(seen: &MachineSeen<'_>, accelerator: &AcceleratorStatus) -> Explanation {
     let cause = format!("it is emulated{}: {}", place(seen), why(accelerator));
     let found = seen.found(CauseId::RunningEmulated, Standing::Fine, cause);
+    let found = found.with(taken_elsewhere(seen));
     let Some(node) = seen.node() else {
         return found;
     };
@@ -121,43 +123,24 @@ fn stepped_down(seen: &MachineSeen<'_>, accelerator: &AcceleratorStatus) -> Opti
     )
 }
 
-/// Emulated, although another node that it may go to offers hardware that works.
+/// Emulated, although the hardware of another node has room for it, as the controllers have found by the
+/// scheduler's own choice.
 fn beside_hardware(seen: &MachineSeen<'_>, accelerator: &AcceleratorStatus) -> Option<Explanation> {
-    if seen.forced().is_some() {
-        return None;
-    }
-    let own = node_name(seen)?;
-    let open = |name: &str| {
-        seen.nodes
-            .iter()
-            .any(|node| node.metadata.name.as_deref() == Some(name) && takes_pods(node))
-    };
-    let better: Vec<Prospect<'_>> = seen
-        .prospects()
-        .into_iter()
-        .filter(|it| {
-            it.name() != own
-                && it.facts.verdict.usable
-                && it.facts.architecture == seen.guest_architecture()
-                && open(it.name())
-        })
-        .collect();
-    let first = better.first()?;
-    let names: Vec<&str> = better.iter().take(3).map(|it| it.name()).collect();
+    let told = seen
+        .condition(ACCELERATOR_OUTDATED)
+        .filter(|it| it.is_true() && it.reason.as_deref() == Some(HARDWARE_FREE_ELSEWHERE))?;
     let own_facts = seen.node().map(NodeFacts::of);
     let cause = format!(
-        "it is emulated{}, {}, although hardware virtualization works on {}: running machines are never moved \
-         for it",
+        "it is emulated{}, {}: {}",
         place(seen),
         slower(seen.guest_architecture(), own_facts.as_ref()),
-        names.join(", ")
+        told.message
+            .as_deref()
+            .unwrap_or("hardware is free on another node")
     );
     let restart = Remedy::new(
         "Restart it when it suits",
-        &format!(
-            "it goes to {} if that has room, and runs at full speed",
-            first.name()
-        ),
+        "it goes to a node with hardware that has room then, and runs at full speed",
         "the guest reboots",
         true,
     );
@@ -165,9 +148,9 @@ fn beside_hardware(seen: &MachineSeen<'_>, accelerator: &AcceleratorStatus) -> O
         Some(_) => restart.command(format!("anyvirt restart {}{}", seen.name(), seen.flag())),
         None => restart,
     };
-    let told = better
+    let verdicts = hardware_elsewhere(seen);
+    let verdicts = verdicts
         .iter()
-        .take(3)
         .map(|it| verdict_evidence(it.name(), &it.facts));
     let found = seen.found(CauseId::EmulatedBesideHardware, Standing::Fine, cause);
     let mut recorded = Vec::new();
@@ -177,19 +160,49 @@ fn beside_hardware(seen: &MachineSeen<'_>, accelerator: &AcceleratorStatus) -> O
             text: message.clone(),
         });
     }
-    Some(found.with(told).with(recorded).cured_by([restart]))
+    Some(found.with(verdicts).with(recorded).cured_by([restart]))
+}
+
+/// Other nodes that it selects, and whose hardware virtualization works for it; at most three, since
+/// more say the same.
+fn hardware_elsewhere<'a>(seen: &MachineSeen<'a>) -> Vec<Prospect<'a>> {
+    const MOST: usize = 3;
+    let own = node_name(seen);
+    let mut others = seen.prospects();
+    others.retain(|it| {
+        own.as_deref() != Some(it.name())
+            && it.facts.verdict.usable
+            && it.facts.architecture == seen.guest_architecture()
+    });
+    others.truncate(MOST);
+    others
+}
+
+/// Why working hardware elsewhere is no way out: the controllers do not say that it is free.
+fn taken_elsewhere(seen: &MachineSeen<'_>) -> Option<Evidence> {
+    let others = hardware_elsewhere(seen);
+    let names: Vec<&str> = others.iter().map(Prospect::name).collect();
+    let names = (!names.is_empty() && seen.forced().is_none()).then(|| names.join(", "))?;
+    Some(Evidence {
+        source: format!("no condition {ACCELERATOR_OUTDATED} ({HARDWARE_FREE_ELSEWHERE})"),
+        text: format!(
+            "hardware virtualization works on {names}, but the scheduler would not place it there now: there is \
+             no room, or a rule of placement forbids it"
+        ),
+    })
 }
 
 /// What would happen if it were started again, where that is something else.
 fn outdated(seen: &MachineSeen<'_>, explained: Explanation) -> Explanation {
     let Some(condition) = seen
-        .condition("AcceleratorOutdated")
+        .condition(ACCELERATOR_OUTDATED)
         .filter(|it| it.is_true())
     else {
         return explained;
     };
     if explained.cause_id == CauseId::EmulatedBesideHardware {
-        return explained.with(seen.told("AcceleratorOutdated"));
+        // The cause is that condition's message.
+        return explained;
     }
     let message = condition.message.clone().unwrap_or_default();
     let changed = Explanation {
@@ -197,5 +210,5 @@ fn outdated(seen: &MachineSeen<'_>, explained: Explanation) -> Explanation {
         cause: format!("{}; but {message}", explained.cause),
         ..explained
     };
-    changed.with(seen.told("AcceleratorOutdated"))
+    changed.with(seen.told(ACCELERATOR_OUTDATED))
 }

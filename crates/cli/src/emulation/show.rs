@@ -2,6 +2,7 @@
 
 use api::accelerator::{Considered, EffectivePolicy, NodeFacts, Problem};
 use api::condition;
+use api::names::conditions::ACCELERATOR_OUTDATED;
 use kube::ResourceExt;
 use serde::Serialize;
 
@@ -142,7 +143,7 @@ fn machine_row(machine: &Machine<'_>, policy: EffectivePolicy) -> MachineRow {
         .filter(|_| machine.runs())
         .and_then(|status| status.accelerator.clone());
     let outdated = status
-        .and_then(|status| condition::find(&status.conditions, "AcceleratorOutdated"))
+        .and_then(|status| condition::find(&status.conditions, ACCELERATOR_OUTDATED))
         .filter(|condition| condition.is_true())
         .map(|condition| {
             let said = condition

@@ -1,7 +1,7 @@
 //! Which metrics there are, and what each is read off.
 
 use super::{Family, Label, Series, View};
-use crate::virtual_machine_instance::{ACCELERATOR_AVAILABLE, ACCELERATOR_OUTDATED};
+use crate::virtual_machine_instance::ACCELERATOR_AVAILABLE;
 use api::accelerator::{self, EffectivePolicy, NodeFacts};
 use api::condition::{self, Condition};
 use api::names;
@@ -362,7 +362,7 @@ fn accelerators(view: &View) -> Vec<Family> {
         family(
             "anyvirt_vmi_accelerator_outdated",
             "Guests that would get another accelerator, or none, if they were started now",
-            told(view, ACCELERATOR_OUTDATED, "True"),
+            told(view, names::conditions::ACCELERATOR_OUTDATED, "True"),
         ),
         family(
             "anyvirt_vmi_accelerator_unavailable",

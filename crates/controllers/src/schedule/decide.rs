@@ -405,6 +405,27 @@ impl Cluster {
         facts.map(|facts| facts.name.as_str())
     }
 
+    /// Whether a pod of `shape` fits `node`, and its guest would run there on hardware that works.
+    pub fn is_hardware(&mut self, shape: Shape, node: &str) -> bool {
+        let known = &mut self.shapes[shape.0];
+        let Some(number) = self.by_name.get(node).copied() else {
+            return false;
+        };
+        if known.requirements.refusal.is_some() {
+            return false;
+        }
+        known.seen.resize(self.sites.len(), Seen::default());
+        let site = &mut self.sites[number];
+        let fits = known.look(site, self.pods, &self.rules).is_some();
+        let guest = known.requirements.guest.as_ref();
+        let facts = site
+            .facts
+            .as_ref()
+            .filter(|facts| facts.node.verdict.usable);
+        let accelerator = guest.and_then(|guest| guest.accelerator(&facts?.node));
+        fits && accelerator == Some(Accelerator::Kvm)
+    }
+
     /// Every node that fits a pod of `shape`, by name.
     pub fn fitting(&mut self, shape: Shape) -> Vec<&str> {
         let known = &mut self.shapes[shape.0];

@@ -19,9 +19,21 @@ pub(super) struct Memory {
     nodes: BTreeMap<String, Arc<Node>>,
     pods: BTreeMap<String, (Arc<Pod>, Shape)>,
     rules: Rules,
+    /// How often the shapes were forgotten.
+    generation: u64,
 }
 
 impl Memory {
+    /// How often all shapes were forgotten: one that was given out before means nothing now.
+    pub(super) fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    /// The cluster itself.
+    pub(super) fn cluster(&mut self) -> &mut Cluster {
+        &mut self.cluster
+    }
+
     /// The rules for emulated guests as they stand.
     pub(super) fn set_rules(&mut self, rules: Rules) {
         self.rules.clone_from(&rules);
@@ -40,7 +52,10 @@ impl Memory {
     ) {
         if self.cluster.shapes() > self.pods.len() + SHAPES_TOO_MANY {
             let rules = std::mem::take(&mut self.rules);
-            *self = Self::default();
+            *self = Self {
+                generation: self.generation + 1,
+                ..Self::default()
+            };
             self.set_rules(rules);
         }
         self.refresh_nodes(nodes);

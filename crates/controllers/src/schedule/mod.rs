@@ -20,6 +20,7 @@ mod guest;
 #[cfg(test)]
 mod guest_tests;
 mod memory;
+mod outlook;
 mod perform;
 mod requirements;
 mod resources;
@@ -29,6 +30,7 @@ mod tests;
 
 pub use decide::{Cluster, Placement, SCHEDULER_NAME, SHARED, Shape};
 pub use guest::Rules;
+pub(crate) use outlook::Outlook;
 
 use crate::Settings;
 use crate::engine::{Engine, Next, Presence};
@@ -36,6 +38,7 @@ use crate::event::Recorder;
 use crate::kubevirt::Reader;
 use crate::queue::Key;
 use api::accelerator::Accelerator;
+use api::configuration::ClusterConfiguration;
 use api::virtual_machine_instance::VirtualMachineInstance;
 use decide::{waiting, wants_a_node};
 use k8s_openapi::api::core::v1::{Namespace, Node, Pod};
@@ -131,7 +134,7 @@ async fn place_all(scheduler: Arc<Scheduler>) -> kube::Result<Next> {
         let nodes = scheduler.nodes.state();
         let mut memory = std::mem::take(&mut *locked(&scheduler.memory));
         memory.set_rules(scheduler.rules());
-        memory.refresh(&nodes, &pods, &assumed, |pod| scheduler.actual(pod));
+        memory.refresh(&nodes, &pods, &assumed, |pod| actual(&scheduler.vmis, pod));
         for pod in waiting {
             match memory.place(&pod) {
                 Placement::Bind { node } => match perform::bind(&scheduler, &pod, &node).await {
@@ -160,30 +163,33 @@ impl Scheduler {
         let Some(configuration) = self.configuration.current() else {
             return Rules::default();
         };
-        let namespaces = self.namespaces.state();
-        let labelled = namespaces.iter().filter_map(|namespace| {
-            let metadata = &namespace.metadata;
-            Some((metadata.name.as_deref()?, metadata.labels.as_ref()?))
-        });
-        Rules::of(&configuration, labelled)
-    }
-
-    /// What runs the guest of a launcher pod, as its instance says.
-    fn actual(&self, pod: &Pod) -> Option<Accelerator> {
-        let owner = pod
-            .owner_references()
-            .iter()
-            .find(|it| it.controller == Some(true))?;
-        let namespace = pod.metadata.namespace.as_deref()?;
-        let vmi = self
-            .vmis
-            .get(&ObjectRef::new(&owner.name).within(namespace))?;
-        (vmi.metadata.uid.as_ref() == Some(&owner.uid)).then(|| accelerator(&vmi))?
+        rules(&configuration, &self.namespaces)
     }
 }
 
+/// The rules for emulated guests under a configuration.
+pub(crate) fn rules(configuration: &ClusterConfiguration, namespaces: &Store<Namespace>) -> Rules {
+    let namespaces = namespaces.state();
+    let labelled = namespaces.iter().filter_map(|namespace| {
+        let metadata = &namespace.metadata;
+        Some((metadata.name.as_deref()?, metadata.labels.as_ref()?))
+    });
+    Rules::of(configuration, labelled)
+}
+
+/// What runs the guest of a launcher pod, as its instance says.
+pub(crate) fn actual(vmis: &Store<VirtualMachineInstance>, pod: &Pod) -> Option<Accelerator> {
+    let owner = pod
+        .owner_references()
+        .iter()
+        .find(|it| it.controller == Some(true))?;
+    let namespace = pod.metadata.namespace.as_deref()?;
+    let vmi = vmis.get(&ObjectRef::new(&owner.name).within(namespace))?;
+    (vmi.metadata.uid.as_ref() == Some(&owner.uid)).then(|| accelerator(&vmi))?
+}
+
 /// What runs the guest of an instance; none before it runs.
-fn accelerator(vmi: &VirtualMachineInstance) -> Option<Accelerator> {
+pub(crate) fn accelerator(vmi: &VirtualMachineInstance) -> Option<Accelerator> {
     let status = vmi.status.as_ref()?.accelerator.as_ref()?;
     Accelerator::parse(&status.type_)
 }

@@ -1,3 +1,4 @@
+use super::ACCELERATOR_AVAILABLE;
 use super::decide::{Action, Decision};
 use super::nodes::{Register, refusal};
 use super::placement::placement;
@@ -5,7 +6,6 @@ use super::tests::{
     Around, bound, cluster, look, look_around, look_under, now, pod, policy, render, told,
     unchanged, up, vmi,
 };
-use super::{ACCELERATOR_AVAILABLE, ACCELERATOR_OUTDATED};
 use crate::engine::Stands;
 use api::accelerator::{
     Cap, EmulationMultiTenancy, EmulationPolicy, Isolation, NodeFacts, NodeVerdict, Refusal,
@@ -13,6 +13,7 @@ use api::accelerator::{
 };
 use api::condition;
 use api::configuration::ClusterConfiguration;
+use api::names::conditions::ACCELERATOR_OUTDATED;
 use api::virtual_machine_instance::VirtualMachineInstance;
 use k8s_openapi::api::core::v1::{Node, Pod};
 use serde_json::{Value, json};
@@ -122,6 +123,80 @@ fn a_running_guest_is_told_that_it_would_get_another_accelerator_now() {
         let reason =
             condition::find(&conditions, ACCELERATOR_OUTDATED).and_then(|it| it.reason.clone());
         assert_eq!(reason.as_deref(), expected, "{type_} {policy} {works}");
+    }
+}
+
+#[test]
+fn an_emulated_guest_is_told_of_hardware_elsewhere_unless_its_own_node_has_it() {
+    let running = |type_: &str, phase: &str| {
+        vmi(phase, |vmi| {
+            vmi["status"]["accelerator"] = json!({ "type": type_ })
+        })
+    };
+    let node = |usable: bool| NodeFacts {
+        verdict: NodeVerdict {
+            usable,
+            class: "R".to_owned(),
+            stage: String::new(),
+            message: "evidence".to_owned(),
+        },
+        architecture: "amd64".to_owned(),
+        ..NodeFacts::default()
+    };
+    let elsewhere = Some("HardwareFreeElsewhere");
+    // Accelerator, phase, policy, KVM usable on its node; the reason told.
+    let table = [
+        (
+            "TCG",
+            "Running",
+            EmulationPolicy::Software,
+            false,
+            elsewhere,
+        ),
+        ("TCG", "Running", EmulationPolicy::None, false, elsewhere),
+        (
+            "TCG",
+            "Running",
+            EmulationPolicy::Software,
+            true,
+            Some("OtherAcceleratorNow"),
+        ),
+        ("KVM", "Running", EmulationPolicy::Software, true, None),
+        (
+            "KVM",
+            "Running",
+            EmulationPolicy::Software,
+            false,
+            Some("OtherAcceleratorNow"),
+        ),
+        ("TCG", "Scheduled", EmulationPolicy::Software, false, None),
+        ("TCG", "Failed", EmulationPolicy::Software, false, None),
+    ];
+    for (type_, phase, policy, works, expected) in table {
+        let (vmi, cluster, node) = (running(type_, phase), cluster(policy), node(works));
+        let around = Around {
+            node: Some(&node),
+            elsewhere: Some("n2"),
+            ..Around::default()
+        };
+        let decision = look_around(&cluster, &vmi, &[pod(up)], around, now());
+        let conditions = decision.vmi.status.clone().unwrap().conditions;
+        let told = condition::find(&conditions, ACCELERATOR_OUTDATED);
+        let reason = told.and_then(|it| it.reason.as_deref());
+        assert_eq!(reason, expected, "{type_} {phase} {policy} {works}");
+        if reason == elsewhere {
+            let message = told
+                .and_then(|it| it.message.as_deref())
+                .unwrap_or_default();
+            assert!(
+                message.contains("works on node n2, which has room"),
+                "{message}"
+            );
+            assert_eq!(decision.facts, [], "it is a state, not an event");
+        }
+        // Told once; it goes with its cause.
+        let again = look_around(&cluster, &decision.vmi, &[pod(up)], around, now());
+        assert_eq!(again.vmi, decision.vmi);
     }
 }
 

@@ -10,11 +10,15 @@
 //! spec.emulationPolicy   ├► effective policy ► placement ► pod        (made anew while it waits)
 //! Namespace, label       ┘        │
 //! Node, label and verdict ────────┴► AcceleratorAvailable, AcceleratorOutdated, EmulationIsolation
+//! all nodes and pods ► elsewhere ────────────────────────────────┘
 //! ```
 
 #[cfg(test)]
 mod accelerator_tests;
 mod decide;
+mod elsewhere;
+#[cfg(test)]
+mod elsewhere_tests;
 mod neighbours;
 mod nodes;
 mod observe;
@@ -26,18 +30,19 @@ mod status;
 mod tests;
 
 pub use pod::{Launcher, Standing, render, standing};
-pub use status::{ACCELERATOR_AVAILABLE, ACCELERATOR_OUTDATED};
+pub use status::ACCELERATOR_AVAILABLE;
 
 use crate::Settings;
 use crate::engine::{Engine, Next, Presence};
 use crate::event::Recorder;
 use crate::kubevirt::Reader;
 use crate::queue::Key;
-use api::accelerator::{self, Cap, Isolation, Scope, Tenant};
+use api::accelerator::{self, Cap, EffectivePolicy, Isolation, Scope, Tenant};
 use api::configuration::ClusterConfiguration;
 use api::names::components::VIRTUAL_MACHINE_CONTROLLER;
 use api::virtual_machine_instance::VirtualMachineInstance;
 use decide::{Seen, decide};
+use elsewhere::Elsewhere;
 use k8s_openapi::api::core::v1::{Namespace, Node, Pod};
 use kube::api::ListParams;
 use kube::runtime::reflector::{ObjectRef, Store};
@@ -55,33 +60,48 @@ pub async fn run(client: Client, settings: Settings, cluster: Reader, cancel: Ca
     let (recorder, record) = Recorder::new(client.clone(), VIRTUAL_MACHINE_CONTROLLER, clock);
     engine.beside(record);
     let (nodes, neighbours) = (Register::default(), Neighbours::default());
+    let elsewhere = Elsewhere::default();
     let vmis = Api::<VirtualMachineInstance>::all(client.clone());
-    let around = neighbours.clone();
+    let (around, doubt) = (neighbours.clone(), elsewhere.clone());
     let vmis = engine.watch_told(
         vmis,
         Config::default(),
         Presence::Required,
         move |vmi, stands| {
+            doubt.doubt();
             let mut keys = around.take(vmi, stands);
             keys.push(Key::of(vmi));
             keys
         },
     );
     let pods = Api::<Pod>::all(client.clone());
-    let pods = engine.watch(pods, Config::default(), Presence::Required, |pod| {
+    let doubt = elsewhere.clone();
+    let pods = engine.watch(pods, Config::default(), Presence::Required, move |pod| {
+        doubt.doubt();
         let namespace = pod.namespace().unwrap_or_default();
         observe::owner_name(pod)
             .map(|name| Key::new(&namespace, name))
             .into_iter()
             .collect()
     });
-    watch_nodes(&mut engine, &client, &nodes, &vmis);
-    let namespaces = watch_namespaces(&mut engine, &client, &neighbours, &vmis);
-    let all = vmis.clone();
+    let every = watch_nodes(&mut engine, &client, &nodes, &vmis, &elsewhere);
+    let namespaces = watch_namespaces(&mut engine, &client, &neighbours, &vmis, &elsewhere);
+    let (all, doubt) = (vmis.clone(), elsewhere.clone());
     engine.trigger(cluster.changes(), move || {
+        doubt.doubt();
         all.state().iter().map(|vmi| Key::of(&**vmi)).collect()
     });
     engine.wait_for(cluster.clone().known());
+    let answers = elsewhere.clone();
+    engine.trigger(elsewhere.changes(), move || answers.changed());
+    engine.beside(elsewhere.clone().keep(elsewhere::Around {
+        nodes: every,
+        pods: pods.clone(),
+        vmis: vmis.clone(),
+        namespaces: namespaces.clone(),
+        cluster: cluster.clone(),
+        launcher: settings.launcher.clone(),
+    }));
     let instances = Arc::new(Instances {
         client,
         settings,
@@ -91,6 +111,7 @@ pub async fn run(client: Client, settings: Settings, cluster: Reader, cancel: Ca
         namespaces,
         nodes,
         neighbours,
+        elsewhere,
         cluster,
     });
     engine
@@ -105,13 +126,15 @@ fn watch_nodes(
     client: &Client,
     register: &Register,
     vmis: &Store<VirtualMachineInstance>,
-) {
-    let (register, vmis) = (register.clone(), vmis.clone());
+    elsewhere: &Elsewhere,
+) -> Store<Node> {
+    let (register, vmis, elsewhere) = (register.clone(), vmis.clone(), elsewhere.clone());
     engine.watch_told(
         Api::<Node>::all(client.clone()),
         Config::default(),
         Presence::Required,
         move |node, stands| {
+            elsewhere.doubt();
             if !register.take(node, stands) {
                 return Vec::new();
             }
@@ -120,7 +143,7 @@ fn watch_nodes(
             let told = vmis.state_filter(told);
             told.iter().map(|vmi| Key::of(&**vmi)).collect()
         },
-    );
+    )
 }
 
 /// Looks at the VMIs that a namespace's labels concern: its own, and all emulated ones, which may
@@ -130,13 +153,15 @@ fn watch_namespaces(
     client: &Client,
     neighbours: &Neighbours,
     vmis: &Store<VirtualMachineInstance>,
+    elsewhere: &Elsewhere,
 ) -> Store<Namespace> {
-    let (neighbours, vmis) = (neighbours.clone(), vmis.clone());
+    let (neighbours, vmis, elsewhere) = (neighbours.clone(), vmis.clone(), elsewhere.clone());
     engine.watch(
         Api::<Namespace>::all(client.clone()),
         Config::default(),
         Presence::Required,
         move |namespace| {
+            elsewhere.doubt();
             let name = namespace.metadata.name.as_deref();
             let own = vmis.state_filter(|vmi| vmi.metadata.namespace.as_deref() == name);
             let own = own.iter().map(|vmi| Key::of(&**vmi));
@@ -155,6 +180,7 @@ struct Instances {
     namespaces: Store<Namespace>,
     nodes: Register,
     neighbours: Neighbours,
+    elsewhere: Elsewhere,
     cluster: Reader,
 }
 
@@ -181,18 +207,14 @@ async fn look(instances: Arc<Instances>, key: Key) -> kube::Result<Next> {
     }
     // The cache has no order of its own; what is done shall have one.
     pods.sort_by_key(|pod| pod.name_any());
-    let labels = namespace
-        .as_ref()
-        .and_then(|it| it.metadata.labels.as_ref());
-    let cap = labels.and_then(|labels| Cap::of_labels(Scope::Namespace, &key.namespace, labels));
-    let own = vmi.own_emulation_policy();
-    let policy = accelerator::effective(&cluster.emulation, own, cap.as_ref());
+    let policy = policy(&vmi, &cluster, namespace.as_deref());
     let nodes = instances.nodes.now();
     let refusal = match node_name(&vmi) {
         Some(_) => None,
         None => nodes::refusal(&vmi, &cluster, &policy, &nodes),
     };
     let isolation = instances.isolation(&vmi, &cluster);
+    let elsewhere = instances.elsewhere.of(&vmi);
     let seen = Seen {
         vmi: &vmi,
         pods: &pods,
@@ -202,10 +224,23 @@ async fn look(instances: Arc<Instances>, key: Key) -> kube::Result<Next> {
         node: node_name(&vmi).and_then(|name| Some(&nodes.get(name)?.facts)),
         refusal: refusal.as_ref(),
         isolation: isolation.as_ref(),
+        elsewhere: elsewhere.as_deref(),
     };
     let decision = decide(&seen, instances.settings.clock.now());
     perform::perform(&instances, &vmi, &decision).await?;
     Ok(decision.next)
+}
+
+/// The policy in force for an instance: the cluster's or its own, capped by its namespace.
+fn policy(
+    vmi: &VirtualMachineInstance,
+    cluster: &ClusterConfiguration,
+    namespace: Option<&Namespace>,
+) -> EffectivePolicy {
+    let name = vmi.metadata.namespace.as_deref().unwrap_or_default();
+    let labels = namespace.and_then(|it| it.metadata.labels.as_ref());
+    let cap = labels.and_then(|labels| Cap::of_labels(Scope::Namespace, name, labels));
+    accelerator::effective(&cluster.emulation, vmi.own_emulation_policy(), cap.as_ref())
 }
 
 impl Instances {

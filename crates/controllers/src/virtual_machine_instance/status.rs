@@ -4,17 +4,16 @@ use super::decide::Seen;
 use super::{observe, placement};
 use crate::event::Fact;
 use crate::schedule;
-use api::accelerator::{self, Isolation, NodeFacts, Refusal};
+use api::accelerator::{self, Accelerator, Decision, Isolation, NodeFacts, Refusal};
 use api::condition::{self, Condition};
-use api::names::conditions::{self, EMULATION_ISOLATION};
+use api::names::conditions::{
+    self, ACCELERATOR_OUTDATED, EMULATION_ISOLATION, HARDWARE_FREE_ELSEWHERE,
+};
 use api::virtual_machine_instance::{Phase, VirtualMachineInstance};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Pod, PodCondition};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt as _;
-
-/// On a VMI: started again now, it would run on another accelerator, or not at all.
-pub const ACCELERATOR_OUTDATED: &str = "AcceleratorOutdated";
 
 /// On a VMI that waits for a node because of hardware virtualization: why, and what would help.
 pub const ACCELERATOR_AVAILABLE: &str = "AcceleratorAvailable";
@@ -227,14 +226,17 @@ fn tell(
     is_news
 }
 
-/// Says of a running guest whether it would get another accelerator if it were started now on its
-/// node. It is only said: nobody's guest is stopped for it.
+/// Says of a running guest whether it would get another accelerator if it were started now, on its node
+/// or, emulated, on another one. It is only said: nobody's guest is stopped for it.
 pub(super) fn compare_accelerator<P>(
     vmi: &mut VirtualMachineInstance,
     seen: &Seen<'_, P>,
     now: Timestamp,
 ) {
-    let difference = seen.node.and_then(|node| difference(vmi, seen, node));
+    let difference = running(vmi).and_then(|actual| {
+        let here = seen.node.map(|node| resolved(vmi, seen, node));
+        difference(&vmi.name_any(), actual, here?, seen.elsewhere)
+    });
     let conditions = &mut vmi.status.get_or_insert_default().conditions;
     match difference {
         Some((reason, message)) => {
@@ -245,21 +247,44 @@ pub(super) fn compare_accelerator<P>(
     }
 }
 
-fn difference<P>(
+/// What runs the guest of an instance that runs.
+fn running(vmi: &VirtualMachineInstance) -> Option<Accelerator> {
+    let status = vmi.status.as_ref();
+    status.filter(|status| status.phase == Some(Phase::Running))?;
+    schedule::accelerator(vmi)
+}
+
+/// What the guest would get on its node now.
+fn resolved<P>(
     vmi: &VirtualMachineInstance,
     seen: &Seen<'_, P>,
     node: &NodeFacts,
-) -> Option<(&'static str, String)> {
-    let status = vmi
-        .status
-        .as_ref()
-        .filter(|status| status.phase == Some(Phase::Running))?;
-    let actual = status.accelerator.as_ref()?.type_.as_str();
-    let name = vmi.name_any();
+) -> Result<Decision, Refusal> {
     let forced = placement::forced(vmi).unwrap_or_default();
     let architecture = placement::architecture(vmi, seen.cluster);
-    match accelerator::resolve(seen.policy, forced, architecture, node) {
-        Ok(decision) if decision.accelerator.to_string() == actual => None,
+    accelerator::resolve(seen.policy, forced, architecture, node)
+}
+
+/// Reason and message, if a guest that runs on `actual` would fare otherwise if it were started now:
+/// `here`, on its node, or `elsewhere`, on a node whose hardware has room for it.
+fn difference(
+    name: &str,
+    actual: Accelerator,
+    here: Result<Decision, Refusal>,
+    elsewhere: Option<&str>,
+) -> Option<(&'static str, String)> {
+    let on_hardware = matches!(&here, Ok(decision) if decision.accelerator == Accelerator::Kvm);
+    if let Some(node) = elsewhere.filter(|_| actual == Accelerator::Tcg && !on_hardware) {
+        let message = format!(
+            "it runs on {actual}; hardware virtualization works on node {node}, which has room for it: \
+             started again now it would run on {} there. Running machines are never moved for it: restart \
+             it when it suits, e.g. `virtctl restart {name}`",
+            Accelerator::Kvm
+        );
+        return Some((HARDWARE_FREE_ELSEWHERE, message));
+    }
+    match here {
+        Ok(decision) if decision.accelerator == actual => None,
         Ok(decision) => {
             let message = format!(
                 "it runs on {actual}; started again on its node it would run on {}, because {}: restart \

@@ -81,6 +81,7 @@ pub(super) struct Around<'a> {
     pub(super) node: Option<&'a NodeFacts>,
     pub(super) refusal: Option<&'a Refusal>,
     pub(super) isolation: Option<&'a Isolation>,
+    pub(super) elsewhere: Option<&'a str>,
 }
 
 pub(super) fn look_around(
@@ -100,6 +101,7 @@ pub(super) fn look_around(
         node: around.node,
         refusal: around.refusal,
         isolation: around.isolation,
+        elsewhere: around.elsewhere,
     };
     decide(&seen, now)
 }

@@ -26,16 +26,17 @@ pub(crate) enum Devices {
 
 /// Registers the node; the future it returns plays it.
 pub(crate) async fn play(client: Client, devices: Devices) -> impl Future<Output = ()> + Send {
-    register(&client, devices).await;
+    register(&client, NAME, devices).await;
     async move {
         tokio::join!(play_pods(client.clone()), play_guests(client));
     }
 }
 
-async fn register(client: &Client, devices: Devices) {
+/// Makes a Node that nobody plays: nothing starts there.
+pub(crate) async fn register(client: &Client, name: &str, devices: Devices) {
     let architecture = architecture();
     let node = json!({
-        "metadata": { "name": NAME, "labels": {
+        "metadata": { "name": name, "labels": {
             "kubevirt.io/schedulable": "true", "kubernetes.io/arch": architecture,
             (format!("kubevirt.io/vm-arch-{architecture}")): "true",
         } },
@@ -43,11 +44,15 @@ async fn register(client: &Client, devices: Devices) {
     let node: Node = serde_json::from_value(node).unwrap();
     let nodes: Api<Node> = Api::all(client.clone());
     nodes.create(&PostParams::default(), &node).await.unwrap();
-    tell(client, devices).await;
+    tell_of(client, name, devices).await;
 }
 
 /// Writes what the node finds out about its hardware virtualization.
 pub(crate) async fn tell(client: &Client, devices: Devices) {
+    tell_of(client, NAME, devices).await;
+}
+
+async fn tell_of(client: &Client, name: &str, devices: Devices) {
     let works = devices == Devices::KvmAndVhostNet;
     let amount = if works { "1000" } else { "0" };
     let nodes: Api<Node> = Api::all(client.clone());
@@ -56,7 +61,7 @@ pub(crate) async fn tell(client: &Client, devices: Devices) {
     let labels = json!({ "metadata": { "labels": {
         "anyvirt.io/hardware-virtualization": label, "anyvirt.io/kvm-device": opens.to_string() } } });
     nodes
-        .patch(NAME, &PatchParams::default(), &Patch::Merge(&labels))
+        .patch(name, &PatchParams::default(), &Patch::Merge(&labels))
         .await
         .unwrap();
     let verdict = json!({
@@ -71,7 +76,7 @@ pub(crate) async fn tell(client: &Client, devices: Devices) {
         "conditions": [{ "type": "Ready", "status": "True" }, verdict],
     } });
     nodes
-        .patch_status(NAME, &PatchParams::default(), &Patch::Merge(&status))
+        .patch_status(name, &PatchParams::default(), &Patch::Merge(&status))
         .await
         .unwrap();
 }

@@ -243,6 +243,28 @@ async fn hardware_that_works_by_now_is_told_to_an_emulated_machine() {
 }
 
 #[tokio::test]
+async fn hardware_that_is_free_on_another_node_is_told_as_long_as_it_is() {
+    let cluster = waiting().await;
+    cluster.switch(json!("true")).await;
+    let place = "ConfigMap openshift-cnv/kubevirt-config debug.useEmulation";
+    runs(&cluster, "TCG", place).await;
+    let before = cluster.wait_phase("m", "Running").await;
+    let nodes = Api::<Node>::all(cluster.client.clone());
+    node::register(&cluster.client, "n2", Devices::KvmAndVhostNet).await;
+    let vm = condition_is(&cluster, "AcceleratorOutdated", Some("True")).await;
+    let conditions = vm.status.unwrap().conditions;
+    let told = condition::find(&conditions, "AcceleratorOutdated").unwrap();
+    assert_eq!(told.reason.as_deref(), Some("HardwareFreeElsewhere"));
+    let message = told.message.as_deref().unwrap_or_default();
+    assert!(message.contains("on node n2,"), "{message}");
+    let cordon = json!({ "spec": { "unschedulable": true } });
+    cluster.change(&nodes, "n2", cordon).await;
+    condition_is(&cluster, "AcceleratorOutdated", None).await;
+    let after = cluster.wait_phase("m", "Running").await;
+    assert_eq!(before.uid(), after.uid(), "it is only told");
+}
+
+#[tokio::test]
 async fn the_machine_s_own_policy() {
     let cluster = waiting().await;
     let own = json!({ "spec": { "template": { "spec": { "emulationPolicy": "Software" } } } });

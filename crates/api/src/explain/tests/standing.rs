@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::{World, a_node, causes, check, policy};
 use crate::accelerator::EmulationPolicy;
-use crate::explain::{CauseId, Standing, node};
+use crate::explain::{CauseId, Explanation, Standing, node};
 
 #[test]
 fn machines_that_do_not_run_say_why() {
@@ -185,33 +185,57 @@ fn running_emulated_says_why_and_what_would_be_faster() {
 }
 
 #[test]
-fn emulated_beside_free_hardware_is_told_with_the_restart() {
-    let mut world = World::running(json!({"type": "TCG", "message": "no KVM there"}));
-    world.cluster = policy(EmulationPolicy::Software);
-    world.nodes.push(a_node("two", true));
+fn emulated_beside_free_hardware_is_told_with_the_restart_and_beside_taken_hardware_why_not() {
+    let emulated = || {
+        let mut world = World::running(json!({"type": "TCG", "message": "no KVM there"}));
+        world.cluster = policy(EmulationPolicy::Software);
+        world.nodes.push(a_node("two", true));
+        world
+    };
+    let mut free = emulated();
+    free.say(
+        "AcceleratorOutdated",
+        "True",
+        "HardwareFreeElsewhere",
+        "it runs on TCG; hardware virtualization works on node two, which has room for it",
+    );
     check(
-        &world.explained(),
+        &free.explained(),
         &expect![[r#"
         EmulatedBesideHardware (Fine)
-        it is emulated on node one, several times slower than KVM, although hardware virtualization works on two: running machines are never moved for it
+        it is emulated on node one, several times slower than KVM: it runs on TCG; hardware virtualization works on node two, which has room for it
         - Node two condition HardwareVirtualization (Usable): a guest ran through all stages in 3 ms
         - status.accelerator.message, when it started: no KVM there
         - QEMU's answer to query-kvm, as status.accelerator.type: TCG (enabled: false)
         - Node one condition HardwareVirtualization (DeviceMissing): /dev/kvm does not exist
-        > Restart it when it suits | it goes to two if that has room, and runs at full speed | the guest reboots
+        > Restart it when it suits | it goes to a node with hardware that has room then, and runs at full speed | the guest reboots
           $ anyvirt restart fedora -n demo
     "#]],
     );
 
-    // Not where it insists on emulation, or the other node takes nobody.
-    let mut forced = World::running(json!({"type": "TCG"}));
-    forced.nodes.push(a_node("two", true));
+    // The controllers do not say that it is free.
+    let taken = emulated().explained();
+    assert_eq!(causes(&taken), (CauseId::RunningEmulated, Standing::Fine));
+    let told: Vec<&str> = taken.evidence.iter().map(|it| it.text.as_str()).collect();
+    assert_eq!(
+        told[0],
+        "hardware virtualization works on two, but the scheduler would not place it there now: there is no \
+         room, or a rule of placement forbids it"
+    );
+
+    // Not where it insists on emulation.
+    let mut forced = emulated();
     forced.instance()["metadata"]["annotations"]["anyvirt.io/accelerator"] = json!("tcg");
-    assert_eq!(forced.explained().cause_id, CauseId::RunningEmulated);
-    let mut cordoned = World::running(json!({"type": "TCG"}));
-    cordoned.nodes.push(a_node("two", true));
-    cordoned.nodes[1]["spec"] = json!({"unschedulable": true});
-    assert_eq!(cordoned.explained().cause_id, CauseId::RunningEmulated);
+    let forced = forced.explained();
+    assert_eq!(causes(&forced), (CauseId::RunningEmulated, Standing::Fine));
+    assert!(!told_of(&forced, "would not place"), "{forced:?}");
+}
+
+fn told_of(explanation: &Explanation, words: &str) -> bool {
+    explanation
+        .evidence
+        .iter()
+        .any(|it| it.text.contains(words))
 }
 
 #[test]

@@ -2,7 +2,11 @@
 //! Ethernet frames on a socket and ordinary sockets of its own unprivileged user.
 //!
 //! The guest is 10.0.2.2 behind 10.0.2.1 (the addresses of KubeVirt's masquerade binding), reaches
-//! what the host reaches, but not the host's loopback, and is reached at the ports forwarded.
+//! what the host reaches, but not the host's loopback, and is reached at the ports forwarded. What it
+//! sends passes a cable of ours ([`cable`]), which keeps the loopback from it; so its network lasts as
+//! long as the process that started it.
+
+mod cable;
 
 use std::io::{self, ErrorKind};
 use std::net::{Ipv4Addr, SocketAddrV4, TcpListener, UdpSocket};
@@ -10,6 +14,7 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use rustix::net::sockopt;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::identity::Identity;
@@ -30,6 +35,13 @@ pub const PASST: &str = "/usr/bin/passt";
 const SOCKET_NUMBER: i32 = 3;
 /// Ethernet, ARP for IPv4.
 const ARP_FRAME: usize = 42;
+/// The largest packet that passt takes from a guest and gives it. A guest's connections end in
+/// passt, so packets on this cable need not fit any other: large ones cost a third of the
+/// processor time of 1,500 bytes.
+pub const MTU: u16 = 65_520;
+/// Room for so many bytes on their way between QEMU and passt, in each direction: many frames of
+/// the largest size, as passt itself sets it on sockets that it opens.
+const SOCKET_BUFFER: usize = 4 << 20;
 /// Larger frames than passt's largest (65,520 and headers) mean that the stream is broken.
 const LARGEST_FRAME: u32 = 65_600;
 
@@ -118,6 +130,10 @@ impl Network {
         let name_servers = name_servers();
         let low_ports = self.user.is_some() && self.forwards.iter().any(|(_, port)| *port < 1024);
         let (ours, theirs) = socket::pair()?;
+        let (card, ours_of_card) = socket::pair()?;
+        for end in [&ours, &theirs, &card, &ours_of_card] {
+            enlarge(end)?;
+        }
         let child = Program::new(&self.program)
             .arguments(arguments(self.address, &self.forwards, &name_servers))
             .inherit(theirs, SOCKET_NUMBER)
@@ -129,9 +145,10 @@ impl Network {
                 ..Jail::default()
             })
             .spawn()?;
+        cable::join(ours_of_card, ours)?;
         Ok(Passt {
             child,
-            socket: ours,
+            socket: card,
             name_servers,
         })
     }
@@ -218,6 +235,17 @@ fn arguments(
         option("--dns", server.to_string());
     }
     arguments
+}
+
+/// Gives a socket large buffers; as large as the host lets anybody have, if we may not have more.
+fn enlarge(socket: &OwnedFd) -> io::Result<()> {
+    if sockopt::set_socket_send_buffer_size_force(socket, SOCKET_BUFFER).is_err() {
+        sockopt::set_socket_send_buffer_size(socket, SOCKET_BUFFER)?;
+    }
+    if sockopt::set_socket_recv_buffer_size_force(socket, SOCKET_BUFFER).is_err() {
+        sockopt::set_socket_recv_buffer_size(socket, SOCKET_BUFFER)?;
+    }
+    Ok(())
 }
 
 fn check_free(protocol: Protocol, address: SocketAddrV4) -> Result<(), NetworkError> {

@@ -458,6 +458,9 @@ impl Line {
             "driver": driver, "id": format!("card{index}"), "netdev": network,
             "mac": card.mac.to_string(),
         });
+        if let Some(mtu) = card.mtu.filter(|_| card.model == NetworkModel::Virtio) {
+            device["host_mtu"] = Value::from(mtu);
+        }
         match card.boot_order {
             Some(order) => device["bootindex"] = Value::from(order),
             // Without the boot program of the card, which only costs time.

@@ -370,6 +370,9 @@ pub struct NetworkCard {
     pub model: NetworkModel,
     /// Its address.
     pub mac: MacAddress,
+    /// The largest packet that passes; the guest is told of it where the model can. None: what
+    /// Ethernet has, 1,500 bytes.
+    pub mtu: Option<u16>,
     /// A connected stream socket: frames, each after its length in four bytes, big endian.
     pub stream: Descriptor,
     /// Place in the boot order, shared with the disks.

@@ -78,6 +78,7 @@ fn card(model: NetworkModel, stream: i32) -> NetworkCard {
     NetworkCard {
         model,
         mac,
+        mtu: None,
         stream,
         boot_order: None,
     }
@@ -121,7 +122,10 @@ fn usual() -> Machine {
         },
         disk(DiskBus::Virtio, 22),
     ];
-    machine.network_cards = vec![card(NetworkModel::Virtio, 30)];
+    machine.network_cards = vec![NetworkCard {
+        mtu: Some(65_520),
+        ..card(NetworkModel::Virtio, 30)
+    }];
     machine.serial = Some(11);
     machine.agent = Some(12);
     machine.firmware_console = Some(13);

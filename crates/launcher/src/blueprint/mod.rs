@@ -501,6 +501,7 @@ fn networks(
         cards.push(NetworkCard {
             model,
             mac,
+            mtu: Some(host::network::MTU),
             stream: files.add(Source::Network(index)),
             boot_order: None,
         });

@@ -24,6 +24,10 @@ const PROGRAM_FILE: &str = "tcg-slowdown-native";
 pub const PAIRS: usize = 3;
 /// A pair takes 0.1 s; on a machine whose processors are all busy, a second.
 const DEADLINE: Duration = Duration::from_secs(10);
+/// From fork to exec takes a millisecond, on a busy machine some tens; and a server that starts a
+/// hundred machines forks as often.
+const BUSY_TRIES: u32 = 100;
+const BUSY_PAUSE: Duration = Duration::from_millis(5);
 /// A report has some 200 bytes.
 const MOST_BYTES: usize = 4096;
 /// A figure is taken again after this time: machines get other neighbours.
@@ -229,7 +233,21 @@ async fn in_a_guest(
 }
 
 async fn on_the_processor(program: &Path) -> Result<Vec<Measured>, CalibrationError> {
-    let output = Program::new(program).output(DEADLINE, MOST_BYTES).await?;
+    let mut tries = 0;
+    let output = loop {
+        match Program::new(program).output(DEADLINE, MOST_BYTES).await {
+            // Another thread started a program while this one was being written: between its fork and
+            // its exec that process holds the descriptor too, and the kernel runs no file that is.
+            Err(error)
+                if error.source.kind() == io::ErrorKind::ExecutableFileBusy
+                    && tries < BUSY_TRIES =>
+            {
+                tries += 1;
+                tokio::time::sleep(BUSY_PAUSE).await;
+            }
+            output => break output?,
+        }
+    };
     workload::read_results(&output.stdout).map_err(|problem| CalibrationError::Native {
         problem: format!("{problem}; it ended with {}", output.ending),
     })
@@ -319,6 +337,25 @@ mod tests {
 
     fn at(second: i64) -> Timestamp {
         Timestamp::from_second(second).expect("a time")
+    }
+
+    #[tokio::test]
+    async fn a_program_that_is_still_open_for_writing_elsewhere_is_run_later() {
+        let folder = tempfile::tempdir().expect("a folder");
+        write_whole(folder.path(), "program", b"#!/bin/sh\n", 0o700).expect("written");
+        let program = folder.path().join("program");
+        let writing = std::fs::OpenOptions::new().write(true).open(&program);
+        let writing = writing.expect("opened");
+        let (run, ()) = tokio::join!(on_the_processor(&program), async {
+            tokio::time::sleep(BUSY_PAUSE).await;
+            drop(writing);
+        });
+        let error = run.expect_err("it reports nothing");
+        assert!(matches!(error, CalibrationError::Native { .. }), "{error}");
+        let held = std::fs::OpenOptions::new().write(true).open(&program);
+        let error = on_the_processor(&program).await.expect_err("it is busy");
+        assert!(matches!(error, CalibrationError::Spawn(_)), "{error}");
+        drop(held);
     }
 
     fn measured(cycles: [u64; 3]) -> Vec<Measured> {

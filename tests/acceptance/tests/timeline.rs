@@ -149,6 +149,8 @@ fn three_starts_show_their_steps_and_the_third_falls_into_the_range_it_was_promi
             server.up();
         }
     }
+    // A VM is Stopped once its instance has ended, and the instance is gone a moment later.
+    server.kubectl(&["wait", "--for=delete", "vmi/seen", "--timeout=60s"]);
     let shown = server.anyvirt(&["timeline", "seen"]);
     assert!(shown.err.contains("VM seen does not run"), "{}", shown.err);
 }

@@ -733,6 +733,14 @@ mod tests {
             &fedora,
             Wanted::On,
             &expect![[r#"
+                This sets spec.template.spec.emulationPolicy of VirtualMachine demo/fedora from unset to "Software".
+                  policy        None (default) -> Software (VirtualMachine demo/fedora spec.template.spec.emulationPolicy)
+                  new starts    node one: waits -> on TCG, several times slower than KVM
+                  waiting now   demo/fedora: goes on waiting: hardware virtualization does not work on this node: /dev/kvm does not exist (DeviceMissing); and software emulation is not permitted (policy None, by default)
+                  running now   1 VM goes on unchanged until it restarts
+                                demo/web runs on TCG; started again it would not start, with or without this change
+                  note          QEMU's maintainers do not count software emulation as a security boundary: run no guests of owners who do not trust each other on one node
+                                demo/fedora is starting on its node: it keeps its policy until it is started again
             "#]],
         );
     }

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 /// One row per floor, lowest first; a crate may depend only on crates on floors below its own.
 const FLOORS: [&[&str]; 3] = [
     &["api", "qemu", "store", "images", "host"],
-    &["apiserver", "controllers", "node", "launcher"],
+    &["apiserver", "console", "controllers", "node", "launcher"],
     &["anyvirt", "cli", "simulation"],
 ];
 

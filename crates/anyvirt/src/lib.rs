@@ -2,6 +2,7 @@
 
 mod admission;
 mod advice;
+mod console;
 mod facts;
 mod kubeconfig;
 mod metrics;

@@ -41,6 +41,14 @@ impl Report {
         }
     }
 
+    /// The way into the console.
+    pub(crate) fn console(&mut self, link: &str) {
+        println!(" \u{2713} Console         {link}");
+        println!(
+            "                   this link works once, for ten minutes; `anyvirt web` makes another"
+        );
+    }
+
     /// The last line before the server only serves; programs wait for its first word.
     pub(crate) fn ready(&mut self, elapsed: Duration, kubeconfig: &Path, current: bool) {
         let context = if current {

@@ -167,9 +167,13 @@ impl Routes {
         };
         let machine: Connection = opened.map_err(|error| unreachable_machine(&error))?;
         let (response, socket) = upgrade.accept(choose_protocol)?;
+        let closing = request.closing;
         tokio::spawn(async move {
             match socket.await {
-                Ok(socket) => relay(socket, machine).await,
+                // Ended with the session of the browser that opened it, if one did.
+                Ok(socket) => {
+                    closing.run_until_cancelled(relay(socket, machine)).await;
+                }
                 Err(error) => {
                     tracing::debug!(%error, "the client left during the WebSocket handshake")
                 }

@@ -8,6 +8,7 @@
 //! Controllers and node are service accounts of the namespace `kubevirt`, so that they could do no more here than on a cluster.
 
 use crate::admission::{KubeVirtAdmission, TRUSTED_GROUP};
+use crate::console::Console;
 use crate::kubeconfig::{self, Access};
 use crate::metrics::{self, Metrics};
 use crate::report::Report;
@@ -41,6 +42,9 @@ const STORE_LOOK_PERIOD: Duration = Duration::from_secs(1);
 
 /// How long this machine's Node may take to appear; its probe is bounded by seconds.
 const NODE_PATIENCE: Duration = Duration::from_secs(30);
+
+/// Whose the kubeconfig, the token and the first link are.
+const ADMINISTRATOR: &str = "anyvirt-admin";
 
 /// Runs the server until SIGINT or SIGTERM. Err: a sentence with cause and way out.
 pub(crate) async fn up(settings: Settings) -> Result<(), String> {
@@ -84,8 +88,16 @@ pub(crate) async fn up(settings: Settings) -> Result<(), String> {
 
     let publisher = Publisher::default();
     let (overview, feed) = overview();
-    let server = api_server(store.clone(), &authority, &publisher, overview, data)?;
     let stop = CancellationToken::new();
+    let console = Console::new(&server_names(address), stop.clone());
+    let server = api_server(
+        store.clone(),
+        &authority,
+        &publisher,
+        overview,
+        &console,
+        data,
+    )?;
     let serving = tokio::spawn({
         let (server, stop) = (server.clone(), stop.clone());
         async move { server.serve(listener, tls, stop).await }
@@ -125,6 +137,8 @@ pub(crate) async fn up(settings: Settings) -> Result<(), String> {
         stop.clone(),
     ));
     await_node(&operator, &settings.node_name).await?;
+    tokio::spawn(Arc::clone(&console).end_idle_sessions(stop.clone()));
+    report.console(&first_link(&console, address));
     report.ready(started.elapsed(), &settings.kubeconfig, current);
 
     let outcome = until_end(serving, agent, &store, &stop).await;
@@ -210,6 +224,14 @@ fn server_names(address: std::net::SocketAddr) -> Vec<String> {
     names
 }
 
+/// The administrator's way into the console, for a browser of this machine.
+fn first_link(console: &Console, mut address: std::net::SocketAddr) -> String {
+    if address.ip().is_unspecified() {
+        address.set_ip(std::net::Ipv4Addr::LOCALHOST.into());
+    }
+    console.link(User::admin(ADMINISTRATOR), &format!("https://{address}"))
+}
+
 fn write_kubeconfig(
     settings: &Settings,
     authority: &Authority,
@@ -217,7 +239,7 @@ fn write_kubeconfig(
     now: jiff::Timestamp,
 ) -> Result<bool, String> {
     let identity = authority
-        .client("anyvirt-admin", &[apiserver::user::MASTERS], now)
+        .client(ADMINISTRATOR, &[apiserver::user::MASTERS], now)
         .map_err(|error| whole(&error))?;
     let access = Access {
         server: url,
@@ -233,6 +255,7 @@ fn api_server(
     authority: &Authority,
     publisher: &Publisher,
     overview: Overview,
+    console: &Arc<Console>,
     data: &Path,
 ) -> Result<ApiServer, String> {
     let settings = apiserver::Settings {
@@ -264,6 +287,7 @@ fn api_server(
             Arc::clone(&routes) as Arc<dyn apiserver::Handler>,
         )],
         pages: vec![(metrics::PATH.to_owned(), Arc::new(metrics))],
+        front: Some(Arc::clone(console) as Arc<dyn apiserver::Front>),
     };
     let server = ApiServer::new(settings, store, extensions).map_err(|error| whole(&error))?;
     routes.connect(kube::Client::new(
@@ -273,6 +297,7 @@ fn api_server(
         )),
         "default",
     ));
+    console.connect(server.clone());
     Ok(server)
 }
 
@@ -318,7 +343,7 @@ fn administrator_token(data: &Path) -> Result<Vec<apiserver::settings::Token>, S
     };
     Ok(vec![apiserver::settings::Token {
         secret,
-        user: User::admin("anyvirt-admin"),
+        user: User::admin(ADMINISTRATOR),
     }])
 }
 

@@ -25,7 +25,8 @@ impl Tokens {
         )
     }
 
-    fn find(&self, secret: &str) -> Option<&User> {
+    /// Whom a secret proves.
+    pub(crate) fn find(&self, secret: &str) -> Option<&User> {
         let wanted = hash(secret);
         self.0
             .iter()
@@ -45,25 +46,25 @@ fn authenticated(user: User) -> User {
     }
 }
 
-/// The user behind a request.
+/// The user whom the credentials of a request prove; `None`: it has none.
 ///
 /// # Errors
-/// 401 when a credential was given and is not good; who gives none is anonymous.
+/// 401 when a credential was given and is not good.
 pub(crate) fn user(
     certificate: Option<&User>,
     headers: &HeaderMap,
     tokens: &Tokens,
-) -> Result<User, Status> {
+) -> Result<Option<User>, Status> {
     if let Some(user) = certificate {
-        return Ok(user.clone());
+        return Ok(Some(user.clone()));
     }
-    if let Some(secret) = bearer(headers)? {
-        return tokens
-            .find(&secret)
-            .cloned()
-            .ok_or_else(Status::unauthorized);
+    match bearer(headers)? {
+        Some(secret) => match tokens.find(&secret) {
+            Some(user) => Ok(Some(user.clone())),
+            None => Err(Status::unauthorized()),
+        },
+        None => Ok(None),
     }
-    Ok(User::anonymous())
 }
 
 /// The token of a request: in `Authorization`, or, since browsers cannot set headers of WebSockets,
@@ -138,21 +139,23 @@ mod tests {
 
     #[test]
     fn a_right_token_is_its_user_and_a_wrong_one_is_refused() {
-        let found = user(None, &with("authorization", "Bearer s3cret"), &tokens()).expect("bob");
+        let found = user(None, &with("authorization", "Bearer s3cret"), &tokens());
+        let found = found.expect("a right one").expect("bob");
         assert_eq!(found.name, "bob");
         assert!(found.is_in("team") && found.is_in(crate::user::AUTHENTICATED));
         for bad in ["Bearer guess", "Bearer ", "Basic Ym9iOnM="] {
             let status = user(None, &with("authorization", bad), &tokens()).expect_err(bad);
             assert_eq!(status.code, 401);
         }
-        let nobody = user(None, &HeaderMap::new(), &tokens()).expect("anonymous");
-        assert_eq!(nobody, User::anonymous());
+        let nobody = user(None, &HeaderMap::new(), &tokens()).expect("no credential");
+        assert_eq!(nobody, None);
     }
 
     #[test]
     fn browsers_send_the_token_as_a_sub_protocol() {
         let value = "base64url.bearer.authorization.k8s.io.czNjcmV0, plain.kubevirt.io";
-        let found = user(None, &with("sec-websocket-protocol", value), &tokens()).expect("bob");
+        let found = user(None, &with("sec-websocket-protocol", value), &tokens());
+        let found = found.expect("a right one").expect("bob");
         assert_eq!(found.name, "bob");
     }
 }

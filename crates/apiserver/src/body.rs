@@ -5,8 +5,9 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use futures::Stream;
+use futures::{Stream, StreamExt as _};
 use http_body::{Frame, SizeHint};
+use tokio_util::sync::CancellationToken;
 
 type BytesStream = Pin<Box<dyn Stream<Item = Result<Bytes, std::io::Error>> + Send>>;
 
@@ -50,6 +51,15 @@ impl Body {
         S: Stream<Item = Result<Bytes, std::io::Error>> + Send + 'static,
     {
         Body(Inner::Stream(Box::pin(stream)))
+    }
+
+    /// The same; if it is a stream, it ends when `end` is cancelled.
+    #[must_use]
+    pub fn until(self, end: CancellationToken) -> Body {
+        match self.0 {
+            Inner::Stream(stream) => Body::stream(stream.take_until(end.cancelled_owned())),
+            full @ Inner::Full(_) => Body(full),
+        }
     }
 
     /// The bytes, when they are all there already.

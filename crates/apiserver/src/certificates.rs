@@ -231,13 +231,7 @@ impl Authority {
         names: &[String],
         clock: Clock,
     ) -> Result<Arc<rustls::ServerConfig>, CertificateError> {
-        let mut all: Vec<String> = ["localhost", "127.0.0.1", "::1", "kubernetes.default.svc"]
-            .iter()
-            .map(|name| (*name).to_owned())
-            .collect();
-        all.extend(names.iter().cloned());
-        all.sort();
-        all.dedup();
+        let all = serving_names(names);
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let now = clock();
         let first = self.certified(&all, now, &provider)?;
@@ -281,6 +275,18 @@ impl Authority {
         let key = CertifiedKey::from_der(vec![certificate], PrivateKeyDer::Pkcs8(key), provider)?;
         Ok((Arc::new(key), identity.expires))
     }
+}
+
+/// All names and addresses in the server's certificate: `names`, and those of the machine itself.
+pub fn serving_names(names: &[String]) -> Vec<String> {
+    let mut all: Vec<String> = ["localhost", "127.0.0.1", "::1", "kubernetes.default.svc"]
+        .iter()
+        .map(|name| (*name).to_owned())
+        .collect();
+    all.extend(names.iter().cloned());
+    all.sort();
+    all.dedup();
+    all
 }
 
 /// Hands out the server's certificate, and renews it before it ends.

@@ -111,7 +111,8 @@ async fn resource(
 }
 
 async fn by_code(handler: &Arc<dyn Handler>, path: ResourcePath, call: Call) -> Response<Body> {
-    handler
+    let closing = call.closing.clone();
+    let response = handler
         .handle(HandlerRequest {
             user: call.user,
             verb: call.info.verb,
@@ -125,8 +126,10 @@ async fn by_code(handler: &Arc<dyn Handler>, path: ResourcePath, call: Call) -> 
             body: call.body,
             headers: call.headers,
             upgrade: call.upgrade,
+            closing: call.closing,
         })
-        .await
+        .await;
+    response.map(|body| body.until(closing))
 }
 
 /// Cluster-scoped kinds have no namespace in their path, and objects of others are found only in

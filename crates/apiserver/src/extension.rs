@@ -14,9 +14,11 @@ use hyper_util::rt::TokioIo;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_tungstenite::tungstenite::protocol::Role;
+use tokio_util::sync::CancellationToken;
 
 use crate::admission::Admission;
 use crate::body::Body;
+use crate::front::Front;
 use crate::status::Status;
 use crate::user::User;
 
@@ -33,6 +35,8 @@ pub struct Extensions {
     /// `(path, handler)` of pages beside the API that trusted users may read, e.g. `/metrics`. The
     /// handler's request has the path as its resource.
     pub pages: Vec<(String, Arc<dyn Handler>)>,
+    /// What stands before the API on its sockets.
+    pub front: Option<Arc<dyn Front>>,
 }
 
 impl fmt::Debug for Extensions {
@@ -118,6 +122,9 @@ pub struct HandlerRequest {
     pub headers: HeaderMap,
     /// Present when the client asked for a WebSocket over HTTP/1.1.
     pub upgrade: Option<Upgrade>,
+    /// Cancelled when whatever streams in the answer has to end. Bodies end by themselves then, WebSockets are the
+    /// handler's.
+    pub closing: CancellationToken,
 }
 
 impl HandlerRequest {

@@ -1,5 +1,6 @@
 //! The server itself: what it holds, and the way of a request from authorization to answer.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,6 +18,7 @@ use crate::authenticate::Tokens;
 use crate::authorize;
 use crate::body::Body;
 use crate::extension::{Extensions, Upgrade};
+use crate::front::{Front, FrontRequest};
 use crate::local::LocalService;
 use crate::registry::Registry;
 use crate::respond;
@@ -140,6 +142,11 @@ impl ApiServer {
         LocalService::new(self.clone(), user)
     }
 
+    /// Whom a static bearer token proves.
+    pub fn token_user(&self, secret: &str) -> Option<User> {
+        self.inner.tokens.find(secret).cloned()
+    }
+
     /// Waits until the namespaces that always exist are there and the server is ready.
     pub async fn ready(&self) {
         crate::tasks::ready(&self.inner).await;
@@ -208,15 +215,7 @@ impl ApiServer {
             };
             return Ok(crate::dispatch::dispatch(&self.inner, call).await);
         }
-        let _permit = self.inner.in_flight.try_acquire().map_err(|_| {
-            Status::new(
-                429,
-                "TooManyRequests",
-                "too many requests at once, please try again later",
-            )
-            .with_retry_after(1)
-        })?;
-        let answer = async {
+        self.bounded(async {
             let body = collect(body).await?;
             let headers = parts.headers;
             let call = Call {
@@ -229,8 +228,52 @@ impl ApiServer {
                 closing,
             };
             Ok(crate::dispatch::dispatch(&self.inner, call).await)
+        })
+        .await
+    }
+
+    /// Lets the front answer a request of its own.
+    pub(crate) async fn answer_by_front<B>(
+        &self,
+        front: &Arc<dyn Front>,
+        parts: Parts,
+        body: B,
+        proven: Option<User>,
+        peer: IpAddr,
+    ) -> Response<Body>
+    where
+        B: http_body::Body<Data = Bytes> + Send,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        let answer = async {
+            let body = collect(body).await?;
+            let request = FrontRequest {
+                parts,
+                proven,
+                peer,
+                body,
+            };
+            Ok(front.answer(request).await)
         };
-        tokio::time::timeout(REQUEST_TIMEOUT, answer)
+        self.bounded(answer)
+            .await
+            .unwrap_or_else(Status::into_response)
+    }
+
+    /// Does the work of a request that is not long-running: in bounded time, and not too many at once.
+    async fn bounded(
+        &self,
+        work: impl Future<Output = Result<Response<Body>, Status>>,
+    ) -> Result<Response<Body>, Status> {
+        let _permit = self.inner.in_flight.try_acquire().map_err(|_| {
+            Status::new(
+                429,
+                "TooManyRequests",
+                "too many requests at once, please try again later",
+            )
+            .with_retry_after(1)
+        })?;
+        tokio::time::timeout(REQUEST_TIMEOUT, work)
             .await
             .unwrap_or_else(|_| {
                 let seconds = REQUEST_TIMEOUT.as_secs();

@@ -1,6 +1,7 @@
 //! Sockets: TLS, HTTP/1.1 and HTTP/2, upgrades, and an orderly end.
 
 use std::convert::Infallible;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::authenticate;
 use crate::extension::Upgrade;
+use crate::front::{Arrival, Passage};
 use crate::server::{ApiServer, ServerError};
 use crate::user::User;
 
@@ -94,6 +96,10 @@ impl ApiServer {
         shutdown: CancellationToken,
         watcher: hyper_util::server::graceful::Watcher,
     ) {
+        // A client that is gone already has no address.
+        let Ok(peer) = stream.peer_addr().map(|address| address.ip()) else {
+            return;
+        };
         // Small answers go out at once. A socket that refuses this is broken and says so below.
         drop(stream.set_nodelay(true));
         let handshake = tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream)).await;
@@ -115,7 +121,10 @@ impl ApiServer {
             let server = self.clone();
             let certificate = certificate.clone();
             let shutdown = shutdown.clone();
-            async move { Ok::<_, Infallible>(server.request(request, certificate, shutdown).await) }
+            async move {
+                let response = server.request(request, certificate, peer, shutdown).await;
+                Ok::<_, Infallible>(response)
+            }
         });
         let mut builder = auto::Builder::new(TokioExecutor::new());
         builder
@@ -138,12 +147,32 @@ impl ApiServer {
         &self,
         mut request: Request<Incoming>,
         certificate: Option<User>,
+        peer: IpAddr,
         shutdown: CancellationToken,
     ) -> http::Response<crate::body::Body> {
         let on_upgrade = hyper::upgrade::on(&mut request);
         let (parts, body) = request.into_parts();
         let upgrade = Upgrade::from_headers(&parts.headers, on_upgrade);
-        let user = authenticate::user(certificate.as_ref(), &parts.headers, &self.inner.tokens);
-        self.answer(parts, body, user, upgrade, shutdown).await
+        let proven = authenticate::user(certificate.as_ref(), &parts.headers, &self.inner.tokens);
+        let as_is = |proven: Option<User>| proven.unwrap_or_else(User::anonymous);
+        let (user, closing) = match (proven, &self.inner.extensions.front) {
+            (Err(status), _) => (Err(status), shutdown),
+            (Ok(proven), None) => (Ok(as_is(proven)), shutdown),
+            (Ok(proven), Some(front)) => {
+                let arrival = Arrival {
+                    parts: &parts,
+                    proven: proven.as_ref(),
+                };
+                match front.meet(&arrival) {
+                    Passage::On => (Ok(as_is(proven)), shutdown),
+                    Passage::As(user, until) => (Ok(user), until),
+                    Passage::Own => {
+                        return self.answer_by_front(front, parts, body, proven, peer).await;
+                    }
+                    Passage::Refused(status) => (Err(status), shutdown),
+                }
+            }
+        };
+        self.answer(parts, body, user, upgrade, closing).await
     }
 }

@@ -88,6 +88,7 @@ async fn world() -> World {
             Arc::new(Echo),
         )],
         pages: vec![("/metrics".to_owned(), Arc::new(Echo))],
+        ..Extensions::default()
     };
     World::with(Settings::default(), extensions).await
 }

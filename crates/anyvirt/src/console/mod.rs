@@ -1,0 +1,277 @@
+//! The web console before the API: its files, its calls, and browsers' requests in the name of their sessions.
+//!
+//! The crate `console` decides; here its answers get the API's users, errors and bodies.
+
+#[cfg(test)]
+mod tests;
+
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use ::console::{Attempt, Door, Entered, Fresh, Hosts, Refusal, Route, Secret, Visit};
+use apiserver::settings::Clock;
+use apiserver::{
+    ApiServer, Arrival, Body, Cause, Front, FrontRequest, Passage, Settings, Status, User,
+    certificates,
+};
+use async_trait::async_trait;
+use base64::Engine as _;
+use http::request::Parts;
+use http::{HeaderValue, Method, Response, header};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
+
+/// How often idle sessions are looked for. Their requests are refused at once; this ends their streams.
+const SWEEP_PERIOD: Duration = Duration::from_secs(60);
+
+/// The console of one server.
+pub(crate) struct Console {
+    door: Door<User>,
+    clock: Clock,
+    /// Set once the server exists, before which nothing is served.
+    server: OnceLock<ApiServer>,
+}
+
+impl Console {
+    /// A console that is reached under `names` beside the machine's own. `stop` ends all sessions.
+    pub(crate) fn new(names: &[String], stop: CancellationToken) -> Arc<Self> {
+        Self::with_clock(names, stop, Settings::default().clock)
+    }
+
+    fn with_clock(names: &[String], stop: CancellationToken, clock: Clock) -> Arc<Self> {
+        let hosts = Hosts::new(certificates::serving_names(names));
+        Arc::new(Self {
+            door: Door::new(hosts, stop),
+            clock,
+            server: OnceLock::new(),
+        })
+    }
+
+    /// Hands in the server. A second call changes nothing.
+    pub(crate) fn connect(&self, server: ApiServer) {
+        self.server.get_or_init(|| server);
+    }
+
+    /// A new one-time link for `user` at this server's `url`.
+    pub(crate) fn link(&self, user: User, url: &str) -> String {
+        format!("{url}{}", self.link_path(user))
+    }
+
+    /// The key is in the fragment, which browsers never send.
+    fn link_path(&self, user: User) -> String {
+        let key = Secret::of(rand::random());
+        self.door.link(&key, user, (self.clock)());
+        format!("/console/login#otk={}", key.text())
+    }
+
+    /// Ends idle sessions until `stop`.
+    pub(crate) async fn end_idle_sessions(self: Arc<Self>, stop: CancellationToken) {
+        let mut period = tokio::time::interval(SWEEP_PERIOD);
+        while stop.run_until_cancelled(period.tick()).await.is_some() {
+            self.door.end_idle((self.clock)());
+        }
+    }
+
+    fn server(&self) -> Result<&ApiServer, Status> {
+        self.server
+            .get()
+            .ok_or_else(|| Status::unavailable("the server is starting; try again"))
+    }
+
+    /// The session of a request; only requests without other credentials are looked at for one.
+    fn session(&self, parts: &Parts) -> Result<Option<Entered<User>>, Status> {
+        let entered = self.door.enter(&Visit::of(parts), (self.clock)());
+        entered.map_err(|refusal| status(&refusal))
+    }
+
+    /// As whom a call under `/console/api/` acts.
+    fn caller(&self, parts: &Parts, proven: Option<&User>) -> Result<User, Status> {
+        match proven {
+            Some(user) => Ok(user.clone()),
+            None => Ok(self.session(parts)?.ok_or_else(logged_out)?.user),
+        }
+    }
+
+    async fn call(&self, call: &str, request: &FrontRequest) -> Result<Response<Body>, Status> {
+        let parts = &request.parts;
+        match (&parts.method, call) {
+            (&Method::POST, "login") => self.log_in(request),
+            (&Method::GET, "session") => {
+                let session = self.browser_session(request)?;
+                Ok(answer(&told(&session.user, &session.csrf)))
+            }
+            (&Method::DELETE, "session") => {
+                self.browser_session(request)?;
+                self.door.leave(&Visit::of(parts));
+                let mut response = answer(&json!({}));
+                ::console::clear_cookie(response.headers_mut());
+                Ok(response)
+            }
+            (&Method::POST, "links") => self.make_link(request),
+            (_, "login" | "session" | "links") => Err(Status::method_not_allowed()),
+            _ => Err(Status::no_such_resource()),
+        }
+    }
+
+    fn browser_session(&self, request: &FrontRequest) -> Result<Entered<User>, Status> {
+        if request.proven.is_some() {
+            return Err(Status::bad_request(
+                "this is about a browser's session, and a request with a token or a certificate has none",
+            ));
+        }
+        self.session(&request.parts)?.ok_or_else(logged_out)
+    }
+
+    fn log_in(&self, request: &FrontRequest) -> Result<Response<Body>, Status> {
+        // No form of another site can send this type.
+        let kind = request.parts.headers.get(header::CONTENT_TYPE);
+        let kind = kind.and_then(|value| value.to_str().ok()).unwrap_or("");
+        if kind.split(';').next().map(str::trim) != Some("application/json") {
+            return Err(Status::unsupported_media_type(&["application/json"]));
+        }
+        let credential: Credential = serde_json::from_slice(&request.body).map_err(|error| {
+            Status::bad_request(format!(
+                "a login is {{\"link\": KEY}} or {{\"token\": TOKEN}}: {error}"
+            ))
+        })?;
+        let attempt = match &credential {
+            Credential::Link(key) => Attempt::Link(key),
+            Credential::Token(token) => Attempt::Token(self.server()?.token_user(token)),
+        };
+        let fresh = Fresh {
+            id: Secret::of(rand::random()),
+            csrf: Secret::of(rand::random()),
+        };
+        let visit = Visit::of(&request.parts);
+        let opened = self
+            .door
+            .log_in(&visit, attempt, fresh, request.peer, (self.clock)())
+            .map_err(|refusal| status(&refusal))?;
+        let mut response = answer(&told(&opened.user, &opened.csrf));
+        ::console::set_cookie(response.headers_mut(), &opened.id);
+        Ok(response)
+    }
+
+    /// Only for who proves an identity by other means than a session, which could otherwise go on for ever.
+    fn make_link(&self, request: &FrontRequest) -> Result<Response<Body>, Status> {
+        let user = request.proven.clone().ok_or_else(|| {
+            Status::new(
+                401,
+                "Unauthorized",
+                "a link is made for who has a kubeconfig: run anyvirt web",
+            )
+        })?;
+        if request.parts.headers.contains_key("impersonate-user") {
+            return Err(Status::bad_request(
+                "Impersonate-User: a link acts as whoever asks for it; ask with the other user's kubeconfig",
+            ));
+        }
+        let seconds = ::console::LINK_LIFE.as_secs();
+        Ok(answer(
+            &json!({"path": self.link_path(user), "expiresInSeconds": seconds}),
+        ))
+    }
+}
+
+/// What a login brings.
+#[derive(Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Credential {
+    Link(String),
+    Token(String),
+}
+
+fn route(parts: &Parts) -> Route {
+    let uri = &parts.uri;
+    ::console::route(&parts.method, uri.path(), uri.query(), &parts.headers)
+}
+
+#[async_trait]
+impl Front for Console {
+    fn meet(&self, arrival: &Arrival<'_>) -> Passage {
+        let parts = arrival.parts;
+        match route(parts) {
+            Route::File(_) => Passage::Own,
+            Route::SecretInUrl(name) => Passage::Refused(Status::bad_request(format!(
+                "{name}: a secret in a URL is never accepted, since URLs are kept in histories and logs; POST it to \
+                 /console/api/login"
+            ))),
+            Route::Call(call) if call == "login" => Passage::Own,
+            // Whoever may not call is told before the body is read.
+            Route::Call(_) => match self.caller(parts, arrival.proven) {
+                Ok(_) => Passage::Own,
+                Err(status) => Passage::Refused(status),
+            },
+            Route::Other if arrival.proven.is_some() => Passage::On,
+            Route::Other => match self.session(parts) {
+                Ok(Some(session)) => Passage::As(session.user, session.until),
+                Ok(None) => Passage::On,
+                Err(status) => Passage::Refused(status),
+            },
+        }
+    }
+
+    async fn answer(&self, request: FrontRequest) -> Response<Body> {
+        let mut response = match route(&request.parts) {
+            Route::File(file) => {
+                let nonce =
+                    base64::engine::general_purpose::STANDARD.encode(rand::random::<[u8; 16]>());
+                ::console::serve(&file, &request.parts.headers, &nonce).map(Body::full)
+            }
+            Route::Call(call) => self
+                .call(&call, &request)
+                .await
+                .unwrap_or_else(Status::into_response),
+            Route::SecretInUrl(_) | Route::Other => Status::no_such_resource().into_response(),
+        };
+        ::console::secure(response.headers_mut());
+        response
+            .headers_mut()
+            .entry(header::CACHE_CONTROL)
+            .or_insert(HeaderValue::from_static("no-store"));
+        if request.parts.method == Method::HEAD {
+            *response.body_mut() = Body::empty();
+        }
+        response
+    }
+}
+
+/// What a page is told of its session.
+fn told(user: &User, csrf: &Secret) -> Value {
+    json!({"user": {"name": user.name, "groups": user.groups}, "csrf": csrf.text()})
+}
+
+fn answer(value: &Value) -> Response<Body> {
+    let mut response = Response::new(Body::full(value.to_string()));
+    response.headers_mut().insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("application/json"),
+    );
+    response
+}
+
+fn logged_out() -> Status {
+    Status::new(
+        401,
+        "Unauthorized",
+        "nobody is logged in; `anyvirt web` makes a link",
+    )
+}
+
+/// A refusal in the API's form; its reason is that of the first cause, since clients know those of codes.
+fn status(refusal: &Refusal) -> Status {
+    let reason = match refusal.code {
+        401 => "Unauthorized",
+        403 => "Forbidden",
+        429 => "TooManyRequests",
+        _ => "BadRequest",
+    };
+    let cause = Cause::new(refusal.reason, refusal.field, refusal.message.clone());
+    let status =
+        Status::new(refusal.code, reason, refusal.message.clone()).with_causes(vec![cause]);
+    match refusal.retry_after {
+        Some(seconds) => status.with_retry_after(seconds),
+        None => status,
+    }
+}

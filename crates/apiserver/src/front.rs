@@ -1,0 +1,59 @@
+//! What a product puts before the API on its sockets: pages of its own, and other ways to say who asks.
+
+use std::net::IpAddr;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use http::Response;
+use http::request::Parts;
+use tokio_util::sync::CancellationToken;
+
+use crate::body::Body;
+use crate::status::Status;
+use crate::user::User;
+
+/// A request that came over a socket, before anything was decided about it.
+#[derive(Debug)]
+pub struct Arrival<'a> {
+    /// Method, URI and headers.
+    pub parts: &'a Parts,
+    /// Whom its client certificate or token proves; `None`: it carries neither. A request whose token is not good
+    /// never arrives here.
+    pub proven: Option<&'a User>,
+}
+
+/// What becomes of a request.
+#[derive(Debug)]
+pub enum Passage {
+    /// It goes on to the API as what it is.
+    On,
+    /// It goes on to the API as this user; what streams in its answer ends when the token is cancelled.
+    As(User, CancellationToken),
+    /// It is the front's own: [`Front::answer`] gets it with its body.
+    Own,
+    /// It goes nowhere.
+    Refused(Status),
+}
+
+/// A request for [`Front::answer`].
+#[derive(Debug)]
+pub struct FrontRequest {
+    /// Method, URI and headers.
+    pub parts: Parts,
+    /// Whom its client certificate or token proves; `None`: it carries neither.
+    pub proven: Option<User>,
+    /// Where it comes from.
+    pub peer: IpAddr,
+    /// The whole body, of at most [`crate::server::BODY_LIMIT`] bytes.
+    pub body: Bytes,
+}
+
+/// Stands before the API.
+#[async_trait]
+pub trait Front: Send + Sync {
+    /// Decides at once what becomes of a request.
+    fn meet(&self, arrival: &Arrival<'_>) -> Passage;
+
+    /// Answers a request of its own, within the time that every request has.
+    async fn answer(&self, request: FrontRequest) -> Response<Body>;
+}

@@ -1,0 +1,200 @@
+//! The door: who gets in, as whom, and until when.
+
+use std::net::IpAddr;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use jiff::Timestamp;
+use tokio_util::sync::CancellationToken;
+
+use crate::link::Links;
+use crate::refusal::Refusal;
+use crate::secret::{Secret, digest};
+use crate::session::Sessions;
+use crate::tries::Tries;
+use crate::visit::{Hosts, Visit};
+
+/// Links and sessions of users `U`.
+#[derive(Debug)]
+pub struct Door<U> {
+    hosts: Hosts,
+    /// When it is cancelled, everything is over.
+    stop: CancellationToken,
+    state: Mutex<State<U>>,
+}
+
+#[derive(Debug)]
+struct State<U> {
+    links: Links<U>,
+    sessions: Sessions<U>,
+    tries: Tries,
+}
+
+/// A try to log in.
+#[derive(Debug)]
+pub enum Attempt<'a, U> {
+    /// With the key of a one-time link.
+    Link(&'a str),
+    /// With a token: whom it proves.
+    Token(Option<U>),
+}
+
+/// New secrets for a session.
+#[derive(Debug)]
+pub struct Fresh {
+    /// Its id.
+    pub id: Secret,
+    /// What its changing requests carry.
+    pub csrf: Secret,
+}
+
+/// A session that was just opened.
+#[derive(Debug)]
+pub struct Opened<U> {
+    /// As whom it acts.
+    pub user: U,
+    /// For the cookie.
+    pub id: Secret,
+    /// For the page.
+    pub csrf: Secret,
+}
+
+/// A request that belongs to a session.
+#[derive(Clone, Debug)]
+pub struct Entered<U> {
+    /// As whom it acts.
+    pub user: U,
+    /// For the page.
+    pub csrf: Secret,
+    /// Cancelled when the session is over.
+    pub until: CancellationToken,
+}
+
+impl<U: Clone> Door<U> {
+    /// A door for browsers that call this server by one of `hosts`. `stop` ends all sessions.
+    #[must_use]
+    pub fn new(hosts: Hosts, stop: CancellationToken) -> Self {
+        Self {
+            hosts,
+            stop,
+            state: Mutex::new(State {
+                links: Links::new(),
+                sessions: Sessions::new(),
+                tries: Tries::default(),
+            }),
+        }
+    }
+
+    /// Makes a one-time link: `key` opens one session of `user` within [`crate::LINK_LIFE`].
+    pub fn link(&self, key: &Secret, user: U, now: Timestamp) {
+        self.state().links.add(key, user, now);
+    }
+
+    /// Logs in.
+    ///
+    /// # Errors
+    /// 403 when another site's page asks for it, 429 after too many failures, else 401, which does not tell what was
+    /// wrong with the key.
+    pub fn log_in(
+        &self,
+        visit: &Visit,
+        attempt: Attempt<'_, U>,
+        fresh: Fresh,
+        peer: IpAddr,
+        now: Timestamp,
+    ) -> Result<Opened<U>, Refusal> {
+        visit.check(&self.hosts)?;
+        let mut state = self.state();
+        if let Some(seconds) = state.tries.wait(peer, now) {
+            let mut refusal = Refusal::new(
+                429,
+                "TooManyTries",
+                "",
+                format!("too many logins failed; try again in {seconds} s"),
+            );
+            refusal.retry_after = Some(seconds);
+            return Err(refusal);
+        }
+        let user = match attempt {
+            Attempt::Link(key) => state.links.redeem(key, now),
+            Attempt::Token(user) => user,
+        };
+        let Some(user) = user else {
+            state.tries.fail(peer, now);
+            return Err(Refusal::new(
+                401,
+                "LoginFailed",
+                "",
+                "this link was used or is too old, or this token is not known here; `anyvirt web` makes a new link",
+            ));
+        };
+        state.tries.succeed(peer);
+        let until = self.stop.child_token();
+        let Fresh { id, csrf } = fresh;
+        state
+            .sessions
+            .open(&id, csrf.clone(), user.clone(), until, now);
+        Ok(Opened { user, id, csrf })
+    }
+
+    /// As whom a request goes on; `None`: it carries no cookie of ours.
+    ///
+    /// # Errors
+    /// 403 when no page of ours made it, or without the session's token though it changes something; 401 when its
+    /// session is over.
+    pub fn enter(&self, visit: &Visit, now: Timestamp) -> Result<Option<Entered<U>>, Refusal> {
+        let Some(id) = visit.cookie() else {
+            return Ok(None);
+        };
+        visit.check(&self.hosts)?;
+        let mut state = self.state();
+        let Some(session) = state.sessions.find(id, now) else {
+            return Err(Refusal::new(
+                401,
+                "SessionExpired",
+                "Cookie",
+                "this session is over; log in again, `anyvirt web` makes a link",
+            ));
+        };
+        let carried = visit.csrf().map(digest);
+        if visit.changes() && carried != Some(digest(session.csrf.text())) {
+            let (reason, message) = match carried {
+                None => (
+                    "CsrfTokenMissing",
+                    "needs the session's token in the header X-CSRF-Token",
+                ),
+                Some(_) => (
+                    "CsrfTokenWrong",
+                    "carries another session's token in X-CSRF-Token",
+                ),
+            };
+            return Err(Refusal::new(
+                403,
+                reason,
+                "X-CSRF-Token",
+                format!("this request {message}; /console/api/session tells it"),
+            ));
+        }
+        Ok(Some(Entered {
+            user: session.user.clone(),
+            csrf: session.csrf.clone(),
+            until: session.until.clone(),
+        }))
+    }
+
+    /// Ends the session of a request that was let in.
+    pub fn leave(&self, visit: &Visit) {
+        if let Some(id) = visit.cookie() {
+            self.state().sessions.close(id);
+        }
+    }
+
+    /// Ends sessions that nobody used for [`crate::IDLE`]: with them end their streams, which ask nothing again.
+    pub fn end_idle(&self, now: Timestamp) {
+        self.state().sessions.end_idle(now);
+    }
+
+    fn state(&self) -> MutexGuard<'_, State<U>> {
+        // A panic while it was held cannot have let anybody in.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

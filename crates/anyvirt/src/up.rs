@@ -137,7 +137,6 @@ pub(crate) async fn up(settings: Settings) -> Result<(), String> {
         stop.clone(),
     ));
     await_node(&operator, &settings.node_name).await?;
-    tokio::spawn(Arc::clone(&console).end_idle_sessions(stop.clone()));
     report.console(&first_link(&console, address));
     report.ready(started.elapsed(), &settings.kubeconfig, current);
 

@@ -29,6 +29,7 @@ const SWEEP_PERIOD: Duration = Duration::from_secs(60);
 pub(crate) struct Console {
     door: Door<User>,
     clock: Clock,
+    stop: CancellationToken,
     /// Set once the server exists, before which nothing is served.
     server: OnceLock<ApiServer>,
 }
@@ -42,15 +43,24 @@ impl Console {
     fn with_clock(names: &[String], stop: CancellationToken, clock: Clock) -> Arc<Self> {
         let hosts = Hosts::new(certificates::serving_names(names));
         Arc::new(Self {
-            door: Door::new(hosts, stop),
+            door: Door::new(hosts, stop.clone()),
             clock,
+            stop,
             server: OnceLock::new(),
         })
     }
 
-    /// Hands in the server. A second call changes nothing.
-    pub(crate) fn connect(&self, server: ApiServer) {
+    /// Hands in the server, and from now on ends idle sessions. Called once, inside a runtime.
+    pub(crate) fn connect(self: &Arc<Self>, server: ApiServer) {
         self.server.get_or_init(|| server);
+        let console = Arc::clone(self);
+        tokio::spawn(async move {
+            let mut period = tokio::time::interval(SWEEP_PERIOD);
+            let stop = console.stop.clone();
+            while stop.run_until_cancelled(period.tick()).await.is_some() {
+                console.door.end_idle((console.clock)());
+            }
+        });
     }
 
     /// A new one-time link for `user` at this server's `url`.
@@ -63,14 +73,6 @@ impl Console {
         let key = Secret::of(rand::random());
         self.door.link(&key, user, (self.clock)());
         format!("/console/login#otk={}", key.text())
-    }
-
-    /// Ends idle sessions until `stop`.
-    pub(crate) async fn end_idle_sessions(self: Arc<Self>, stop: CancellationToken) {
-        let mut period = tokio::time::interval(SWEEP_PERIOD);
-        while stop.run_until_cancelled(period.tick()).await.is_some() {
-            self.door.end_idle((self.clock)());
-        }
     }
 
     fn server(&self) -> Result<&ApiServer, Status> {

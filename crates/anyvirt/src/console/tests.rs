@@ -335,7 +335,7 @@ async fn a_sessions_cookie_alone_gets_nobody_in() {
     let rebound = format!("https://rebound.example:{}", world.address.port());
     let rebound_host = format!("rebound.example:{}", world.address.port());
     let watch = "/api/v1/namespaces/default/configmaps?watch=1";
-    let cases: Vec<(&str, &str, Vec<(&str, &str)>, &str)> = vec![
+    let cases = vec![
         ("POST", MAPS, vec![evil, csrf, json], "OriginNotAllowed"),
         (
             "POST",

@@ -61,17 +61,7 @@ pub(crate) async fn up(settings: Settings) -> Result<(), String> {
     let authority =
         Authority::load_or_create(&data.join("pki"), now).map_err(|error| whole(&error))?;
     let authority = Arc::new(authority);
-    let listener = tokio::net::TcpListener::bind(settings.listen)
-        .await
-        .map_err(|error| {
-            format!(
-                "cannot listen on {}: {error}; choose another address with --listen",
-                settings.listen
-            )
-        })?;
-    let address = listener
-        .local_addr()
-        .map_err(|error| format!("cannot read the listening address: {error}"))?;
+    let (listener, address) = listen(settings.listen).await?;
     let tls = authority
         .server_config(&server_names(address), apiserver::Settings::default().clock)
         .map_err(|error| whole(&error))?;
@@ -149,6 +139,20 @@ pub(crate) async fn up(settings: Settings) -> Result<(), String> {
         tracing::warn!("the controllers did not end within {END_PATIENCE:?}");
     }
     outcome
+}
+
+async fn listen(
+    address: std::net::SocketAddr,
+) -> Result<(tokio::net::TcpListener, std::net::SocketAddr), String> {
+    let listener = tokio::net::TcpListener::bind(address)
+        .await
+        .map_err(|error| {
+            format!("cannot listen on {address}: {error}; choose another address with --listen")
+        })?;
+    let address = listener
+        .local_addr()
+        .map_err(|error| format!("cannot read the listening address: {error}"))?;
+    Ok((listener, address))
 }
 
 /// Waits for a signal, or for a part that ends by itself, which is an error.

@@ -309,7 +309,19 @@ mod tests {
             assert_eq!(coded.map(|it| it.to_str().unwrap()), coding, "{accepted}");
             assert_eq!(response.body().as_ref(), body, "{accepted}");
         }
-        expect![[""]].assert_eq(&told(&ask(script(), &[("accept-encoding", "br")])));
+        expect![[r#"
+            200 OK
+            cache-control: public, max-age=31536000, immutable
+            content-encoding: br
+            content-type: text/javascript; charset=utf-8
+            cross-origin-opener-policy: same-origin
+            cross-origin-resource-policy: same-origin
+            etag: "1"
+            permissions-policy: accelerometer=(), camera=(), clipboard-read=(self), clipboard-write=(self), display-capture=(), fullscreen=(self), geolocation=(), gyroscope=(), magnetometer=(), microphone=(), midi=(), payment=(), screen-wake-lock=(), serial=(), usb=()
+            referrer-policy: no-referrer
+            vary: accept-encoding
+            x-content-type-options: nosniff
+        "#]].assert_eq(&told(&ask(script(), &[("accept-encoding", "br")])));
         let again = ask(script(), &[("if-none-match", "\"0\", \"1\"")]);
         assert_eq!(again.status(), StatusCode::NOT_MODIFIED);
         assert!(again.body().is_empty());

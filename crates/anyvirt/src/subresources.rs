@@ -3,11 +3,15 @@
 //! start, stop and restart are changes to objects (`controllers::subresource`); console, vnc, pause, unpause and logs
 //! are the node's.
 
+use crate::advice;
 use crate::relay::relay;
 use api::names;
+use api::virtual_machine::VirtualMachine;
 use api::virtual_machine_instance::{Phase, VirtualMachineInstance};
 use apiserver::{Body, Extension, ExtensionResource, Handler, HandlerRequest, Status};
 use async_trait::async_trait;
+use controllers::kubevirt::Reader;
+use controllers::overview::Overview;
 use controllers::subresource::{self, PauseOptions, Refusal};
 use http::{Response, StatusCode};
 use node::{Connection, HandleError, LogError, LogOptions, NodeHandle};
@@ -16,6 +20,9 @@ use std::sync::{Arc, OnceLock};
 /// Answers all routes that need the controllers' decisions or the node's streams.
 pub(crate) struct Routes {
     node: NodeHandle,
+    /// What whoever starts a machine is warned of is read off these.
+    configuration: Reader,
+    overview: Overview,
     /// Set once the server exists, which the client is made from.
     client: OnceLock<kube::Client>,
 }
@@ -57,9 +64,11 @@ pub(crate) fn group(routes: Arc<Routes>) -> Extension {
 
 impl Routes {
     /// Routes to the machines of `node`; [`Routes::connect`] completes them.
-    pub(crate) fn new(node: NodeHandle) -> Arc<Self> {
+    pub(crate) fn new(node: NodeHandle, configuration: Reader, overview: Overview) -> Arc<Self> {
         Arc::new(Self {
             node,
+            configuration,
+            overview,
             client: OnceLock::new(),
         })
     }
@@ -91,7 +100,10 @@ impl Routes {
                 subresource::start(client, &namespace, &name, &options)
                     .await
                     .map_err(refused)?;
-                Ok(empty(StatusCode::ACCEPTED))
+                let mut response = empty(StatusCode::ACCEPTED);
+                let warnings = self.warnings(client, &namespace, &name).await;
+                apiserver::warn(&mut response, &warnings);
+                Ok(response)
             }
             ("virtualmachines", "stop") => {
                 let options = subresource::options(&request.body).map_err(refused)?;
@@ -105,7 +117,10 @@ impl Routes {
                 subresource::restart(client, &namespace, &name, &options)
                     .await
                     .map_err(refused)?;
-                Ok(empty(StatusCode::ACCEPTED))
+                let mut response = empty(StatusCode::ACCEPTED);
+                let warnings = self.warnings(client, &namespace, &name).await;
+                apiserver::warn(&mut response, &warnings);
+                Ok(response)
             }
             ("virtualmachineinstances", "pause" | "unpause") => {
                 let instance = subresource::instance(client, &namespace, &name)
@@ -120,6 +135,25 @@ impl Routes {
                 self.stream(&instance, verb == "console", request).await
             }
             _ => Err(Status::no_such_resource()),
+        }
+    }
+
+    /// What is to be said of the accelerator of a machine that starts now: the same as of one that is
+    /// written.
+    async fn warnings(&self, client: &kube::Client, namespace: &str, name: &str) -> Vec<String> {
+        let machines: kube::Api<VirtualMachine> = kube::Api::namespaced(client.clone(), namespace);
+        match machines.get_opt(name).await {
+            Ok(machine) => machine
+                .zip(self.configuration.current())
+                .map(|(machine, cluster)| {
+                    advice::machine(&machine, namespace, &cluster, &self.overview)
+                })
+                .unwrap_or_default(),
+            // What was asked for is done: that nothing can be said of it is no failure of it.
+            Err(error) => {
+                tracing::warn!(%error, namespace, name, "a machine that starts cannot be looked at");
+                Vec::new()
+            }
         }
     }
 

@@ -275,7 +275,11 @@ fn api_server(
         machine.go_architecture(),
         random_identity,
     );
-    let routes = subresources::Routes::new(NodeHandle::new(data));
+    let routes = subresources::Routes::new(
+        NodeHandle::new(data),
+        publisher.subscribe(),
+        overview.clone(),
+    );
     let metrics = Metrics {
         overview,
         configuration: publisher.subscribe(),

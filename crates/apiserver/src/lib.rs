@@ -69,6 +69,7 @@ pub use extension::{Extension, ExtensionResource, Extensions, Handler, HandlerRe
 pub use front::{Arrival, Front, FrontRequest, Passage};
 pub use local::LocalService;
 pub use resource_type::ResourceType;
+pub use respond::warn;
 pub use server::{ApiServer, ServerError};
 pub use settings::{Settings, Token};
 pub use status::{Cause, Status};

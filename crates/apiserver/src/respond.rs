@@ -162,8 +162,8 @@ const WARNING_RUNES: usize = 4096;
 /// The length to which each warning is then cut.
 const WARNING_CUT: usize = 256;
 
-/// Adds a `Warning` header for each text, once.
-pub(crate) fn warn(response: &mut Response<Body>, warnings: &[String]) {
+/// Adds a `Warning` header for each text, once: what clients such as kubectl show beside an answer.
+pub fn warn(response: &mut Response<Body>, warnings: &[String]) {
     let total: usize = warnings.iter().map(|text| text.chars().count()).sum();
     let mut seen = std::collections::BTreeSet::new();
     for warning in warnings {

@@ -1,11 +1,14 @@
 //! The connection to an API server, as kubectl would make it.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use kube::client::{Body, Client};
+use kube::client::{Body, Client, ClientBuilder};
 use kube::config::{Config, KubeConfigOptions, Kubeconfig};
 use serde::de::DeserializeOwned;
+use tower::util::MapResponseLayer;
 
 use crate::Globals;
 use crate::failure::{Exit, Failure, chain};
@@ -13,6 +16,9 @@ use crate::output;
 
 /// A server on this machine answers at once, one elsewhere within seconds, or never.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The most texts of warnings that one call of the program tells: more than anybody reads.
+const MOST_WARNINGS: usize = 100;
 
 /// An API server, ready to be asked.
 pub(crate) struct Connection {
@@ -54,8 +60,9 @@ impl Connection {
         if globals.verbosity > 0 {
             output::hint(&format!("server {server}, namespace {namespace}"));
         }
-        let client = Client::try_from(config)
+        let builder = ClientBuilder::try_from(config)
             .map_err(|error| Failure::new(format!("{server}: {}", chain(&error))))?;
+        let client = builder.with_layer(&told_once(output::hint)).build();
         Ok(Self {
             client,
             server,
@@ -143,6 +150,45 @@ impl Connection {
     }
 }
 
+/// Hands what a server warns of beside its answers to `tell`, each text once.
+fn told_once<B>(
+    tell: fn(&str),
+) -> MapResponseLayer<impl Fn(http::Response<B>) -> http::Response<B> + Clone> {
+    let told = Arc::new(Mutex::new(BTreeSet::new()));
+    MapResponseLayer::new(move |response: http::Response<B>| {
+        for warning in warnings(response.headers()) {
+            // Nothing panics while it is locked, so a poisoned lock guards a whole set.
+            let mut told = told.lock().unwrap_or_else(PoisonError::into_inner);
+            if told.len() < MOST_WARNINGS && told.insert(warning.clone()) {
+                tell(&format!("Warning: {warning}"));
+            }
+        }
+        response
+    })
+}
+
+/// The texts of `Warning` headers of the form that Kubernetes uses: `299 - "text"`.
+fn warnings(headers: &http::HeaderMap) -> Vec<String> {
+    let text = |value: &http::HeaderValue| {
+        let value = String::from_utf8_lossy(value.as_bytes()).into_owned();
+        let quoted = value.strip_prefix("299 ")?.split_once(' ')?.1;
+        let inner = quoted.strip_prefix('"')?.strip_suffix('"')?;
+        let mut text = String::new();
+        let mut letters = inner.chars();
+        while let Some(letter) = letters.next() {
+            match letter {
+                '\\' => text.extend(letters.next()),
+                // A server does not write to our terminal.
+                letter if letter.is_control() => text.push(' '),
+                letter => text.push(letter),
+            }
+        }
+        Some(text)
+    };
+    let all = headers.get_all(http::header::WARNING);
+    all.iter().filter_map(text).collect()
+}
+
 async fn configuration(globals: &Globals, data_directory: &Path) -> Result<Config, Failure> {
     let from_environment = std::env::var_os("KUBECONFIG").is_some_and(|value| !value.is_empty());
     let home = std::env::home_dir();
@@ -217,6 +263,43 @@ fn choose(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn warnings_are_taken_out_of_their_headers_and_others_are_none() {
+        let mut headers = http::HeaderMap::new();
+        for value in [
+            r#"299 - "emulation is no boundary: \"TCG\" \\ é""#,
+            r#"299 kube "another""#,
+            r#"110 - "stale""#,
+            r#"299 - unquoted"#,
+            "299",
+        ] {
+            let value = http::HeaderValue::from_bytes(value.as_bytes()).unwrap();
+            headers.append(http::header::WARNING, value);
+        }
+        assert_eq!(
+            warnings(&headers),
+            [r#"emulation is no boundary: "TCG" \ é"#, "another"]
+        );
+    }
+
+    #[tokio::test]
+    async fn a_warning_is_told_once_however_often_it_comes() {
+        static TOLD: Mutex<Vec<String>> = Mutex::new(Vec::new());
+        let service = tower::service_fn(async |_: http::Request<Body>| {
+            let response = http::Response::builder().header("warning", r#"299 - "mind it""#);
+            Ok::<_, std::convert::Infallible>(response.body(Body::empty()).unwrap())
+        });
+        let tell = |text: &str| TOLD.lock().unwrap().push(text.to_owned());
+        let client = ClientBuilder::new(service, "demo")
+            .with_layer(&told_once(tell))
+            .build();
+        for _ in 0..2 {
+            let request = http::Request::get("/").body(Vec::new()).unwrap();
+            client.request_text(request).await.unwrap();
+        }
+        assert_eq!(*TOLD.lock().unwrap(), ["Warning: mind it"]);
+    }
 
     #[test]
     fn the_nearest_kubeconfig_is_read() {

@@ -71,6 +71,7 @@ fn what_is_explained_and_told_is_what_happens() {
     wait_running(&server, "first");
     the_running_guest_is_explained(&server);
     the_doctor_says_the_truth(&server);
+    who_starts_a_machine_beside_other_owners_is_warned(&server, &image);
     a_namespace_is_capped_and_freed(&server, &image);
     a_machine_has_a_policy_of_its_own(&server, &image);
 }
@@ -126,6 +127,32 @@ fn a_dry_run_writes_nothing(server: &Server) {
     assert_eq!(plan["waiting"][0]["before"], "waits", "{plan}");
     assert_eq!(plan["waiting"][0]["after"], "TCG", "{plan}");
     assert_eq!(plan["newStarts"][0]["after"], "TCG", "{plan}");
+}
+
+/// At the write by kubectl, and at the start by our own command; nothing starts for it.
+fn who_starts_a_machine_beside_other_owners_is_warned(server: &Server, image: &str) {
+    let words = "do not run untrusted guests of different owners on one node";
+    server.kubectl(&["create", "namespace", "neighbour"]);
+    let manifest = vm("theirs", image).replace("runStrategy: Always", "runStrategy: Halted");
+    let path = server.file("theirs.yaml", &manifest).display().to_string();
+    let written = server.try_kubectl(&["apply", "-n", "neighbour", "-f", &path]);
+    assert!(
+        written.success && written.err.contains("Warning: this virtual machine"),
+        "{written:?}"
+    );
+    let start = |namespace: &str, name: &str| {
+        server.anyvirt(&["start", name, "-n", namespace, "--dry-run"])
+    };
+    let said = start("neighbour", "theirs");
+    assert!(said.success && said.err.contains(words), "{said:?}");
+    assert_eq!(said.err.matches("Warning: ").count(), 1, "{said:?}");
+    // Of one's own beside one's own there is nothing to say.
+    let manifest = vm("ours", image).replace("runStrategy: Always", "runStrategy: Halted");
+    server.apply(&manifest);
+    let said = start("default", "ours");
+    assert!(said.success && !said.err.contains("Warning: "), "{said:?}");
+    server.kubectl(&["delete", "vm", "ours"]);
+    server.kubectl(&["delete", "namespace", "neighbour"]);
 }
 
 fn the_running_guest_is_explained(server: &Server) {

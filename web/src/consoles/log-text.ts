@@ -1,0 +1,39 @@
+/** The text of a serial line without what only a terminal understands: escape sequences, and returns to the line's start. */
+export function withoutEscapes(raw: string): string {
+  return raw
+    // Operating system commands (titles, links, the clipboard), control sequences, then single escapes.
+    .replace(/\u001b\][^\u0007\u001b]*(?:\u0007|\u001b\\)?/g, '')
+    .replace(/\u001b\[[0-?]*[ -/]*[@-~]/g, '')
+    .replace(/\u001b[()#][0-9A-Za-z]|\u001b[0-9A-Za-z=><]/g, '')
+    .replace(/\r+\n/g, '\n')
+    .replace(/\r/g, '\n')
+    // eslint-disable-next-line no-control-regex
+    .replace(/[\u0000-\u0008\u000b\u000c\u000e-\u001f\u007f]/g, '');
+}
+
+/** A piece of a text; `isFound` if it is what was searched for. */
+export interface Part {
+  text: string;
+  isFound: boolean;
+}
+
+/** Places that are marked at most: more would slow the page down and help nobody. */
+const MOST = 2000;
+
+/** The text in pieces, those that equal `words` marked, whatever their case. */
+export function marked(text: string, words: string): Part[] {
+  if (words === '') return [{ text, isFound: false }];
+  const parts: Part[] = [];
+  const small = text.toLowerCase();
+  const wanted = words.toLowerCase();
+  let from = 0;
+  for (let found = 0; found < MOST; found += 1) {
+    const at = small.indexOf(wanted, from);
+    if (at < 0) break;
+    if (at > from) parts.push({ text: text.slice(from, at), isFound: false });
+    parts.push({ text: text.slice(at, at + words.length), isFound: true });
+    from = at + words.length;
+  }
+  if (from < text.length) parts.push({ text: text.slice(from), isFound: false });
+  return parts;
+}

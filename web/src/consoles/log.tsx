@@ -1,0 +1,90 @@
+import { Button, EmptyState, EmptyStateBody, SearchInput, Switch, Toolbar, ToolbarContent, ToolbarItem } from '@patternfly/react-core';
+import { useEffect, useMemo, useRef, useState } from 'react';
+
+import { Failure } from '../kubernetes/failure';
+import { open } from '../kubernetes/request';
+import { RESOURCES, subresourcePath } from '../kubernetes/resource';
+import { FailureAlert } from '../parts/failure-alert';
+import { t } from '../words/words';
+import { marked, withoutEscapes } from './log-text';
+
+/** Characters that are kept: the browser shows no more at a bearable speed. */
+const KEPT = 2_000_000;
+
+/** Everything the guest has written to its serial line since it was started, to read and search. */
+export function LogConsole(props: { namespace: string; name: string }): React.JSX.Element {
+  const { namespace, name } = props;
+  const { text, failure, retry } = useLog(namespace, name);
+  const [words, setWords] = useState('');
+  const [isWrapped, setWrapped] = useState(true);
+  const [isFollowing, setFollowing] = useState(true);
+  const place = useRef<HTMLPreElement>(null);
+  const parts = useMemo(() => marked(text, words), [text, words]);
+  useEffect(() => {
+    if (isFollowing && place.current !== null) place.current.scrollTop = place.current.scrollHeight;
+  }, [text, isFollowing]);
+  if (failure?.code === 404) {
+    return (
+      <EmptyState titleText={t('No log')} headingLevel="h3">
+        <EmptyStateBody>
+          {t('This server does not serve the serial log of this machine to the console, or the machine was never started. In a terminal:')} <code>kubectl -n {namespace} logs POD -c guest-console-log</code>
+          <p className="av-subtle av-wrap">{failure.message}</p>
+        </EmptyStateBody>
+      </EmptyState>
+    );
+  }
+  return (
+    <div className="av-stack">
+      {failure !== undefined && <FailureAlert title={t('The log cannot be read')} failure={failure} onRetry={retry} />}
+      <Toolbar inset={{ default: 'insetNone' }}>
+        <ToolbarContent>
+          <ToolbarItem>
+            <SearchInput aria-label={t('Search in the log')} placeholder={t('Search')} value={words} onChange={(_event, value) => setWords(value)} onClear={() => setWords('')} resultsCount={words === '' ? undefined : parts.filter((part) => part.isFound).length} />
+          </ToolbarItem>
+          <ToolbarItem alignSelf="center"><Switch id="log-wrap" label={t('Wrap lines')} isChecked={isWrapped} onChange={(_event, on) => setWrapped(on)} /></ToolbarItem>
+          <ToolbarItem alignSelf="center"><Switch id="log-follow" label={t('Follow')} isChecked={isFollowing} onChange={(_event, on) => setFollowing(on)} /></ToolbarItem>
+          <ToolbarItem><Button variant="secondary" size="sm" onClick={() => download(text, name)}>{t('Download')}</Button></ToolbarItem>
+        </ToolbarContent>
+      </Toolbar>
+      <pre ref={place} className={isWrapped ? 'av-log av-wrapped' : 'av-log'} tabIndex={0} role="log" aria-live="off" aria-label={t('Serial log of {name}', { name })} data-console="log">
+        {text === '' ? t('The guest has written nothing yet.') : parts.map((part, index) => (part.isFound ? <mark key={index}>{part.text}</mark> : part.text))}
+      </pre>
+    </div>
+  );
+}
+
+function useLog(namespace: string, name: string): { text: string; failure: Failure | undefined; retry: () => void } {
+  const [text, setText] = useState('');
+  const [failure, setFailure] = useState<Failure>();
+  const [attempt, setAttempt] = useState(0);
+  useEffect(() => {
+    const stop = new AbortController();
+    setText('');
+    setFailure(undefined);
+    async function read(): Promise<void> {
+      const path = subresourcePath(RESOURCES.virtualMachineInstances, namespace, name, 'log');
+      const response = await open(`${path}?follow=true`, { accept: 'text/plain, */*', signal: stop.signal });
+      const reader = response.body?.pipeThrough(new TextDecoderStream()).getReader();
+      let raw = '';
+      for (;;) {
+        const piece = await reader?.read();
+        if (piece === undefined || piece.done) return;
+        raw = (raw + piece.value).slice(-KEPT);
+        setText(withoutEscapes(raw));
+      }
+    }
+    read().catch((thrown: unknown) => {
+      if (!stop.signal.aborted) setFailure(Failure.of(thrown));
+    });
+    return () => stop.abort();
+  }, [namespace, name, attempt]);
+  return { text, failure, retry: () => setAttempt(attempt + 1) };
+}
+
+function download(text: string, name: string): void {
+  const link = document.createElement('a');
+  link.href = URL.createObjectURL(new Blob([text], { type: 'text/plain' }));
+  link.download = `${name}-serial.log`;
+  link.click();
+  URL.revokeObjectURL(link.href);
+}

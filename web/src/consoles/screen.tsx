@@ -1,0 +1,166 @@
+import { Button, Dropdown, DropdownItem, DropdownList, MenuToggle, Modal, ModalBody, ModalFooter, ModalHeader, Switch, TextArea, Toolbar, ToolbarContent, ToolbarItem } from '@patternfly/react-core';
+import RFB from '@novnc/novnc';
+import { useEffect, useRef, useState } from 'react';
+
+import { t } from '../words/words';
+import { PLAIN, streamAddress } from './address';
+import { functionKey, KEYSYMS, keysymOf } from './keysyms';
+import { leavesConsole } from './leave';
+import { Veil } from './veil';
+
+type State = { is: 'connecting' } | { is: 'open' } | { is: 'closed'; why: string };
+/** Milliseconds between characters that are typed for a person: a guest's keyboard buffer is short. */
+const TYPING = 20;
+
+/** The guest's screen, with keyboard and mouse. */
+export function ScreenConsole(props: { namespace: string; name: string }): React.JSX.Element {
+  const { namespace, name } = props;
+  const frame = useRef<HTMLDivElement>(null);
+  const place = useRef<HTMLDivElement>(null);
+  const leave = useRef<HTMLButtonElement>(null);
+  const client = useRef<RFB>(undefined);
+  const [state, setState] = useState<State>({ is: 'connecting' });
+  const [attempt, setAttempt] = useState(0);
+  const [isScaled, setScaled] = useState(true);
+  const [isViewOnly, setViewOnly] = useState(false);
+  const [isPasting, setPasting] = useState(false);
+
+  useEffect(() => {
+    const target = place.current;
+    if (target === null) return undefined;
+    const shown = new RFB(target, streamAddress(window.location, namespace, name, 'vnc'), { wsProtocols: [PLAIN], shared: true });
+    shown.scaleViewport = true;
+    shown.background = '#000';
+    client.current = shown;
+    shown.addEventListener('connect', () => setState({ is: 'open' }));
+    shown.addEventListener('disconnect', () => setState({ is: 'closed', why: t('The screen was closed. The guest may have stopped, have no graphics device, or somebody else has taken it over.') }));
+    function pressed(event: KeyboardEvent): void {
+      if (!leavesConsole(event)) return;
+      event.stopPropagation();
+      shown.blur();
+      leave.current?.focus();
+    }
+    target.addEventListener('keydown', pressed, true);
+    return () => {
+      target.removeEventListener('keydown', pressed, true);
+      shown.disconnect();
+      client.current = undefined;
+    };
+  }, [namespace, name, attempt]);
+  useEffect(() => {
+    if (client.current !== undefined) client.current.scaleViewport = isScaled;
+  }, [isScaled, attempt]);
+  useEffect(() => {
+    if (client.current !== undefined) client.current.viewOnly = isViewOnly;
+  }, [isViewOnly, attempt]);
+
+  return (
+    <div className="av-stack" data-takes-keys="">
+      <Toolbar inset={{ default: 'insetNone' }}>
+        <ToolbarContent>
+          <ToolbarItem>
+            <KeysMenu toggleRef={leave} send={(keysyms) => press(client.current, keysyms)} />
+          </ToolbarItem>
+          <ToolbarItem><Button variant="secondary" size="sm" onClick={() => setPasting(true)}>{t('Paste as typing')}</Button></ToolbarItem>
+          <ToolbarItem><Button variant="secondary" size="sm" onClick={() => save(client.current, name)}>{t('Screenshot')}</Button></ToolbarItem>
+          <ToolbarItem><Button variant="secondary" size="sm" onClick={() => void frame.current?.requestFullscreen()}>{t('Full screen')}</Button></ToolbarItem>
+          <ToolbarItem alignSelf="center"><Switch id="scaled" label={t('Fit')} isChecked={isScaled} onChange={(_event, on) => setScaled(on)} /></ToolbarItem>
+          <ToolbarItem alignSelf="center"><Switch id="view-only" label={t('View only')} isChecked={isViewOnly} onChange={(_event, on) => setViewOnly(on)} /></ToolbarItem>
+          <ToolbarItem alignSelf="center"><span className="av-subtle av-small">{t('Ctrl+Alt+Shift+Esc leaves the console.')}</span></ToolbarItem>
+        </ToolbarContent>
+      </Toolbar>
+      <div className="av-screen" ref={frame}>
+        <div ref={place} data-state={state.is} data-console="screen" style={{ height: '100%' }} />
+        {state.is !== 'open' && (
+          <Veil
+            text={state.is === 'connecting' ? t('Connecting to the screen…') : state.why}
+            onRetry={state.is === 'closed' ? () => { setState({ is: 'connecting' }); setAttempt(attempt + 1); } : undefined}
+          />
+        )}
+      </div>
+      {isPasting && <PasteDialog onClose={() => setPasting(false)} onType={(text) => type(client.current, text)} />}
+    </div>
+  );
+}
+
+function KeysMenu(props: { toggleRef: React.RefObject<HTMLButtonElement | null>; send: (keysyms: readonly number[]) => void }): React.JSX.Element {
+  const [isOpen, setOpen] = useState(false);
+  const { Control, Alt, Super, PrintScreen, Escape, Tab } = KEYSYMS;
+  const combinations: readonly [string, readonly number[]][] = [
+    ['Ctrl+Alt+Del', [Control, Alt, 0xffff]],
+    ['Ctrl+Alt+Backspace', [Control, Alt, 0xff08]],
+    ['Alt+Tab', [Alt, Tab]],
+    ['Super', [Super]],
+    ['Esc', [Escape]],
+    ['PrtSc', [PrintScreen]],
+    ...[1, 2, 3, 4, 5, 6, 7].map((n): [string, number[]] => [`Ctrl+Alt+F${n}`, [Control, Alt, functionKey(n)]]),
+    ...[1, 2, 5, 8, 10, 11, 12].map((n): [string, number[]] => [`F${n}`, [functionKey(n)]]),
+  ];
+  return (
+    <Dropdown
+      isOpen={isOpen}
+      isScrollable
+      onOpenChange={setOpen}
+      onSelect={() => setOpen(false)}
+      toggle={(ref: React.Ref<HTMLButtonElement>) => (
+        <MenuToggle
+          ref={(element: HTMLButtonElement | null) => share(element, ref, props.toggleRef)}
+          size="sm"
+          isExpanded={isOpen}
+          onClick={() => setOpen(!isOpen)}
+        >
+          {t('Send keys')}
+        </MenuToggle>
+      )}
+    >
+      <DropdownList>
+        {combinations.map(([label, keysyms]) => <DropdownItem key={label} onClick={() => props.send(keysyms)}>{label}</DropdownItem>)}
+      </DropdownList>
+    </Dropdown>
+  );
+}
+
+/** Hands an element to two refs: the menu's own, and the one that gets the focus when a person leaves the console. */
+function share<E>(element: E | null, ref: React.Ref<E>, own: React.RefObject<E | null>): void {
+  own.current = element;
+  if (typeof ref === 'function') ref(element);
+  else if (ref !== null) ref.current = element;
+}
+
+function PasteDialog(props: { onClose: () => void; onType: (text: string) => void }): React.JSX.Element {
+  const [text, setText] = useState('');
+  return (
+    <Modal isOpen onClose={props.onClose} variant="small" aria-labelledby="paste-title">
+      <ModalHeader title={t('Paste as typing')} labelId="paste-title" description={t('The text is typed into the guest key by key. The guest must have the keyboard layout that your keys stand for.')} />
+      <ModalBody tabIndex={0}>
+        <TextArea aria-label={t('Text to type')} value={text} onChange={(_event, value) => setText(value)} rows={6} resizeOrientation="vertical" />
+      </ModalBody>
+      <ModalFooter>
+        <Button isDisabled={text === ''} onClick={() => { props.onType(text); props.onClose(); }}>{t('Type it')}</Button>
+        <Button variant="link" onClick={props.onClose}>{t('Cancel')}</Button>
+      </ModalFooter>
+    </Modal>
+  );
+}
+
+/** Presses keys in order and lets them go in the opposite one. */
+function press(client: RFB | undefined, keysyms: readonly number[]): void {
+  for (const keysym of keysyms) client?.sendKey(keysym, null, true);
+  for (const keysym of keysyms.toReversed()) client?.sendKey(keysym, null, false);
+  client?.focus();
+}
+
+function type(client: RFB | undefined, text: string): void {
+  [...text].forEach((character, index) => setTimeout(() => client?.sendKey(keysymOf(character), null), index * TYPING));
+}
+
+function save(client: RFB | undefined, name: string): void {
+  client?.toBlob((blob) => {
+    if (blob === null) return;
+    const link = document.createElement('a');
+    link.href = URL.createObjectURL(blob);
+    link.download = `${name}.png`;
+    link.click();
+    URL.revokeObjectURL(link.href);
+  }, 'image/png');
+}

@@ -1,0 +1,107 @@
+import { conditionOf } from '../kubernetes/object';
+import { RESOURCES, type ResourceType } from '../kubernetes/resource';
+import { t } from '../words/words';
+import { type Machine, statusOf, strategyOf } from './machine';
+
+/** What a person can do with a machine. */
+export const ACTIONS = ['start', 'stop', 'restart', 'pause', 'unpause', 'delete'] as const;
+
+/** One of {@link ACTIONS}. */
+export type Action = (typeof ACTIONS)[number];
+
+/** May it be done now, and if not, why not. */
+export type Permission = { may: true } | { may: false; why: string };
+
+const YES: Permission = { may: true };
+
+function no(why: string): Permission {
+  return { may: false, why };
+}
+
+/** Which right an action needs. */
+export interface Right {
+  verb: string;
+  type: ResourceType;
+  subresource?: string;
+}
+
+/** The right that each action needs. */
+export const RIGHTS: Readonly<Record<Action, Right>> = {
+  start: { verb: 'update', type: RESOURCES.virtualMachines, subresource: 'start' },
+  stop: { verb: 'update', type: RESOURCES.virtualMachines, subresource: 'stop' },
+  restart: { verb: 'update', type: RESOURCES.virtualMachines, subresource: 'restart' },
+  pause: { verb: 'update', type: RESOURCES.virtualMachineInstances, subresource: 'pause' },
+  unpause: { verb: 'update', type: RESOURCES.virtualMachineInstances, subresource: 'unpause' },
+  delete: { verb: 'delete', type: RESOURCES.virtualMachines },
+};
+
+/**
+ * The one table of what may be done in which state. The server decides in the same way
+ * (crates/controllers/src/subresource/decide.rs); this tells it before anybody asks.
+ */
+export function permitted(action: Action, machine: Machine): Permission {
+  if (statusOf(machine) === 'Terminating') return no(t('The machine is being deleted.'));
+  switch (action) {
+    case 'start':
+      return mayStart(machine);
+    case 'stop':
+      return mayStop(machine);
+    case 'restart':
+      return mayRestart(machine);
+    case 'pause':
+      if (!isRunning(machine)) return no(t('Only a running machine can be paused.'));
+      return isPaused(machine) ? no(t('The machine is paused already.')) : YES;
+    case 'unpause':
+      return isRunning(machine) && isPaused(machine) ? YES : no(t('The machine is not paused.'));
+    case 'delete':
+      return YES;
+  }
+}
+
+function mayStart(machine: Machine): Permission {
+  if (isLive(machine)) return no(t('The machine is running or starting already.'));
+  if (isAsked(machine)) return no(t('A start or stop is under way.'));
+  const strategy = strategyOf(machine.vm);
+  if (strategy === 'Always' || strategy === 'Once') {
+    return no(t('Its run strategy {strategy} starts it by itself.', { strategy }));
+  }
+  const recovery = conditionOf(machine.vm.status?.conditions, 'ManualRecoveryRequired');
+  return recovery?.status === 'True' ? no(recovery.message ?? t('It must be recovered by hand first.')) : YES;
+}
+
+function mayStop(machine: Machine): Permission {
+  const strategy = strategyOf(machine.vm);
+  if (strategy === 'Always' || strategy === 'Once') return YES;
+  if (!isLive(machine)) return no(t('The machine is not running.'));
+  return strategy === 'Halted' ? no(t('The machine is stopping already.')) : askable(machine);
+}
+
+function mayRestart(machine: Machine): Permission {
+  const strategy = strategyOf(machine.vm);
+  if (strategy === 'Halted' || strategy === 'Once') {
+    return no(t('Machines with the run strategy {strategy} cannot be restarted.', { strategy }));
+  }
+  return machine.vmi === undefined ? no(t('The machine is not running.')) : askable(machine);
+}
+
+function askable(machine: Machine): Permission {
+  return isAsked(machine) ? no(t('A start or stop is under way.')) : YES;
+}
+
+function isAsked(machine: Machine): boolean {
+  return (machine.vm.status?.stateChangeRequests ?? []).length > 0;
+}
+
+function isLive(machine: Machine): boolean {
+  const phase = machine.vmi?.status?.phase;
+  return machine.vmi !== undefined && phase !== 'Succeeded' && phase !== 'Failed';
+}
+
+function isRunning(machine: Machine): boolean {
+  return machine.vmi?.status?.phase === 'Running';
+}
+
+/** Are its processors stopped? */
+export function isPaused(machine: Machine): boolean {
+  return conditionOf(machine.vmi?.status?.conditions, 'Paused')?.status === 'True';
+}

@@ -1,0 +1,159 @@
+import { Button, Content, DropdownItem, EmptyState, EmptyStateActions, EmptyStateBody, EmptyStateFooter, Label, Modal, ModalBody, ModalFooter, ModalHeader, PageSection, SearchInput, Skeleton, Toolbar, ToolbarContent, ToolbarItem } from '@patternfly/react-core';
+import { Link, useNavigate, useParams, useSearch } from '@tanstack/react-router';
+import { useCallback, useMemo, useState } from 'react';
+
+import { Failure } from '../kubernetes/failure';
+import { keyOf } from '../kubernetes/object';
+import { objectPath, RESOURCES } from '../kubernetes/resource';
+import { send } from '../kubernetes/request';
+import { useWatched } from '../kubernetes/store';
+import { type ConfigMap, SWITCH_MAP } from '../kubevirt/configuration';
+import { Freshness, LiveDot } from '../parts/freshness';
+import { useNow } from '../parts/now';
+import { notify } from '../parts/notices';
+import { ProjectChoice } from '../parts/project-choice';
+import { FILTER } from '../parts/shortcuts';
+import { useTitle } from '../parts/title';
+import { type Column, VirtualTable } from '../parts/virtual-table';
+import { age } from '../words/measures';
+import { plural, t } from '../words/words';
+
+const PLURAL = 'configmaps';
+
+function paramsOf(map: ConfigMap): { namespace: string; plural: string; name: string } {
+  return { namespace: map.metadata.namespace ?? 'default', plural: PLURAL, name: map.metadata.name };
+}
+
+/** Number of keys, as `kubectl get cm` counts them. */
+function sizeOf(map: ConfigMap): number {
+  return Object.keys(map.data ?? {}).length + Object.keys(map.binaryData ?? {}).length;
+}
+
+function Age(props: { time: string | undefined }): React.JSX.Element {
+  return <span className="av-number" title={props.time}>{age(props.time, useNow(30_000))}</span>;
+}
+
+const COLUMNS: readonly Column<ConfigMap>[] = [
+  {
+    key: 'name',
+    title: t('Name'),
+    cell: (map) => (
+      <span className="av-row">
+        <Link to="/k8s/ns/$namespace/$plural/$name" params={paramsOf(map)}>{map.metadata.name}</Link>
+        {map.metadata.name === SWITCH_MAP.name && <Label isCompact color="purple">{t('virtualization settings')}</Label>}
+      </span>
+    ),
+  },
+  { key: 'namespace', title: t('Namespace'), cell: (map) => map.metadata.namespace },
+  { key: 'size', title: t('Size'), isTight: true, cell: (map) => <span className="av-number">{sizeOf(map)}</span> },
+  { key: 'created', title: t('Created'), isTight: true, cell: (map) => <Age time={map.metadata.creationTimestamp} /> },
+];
+
+/** Config Maps of one project, at the address that they have in OpenShift. */
+export function ConfigMapsOfProject(): React.JSX.Element {
+  const { namespace } = useParams({ from: '/k8s/ns/$namespace/configmaps' });
+  const { q } = useSearch({ from: '/k8s/ns/$namespace/configmaps' });
+  const navigate = useNavigate();
+  return <ConfigMaps namespace={namespace} q={q} onSearch={(words) => void navigate({ to: '/k8s/ns/$namespace/configmaps', params: { namespace }, search: { q: words }, replace: true })} />;
+}
+
+/** Config Maps of all projects. */
+export function ConfigMapsOfAll(): React.JSX.Element {
+  const { q } = useSearch({ from: '/k8s/all-namespaces/configmaps' });
+  const navigate = useNavigate();
+  return <ConfigMaps q={q} onSearch={(words) => void navigate({ to: '/k8s/all-namespaces/configmaps', search: { q: words }, replace: true })} />;
+}
+
+function ConfigMaps(props: { namespace?: string; q: string | undefined; onSearch: (q: string | undefined) => void }): React.JSX.Element {
+  const { namespace, q, onSearch } = props;
+  useTitle(t('Config Maps'));
+  const watched = useWatched<ConfigMap>(RESOURCES.configMaps, namespace);
+  const navigate = useNavigate();
+  const [doomed, setDoomed] = useState<ConfigMap>();
+  const rows = useMemo(() => {
+    const words = (q ?? '').toLowerCase();
+    return [...watched.objects.values()].filter((map) => map.metadata.name.toLowerCase().includes(words)).sort((a, b) => (keyOf(a) < keyOf(b) ? -1 : 1));
+  }, [watched.objects, q]);
+  const menu = useCallback(
+    (map: ConfigMap) => (
+      <>
+        <DropdownItem onClick={() => void navigate({ to: '/k8s/ns/$namespace/$plural/$name', params: paramsOf(map), search: { tab: 'yaml' } })}>{t('Edit ConfigMap')}</DropdownItem>
+        <DropdownItem isDanger onClick={() => setDoomed(map)}>{t('Delete ConfigMap')}</DropdownItem>
+      </>
+    ),
+    [navigate],
+  );
+  const go = (project: string | undefined): void =>
+    void (project === undefined ? navigate({ to: '/k8s/all-namespaces/configmaps', search: { q } }) : navigate({ to: '/k8s/ns/$namespace/configmaps', params: { namespace: project }, search: { q } }));
+  const create = (): void => void navigate({ to: '/k8s/ns/$namespace/$plural/~new', params: { namespace: namespace ?? 'default', plural: PLURAL } });
+  return (
+    <PageSection isFilled hasOverflowScroll={false} aria-label={t('Config Maps')}>
+      <div className="av-filling">
+        <div className="av-spread">
+          <div className="av-row">
+            <Content component="h1">{t('Config Maps')}</Content>
+            <LiveDot watched={watched} />
+            <span className="av-subtle" role="status">{plural(rows.length, '{count} config map', '{count} config maps')}</span>
+          </div>
+          <Button onClick={create}>{t('Create ConfigMap')}</Button>
+        </div>
+        <Freshness what={t('Config Maps')} watched={watched} />
+        <Toolbar inset={{ default: 'insetNone' }}>
+          <ToolbarContent>
+            <ToolbarItem><ProjectChoice value={namespace} onChange={go} /></ToolbarItem>
+            <ToolbarItem>
+              <SearchInput {...{ [FILTER]: '' }} placeholder={t('Name')} aria-label={t('Filter by name')} value={q ?? ''} onChange={(_event, value) => onSearch(value === '' ? undefined : value)} onClear={() => onSearch(undefined)} />
+            </ToolbarItem>
+          </ToolbarContent>
+        </Toolbar>
+        {watched.phase === 'loading' ? (
+          <div className="av-scroll"><Skeleton height="20rem" screenreaderText={t('Loading config maps')} /></div>
+        ) : (
+          <VirtualTable
+            label={t('Config Maps')}
+            rows={rows}
+            keyOf={keyOf}
+            columns={COLUMNS}
+            rowHeight={53}
+            menu={menu}
+            empty={
+              <EmptyState titleText={t('No config maps in this project')} headingLevel="h2">
+                <EmptyStateBody>{t('A ConfigMap holds settings as keys and values.')}</EmptyStateBody>
+                <EmptyStateFooter><EmptyStateActions><Button variant="link" onClick={create}>{t('Create ConfigMap')}</Button></EmptyStateActions></EmptyStateFooter>
+              </EmptyState>
+            }
+          />
+        )}
+      </div>
+      {doomed !== undefined && <DeleteDialog map={doomed} onClose={() => setDoomed(undefined)} />}
+    </PageSection>
+  );
+}
+
+function DeleteDialog(props: { map: ConfigMap; onClose: () => void }): React.JSX.Element {
+  const { namespace = 'default', name } = props.map.metadata;
+  const [isBusy, setBusy] = useState(false);
+  async function remove(): Promise<void> {
+    setBusy(true);
+    try {
+      await send(objectPath(RESOURCES.configMaps, namespace, name), { method: 'DELETE' });
+      notify({ tone: 'success', title: t('{name} was deleted', { name }) });
+    } catch (thrown) {
+      notify({ tone: 'danger', title: name, detail: Failure.of(thrown).message });
+    }
+    props.onClose();
+  }
+  return (
+    <Modal isOpen onClose={props.onClose} variant="small" aria-labelledby="delete-title">
+      <ModalHeader title={t('Delete {name}?', { name })} titleIconVariant="warning" labelId="delete-title" />
+      <ModalBody>
+        {name === SWITCH_MAP.name ? t('It holds settings of virtualization: without it, defaults or other places decide.') : t('Whatever reads it loses its settings.')}
+        <p className="av-gap"><code>{`kubectl -n ${namespace} delete cm ${name}`}</code></p>
+      </ModalBody>
+      <ModalFooter>
+        <Button variant="danger" isDisabled={isBusy} isLoading={isBusy} onClick={() => void remove()}>{t('Delete')}</Button>
+        <Button variant="link" onClick={props.onClose}>{t('Cancel')}</Button>
+      </ModalFooter>
+    </Modal>
+  );
+}

@@ -1,0 +1,83 @@
+import { Alert, AlertActionCloseButton, EmptyState, EmptyStateBody, Skeleton, ToggleGroup, ToggleGroupItem } from '@patternfly/react-core';
+import { DesktopIcon } from '@patternfly/react-icons';
+import { useNavigate, useSearch } from '@tanstack/react-router';
+import { lazy, Suspense, useState } from 'react';
+
+import { badgeOf } from '../kubevirt/acceleration';
+import { type Machine, statusOf } from '../kubevirt/machine';
+import { isDone, latestOf } from '../kubevirt/timeline';
+import { t } from '../words/words';
+import { LogConsole } from '../consoles/log';
+
+const ScreenConsole = lazy(async () => ({ default: (await import('../consoles/screen')).ScreenConsole }));
+const SerialConsole = lazy(async () => ({ default: (await import('../consoles/serial')).SerialConsole }));
+
+/** Ways to look at a guest, as the address names them. */
+export const VIEWS = ['vnc', 'serial', 'log'] as const;
+/** One of {@link VIEWS}. */
+export type View = (typeof VIEWS)[number];
+
+/** The guest's screen, its serial line, and everything it has written there. */
+export function MachineConsole(props: { machine: Machine }): React.JSX.Element {
+  const { machine } = props;
+  const { namespace = 'default', name } = machine.vm.metadata;
+  const { view: wanted } = useSearch({ from: '/machines/$namespace/$name' });
+  const navigate = useNavigate();
+  const devices = machine.vmi?.spec.domain.devices;
+  const hasScreen = devices?.autoattachGraphicsDevice !== false;
+  const view = wanted ?? (hasScreen ? 'vnc' : 'serial');
+  const isRunning = machine.vmi?.status?.phase === 'Running';
+  const choose = (next: View): void => void navigate({ to: '/machines/$namespace/$name', params: { namespace, name }, search: { tab: 'console', view: next }, replace: true });
+  return (
+    <div className="av-stack">
+      <ToggleGroup aria-label={t('Ways to look at the guest')}>
+        <ToggleGroupItem text={t('Screen (VNC)')} buttonId="view-vnc" isSelected={view === 'vnc'} onChange={() => choose('vnc')} />
+        <ToggleGroupItem text={t('Serial')} buttonId="view-serial" isSelected={view === 'serial'} onChange={() => choose('serial')} />
+        <ToggleGroupItem text={t('Log')} buttonId="view-log" isSelected={view === 'log'} onChange={() => choose('log')} />
+      </ToggleGroup>
+      <EmulatedBanner machine={machine} />
+      {view === 'log' ? (
+        <LogConsole key={machine.vmi?.metadata.uid ?? 'none'} namespace={namespace} name={name} />
+      ) : !isRunning ? (
+        <NotRunning machine={machine} />
+      ) : view === 'vnc' && !hasScreen ? (
+        <EmptyState titleText={t('No screen')} headingLevel="h2" icon={DesktopIcon}>
+          <EmptyStateBody>{t('This machine has no graphics device (autoattachGraphicsDevice: false). Use its serial console.')}</EmptyStateBody>
+        </EmptyState>
+      ) : (
+        <Suspense fallback={<Skeleton height="24rem" screenreaderText={t('Loading')} />}>
+          {view === 'vnc' ? <ScreenConsole key={machine.vmi?.metadata.uid} namespace={namespace} name={name} /> : <SerialConsole key={machine.vmi?.metadata.uid} namespace={namespace} name={name} />}
+        </Suspense>
+      )}
+    </div>
+  );
+}
+
+function EmulatedBanner(props: { machine: Machine }): React.JSX.Element | null {
+  const [isOpen, setOpen] = useState(true);
+  const badge = badgeOf(props.machine);
+  const timeline = props.machine.vmi?.status?.startTimeline;
+  const isStarting = timeline !== undefined && !isDone(timeline);
+  if (!isOpen || badge?.tone !== 'slow') return null;
+  return (
+    <Alert
+      variant="info"
+      isInline
+      isPlain
+      title={isStarting ? t('Emulated: the screen may lag. Now: {step}.', { step: latestOf(timeline)?.label ?? '' }) : t('Emulated: the screen may lag.')}
+      actionClose={<AlertActionCloseButton onClose={() => setOpen(false)} />}
+    />
+  );
+}
+
+function NotRunning(props: { machine: Machine }): React.JSX.Element {
+  const timeline = props.machine.vmi?.status?.startTimeline;
+  const step = timeline === undefined ? undefined : latestOf(timeline)?.label;
+  return (
+    <EmptyState titleText={t('The machine does not run')} headingLevel="h2" icon={DesktopIcon}>
+      <EmptyStateBody>
+        {t('It is {status}.', { status: statusOf(props.machine) })} {step !== undefined && t('Last step of its start: {step}.', { step })} {t('Its console opens by itself when it runs.')}
+      </EmptyStateBody>
+    </EmptyState>
+  );
+}

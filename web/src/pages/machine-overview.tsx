@@ -1,0 +1,144 @@
+import { Card, CardBody, CardTitle, ClipboardCopy, DescriptionList, List, ListItem } from '@patternfly/react-core';
+import { Link } from '@tanstack/react-router';
+import { useMemo } from 'react';
+
+import { RESOURCES } from '../kubernetes/resource';
+import { useWatched } from '../kubernetes/store';
+import { type Event, eventsAbout, happenedAt } from '../kubevirt/event';
+import { type Machine, memoryOf, processorsOf, strategyOf } from '../kubevirt/machine';
+import { ExplainPanel } from '../parts/explain-panel';
+import { Fact } from '../parts/fact';
+import { useNow } from '../parts/now';
+import { Thumbnail } from '../parts/thumbnail';
+import { TimelineCard } from '../parts/timeline';
+import { age, bytes, moment } from '../words/measures';
+import { t } from '../words/words';
+
+/** How a machine is: why it does not run, how its start goes, what it is made of. */
+export function MachineOverview(props: { machine: Machine }): React.JSX.Element {
+  const { machine } = props;
+  const { vmi } = machine;
+  const timeline = vmi?.status?.startTimeline;
+  const phase = vmi?.status?.phase;
+  return (
+    <div className="av-stack">
+      <ExplainPanel machine={machine} />
+      <div className="av-two">
+        {timeline !== undefined && <TimelineCard timeline={timeline} isOver={phase === 'Failed' || phase === 'Succeeded'} />}
+        <DetailsCard machine={machine} />
+        <NetworkCard machine={machine} />
+        <DisksCard machine={machine} />
+        <LatestEvents machine={machine} />
+      </div>
+    </div>
+  );
+}
+
+function DetailsCard(props: { machine: Machine }): React.JSX.Element {
+  const { vm, vmi } = props.machine;
+  const spec = vmi?.spec ?? vm.spec.template?.spec;
+  const { namespace = 'default', name } = vm.metadata;
+  return (
+    <Card component="section">
+      <CardTitle component="h2">{t('Details')}</CardTitle>
+      <CardBody className="av-stack">
+        <div className="av-row">
+          <Thumbnail machine={props.machine} />
+          <Link to="/machines/$namespace/$name" params={{ namespace, name }} search={{ tab: 'console' }}>{t('Open the console')}</Link>
+        </div>
+        <DescriptionList isHorizontal isCompact>
+          <Fact term={t('Guest')}>{vmi?.status?.guestOSInfo?.prettyName ?? t('not known; its agent says it')}</Fact>
+          <Fact term={t('Processors')}>{processorsOf(spec)}</Fact>
+          <Fact term={t('Memory')}>{vmi?.status?.memory?.guestCurrent ?? memoryOf(spec) ?? '–'}</Fact>
+          <Fact term={t('Machine type')}>{vmi?.status?.machine?.type ?? spec?.domain.machine?.type ?? '–'}</Fact>
+          <Fact term={t('Architecture')}>{vmi?.status?.accelerator?.architecture ?? spec?.architecture ?? '–'}</Fact>
+          <Fact term={t('Node')}>{vmi?.status?.nodeName === undefined ? '–' : <Link to="/nodes">{vmi.status.nodeName}</Link>}</Fact>
+          <Fact term={t('Run strategy')}>{strategyOf(vm) ?? '–'}</Fact>
+          <Fact term={t('Created')}>{moment(vm.metadata.creationTimestamp)}</Fact>
+        </DescriptionList>
+        <ClipboardCopy isReadOnly isCode hoverTip={t('Copy')} clickTip={t('Copied')} textAriaLabel={t('Command that opens the serial console')}>
+          {`anyvirt console -n ${namespace} ${name}`}
+        </ClipboardCopy>
+      </CardBody>
+    </Card>
+  );
+}
+
+function NetworkCard(props: { machine: Machine }): React.JSX.Element {
+  const told = props.machine.vmi?.status?.interfaces ?? [];
+  const asked = (props.machine.vm.spec.template?.spec.domain.devices.interfaces ?? []).filter(({ name }) => told.every((one) => one.name !== name));
+  return (
+    <Card component="section">
+      <CardTitle component="h2">{t('Network')}</CardTitle>
+      <CardBody>
+        {told.length + asked.length === 0 && <p className="av-subtle">{t('No network interface.')}</p>}
+        <DescriptionList isHorizontal isCompact>
+          {told.map((one) => (
+            <Fact key={one.name ?? one.mac} term={one.name ?? one.interfaceName ?? '–'}>
+              <span className="av-number">{(one.ipAddresses ?? (one.ipAddress === undefined ? [] : [one.ipAddress])).join(', ') || t('no address yet')}</span>
+              <br />
+              <span className="av-subtle av-small av-mono">{[one.mac, one.linkState].filter((word) => word !== undefined).join(' · ')}</span>
+            </Fact>
+          ))}
+          {asked.map((one) => <Fact key={one.name} term={one.name}>{one.model ?? 'virtio'}</Fact>)}
+        </DescriptionList>
+      </CardBody>
+    </Card>
+  );
+}
+
+function DisksCard(props: { machine: Machine }): React.JSX.Element {
+  const { vm, vmi } = props.machine;
+  const volumes = (vmi?.spec ?? vm.spec.template?.spec)?.volumes ?? [];
+  return (
+    <Card component="section">
+      <CardTitle component="h2">{t('Disks')}</CardTitle>
+      <CardBody>
+        {volumes.length === 0 && <p className="av-subtle">{t('No disk.')}</p>}
+        <DescriptionList isHorizontal isCompact>
+          {volumes.map((volume) => {
+            const told = vmi?.status?.volumeStatus?.find((one) => one.name === volume.name);
+            const source = volume.containerDisk?.image ?? (volume.cloudInitNoCloud === undefined ? undefined : 'cloud-init')
+              ?? (volume.emptyDisk === undefined ? undefined : t('empty, {size}', { size: volume.emptyDisk.capacity })) ?? volume.hostDisk?.path ?? '–';
+            return (
+              <Fact key={volume.name} term={volume.name}>
+                <span className="av-mono">{source}</span>
+                <br />
+                <span className="av-subtle av-small">
+                  {[told?.target, told?.phase, told?.size === undefined ? undefined : bytes(told.size), told?.message].filter((word) => word !== undefined && word !== '').join(' · ')}
+                </span>
+              </Fact>
+            );
+          })}
+        </DescriptionList>
+      </CardBody>
+    </Card>
+  );
+}
+
+/** Events shown beside everything else; the rest has a tab of its own. */
+const LATEST = 5;
+
+function LatestEvents(props: { machine: Machine }): React.JSX.Element {
+  const { namespace = 'default', name } = props.machine.vm.metadata;
+  const events = useWatched<Event>(RESOURCES.events, namespace);
+  const now = useNow(5000);
+  const latest = useMemo(() => eventsAbout(events.objects.values(), name).slice(0, LATEST), [events.objects, name]);
+  return (
+    <Card component="section">
+      <CardTitle component="h2">{t('Latest events')}</CardTitle>
+      <CardBody className="av-stack">
+        {latest.length === 0 && <p className="av-subtle">{t('Nothing in the last hour.')}</p>}
+        <List isPlain isBordered>
+          {latest.map((event) => (
+            <ListItem key={event.metadata.uid}>
+              <p className="av-small"><span className="av-number av-subtle">{age(happenedAt(event), now)}</span> <strong>{event.reason}</strong></p>
+              <p className="av-wrap av-small">{event.message}</p>
+            </ListItem>
+          ))}
+        </List>
+        <Link to="/machines/$namespace/$name" params={{ namespace, name }} search={{ tab: 'events' }}>{t('All events')}</Link>
+      </CardBody>
+    </Card>
+  );
+}

@@ -1,0 +1,220 @@
+import { Button, Content, EmptyState, EmptyStateActions, EmptyStateBody, EmptyStateFooter, PageSection, SearchInput, Skeleton, Toolbar, ToolbarContent, ToolbarGroup, ToolbarItem } from '@patternfly/react-core';
+import { DesktopIcon, SearchIcon } from '@patternfly/react-icons';
+import { useNavigate, useSearch } from '@tanstack/react-router';
+import { useCallback, useMemo, useState } from 'react';
+
+import { keyOf } from '../kubernetes/object';
+import { RESOURCES } from '../kubernetes/resource';
+import { useWatched } from '../kubernetes/store';
+import { type Action, ACTIONS, permitted } from '../kubevirt/actions';
+import { ACCELERATIONS, found, type Acceleration, type Search, type SortKey } from '../kubevirt/filter';
+import { type Machine, machinesOf, PRINTABLE_STATUSES, type VirtualMachine, type VirtualMachineInstance } from '../kubevirt/machine';
+import { actionLabel, AskDialog, carryOut, type Intent, needsConsent } from '../parts/ask';
+import { Choice } from '../parts/choice';
+import { Freshness, LiveDot } from '../parts/freshness';
+import { ActionItems } from '../parts/machine-actions';
+import { notify } from '../parts/notices';
+import { ProjectChoice } from '../parts/project-choice';
+import { FILTER } from '../parts/shortcuts';
+import { useTitle } from '../parts/title';
+import { VirtualTable } from '../parts/virtual-table';
+import { plural, t } from '../words/words';
+import { MACHINE_COLUMNS } from './machine-columns';
+
+const rowKey = (machine: Machine): string => keyOf(machine.vm);
+const NOBODY: ReadonlySet<string> = new Set();
+
+function accelerationLabel(value: Acceleration): string {
+  return { kvm: 'KVM', emulated: t('Emulated'), blocked: t('Blocked'), none: t('Not running') }[value];
+}
+
+/** All virtual machines. */
+export function MachinesPage(): React.JSX.Element {
+  useTitle(t('VirtualMachines'));
+  const search = useSearch({ from: '/machines' });
+  const navigate = useNavigate();
+  const vms = useWatched<VirtualMachine>(RESOURCES.virtualMachines);
+  const instances = useWatched<VirtualMachineInstance>(RESOURCES.virtualMachineInstances);
+  const machines = useMachines(vms.objects, instances.objects);
+  const rows = useMemo(() => found(machines, search), [machines, search]);
+  const [selected, setSelected] = useState<ReadonlySet<string>>(NOBODY);
+  const [intent, setIntent] = useState<Intent>();
+
+  const change = useCallback(
+    (part: Partial<Search>) => void navigate({ to: '/machines', search: (before) => ({ ...before, ...part }), replace: true }),
+    [navigate],
+  );
+  const ask = useCallback((action: Action, machine: Machine) => {
+    const wanted = { action, machines: [machine] };
+    if (needsConsent(wanted)) setIntent(wanted);
+    else void carryOut(wanted).then(tellFailures);
+  }, []);
+  const menu = useCallback((machine: Machine) => <ActionItems machine={machine} onAsk={ask} />, [ask]);
+  const select = useCallback((key: string, isSelected: boolean) => {
+    setSelected((before) => {
+      const after = new Set(before);
+      if (isSelected) after.add(key);
+      else after.delete(key);
+      return after;
+    });
+  }, []);
+  const chosen = useMemo(() => rows.filter((machine) => selected.has(rowKey(machine))), [rows, selected]);
+  const isLoading = vms.phase === 'loading';
+
+  return (
+    <PageSection isFilled hasOverflowScroll={false} aria-label={t('VirtualMachines')}>
+      <div className="av-filling">
+        <div className="av-spread">
+          <div className="av-row">
+            <Content component="h1">{t('VirtualMachines')}</Content>
+            <LiveDot watched={vms} />
+            <span className="av-subtle av-number" role="status">
+              {rows.length === machines.length
+                ? plural(rows.length, '{count} machine', '{count} machines')
+                : t('{shown} of {all} machines', { shown: rows.length, all: machines.length })}
+            </span>
+          </div>
+          <Button onClick={() => void navigate({ to: '/create' })}>{t('Create')}</Button>
+        </div>
+        <Freshness what={t('VirtualMachines')} watched={vms} />
+        <Filters search={search} onChange={change}>
+          <BulkActions chosen={chosen} onAsk={setIntent} />
+        </Filters>
+        {isLoading ? (
+          <div className="av-scroll"><Skeleton height="20rem" screenreaderText={t('Loading virtual machines')} /></div>
+        ) : (
+          <VirtualTable
+            label={t('VirtualMachines')}
+            rows={rows}
+            keyOf={rowKey}
+            columns={MACHINE_COLUMNS}
+            rowHeight={71}
+            sorting={{ by: search.sort ?? 'name', descending: search.desc === true }}
+            onSort={({ by, descending }) => change({ sort: by as SortKey, desc: descending ? true : undefined })}
+            selected={selected}
+            onSelect={select}
+            onSelectAll={(all) => setSelected(all ? new Set(rows.map(rowKey)) : NOBODY)}
+            menu={menu}
+            empty={<Empty hasMachines={machines.length > 0} onClear={() => void navigate({ to: '/machines', search: {} })} onCreate={() => void navigate({ to: '/create' })} />}
+          />
+        )}
+      </div>
+      {intent !== undefined && <AskDialog intent={intent} onClose={() => setIntent(undefined)} onDone={() => setSelected(NOBODY)} />}
+    </PageSection>
+  );
+}
+
+/** Machines whose VM and instance are unchanged stay the same objects, so that their rows are not drawn again. */
+function useMachines(vms: ReadonlyMap<string, VirtualMachine>, instances: ReadonlyMap<string, VirtualMachineInstance>): Machine[] {
+  const [before] = useState(() => new Map<string, Machine>());
+  return useMemo(() => {
+    const now = machinesOf(vms, instances).map((machine) => {
+      const known = before.get(rowKey(machine));
+      return known !== undefined && known.vm === machine.vm && known.vmi === machine.vmi ? known : machine;
+    });
+    before.clear();
+    for (const machine of now) before.set(rowKey(machine), machine);
+    return now;
+  }, [vms, instances, before]);
+}
+
+function tellFailures(failed: Awaited<ReturnType<typeof carryOut>>): void {
+  for (const { machine, failure } of failed) notify({ tone: 'danger', title: keyOf(machine.vm), detail: failure.message });
+}
+
+function Filters(props: { search: Search; onChange: (part: Partial<Search>) => void; children: React.ReactNode }): React.JSX.Element {
+  const { search, onChange } = props;
+  const isFiltered = search.q !== undefined || search.status !== undefined || search.accel !== undefined || search.project !== undefined;
+  return (
+    <Toolbar clearAllFilters={() => onChange({ q: undefined, status: undefined, accel: undefined, project: undefined })} inset={{ default: 'insetNone' }}>
+      <ToolbarContent>
+        <ToolbarItem>
+          <ProjectChoice value={search.project} onChange={(project) => onChange({ project })} />
+        </ToolbarItem>
+        <ToolbarItem>
+          <SearchInput
+            {...{ [FILTER]: '' }}
+            placeholder={t('Name, address, label')}
+            aria-label={t('Filter by name, address, node or label')}
+            value={search.q ?? ''}
+            onChange={(_event, value) => onChange({ q: value === '' ? undefined : value })}
+            onClear={() => onChange({ q: undefined })}
+          />
+        </ToolbarItem>
+        <ToolbarGroup variant="filter-group">
+          <ToolbarItem>
+            <Choice
+              label={t('Status')}
+              all={t('All')}
+              value={search.status}
+              options={PRINTABLE_STATUSES.map((value) => ({ value, label: value }))}
+              onChange={(status) => onChange({ status })}
+            />
+          </ToolbarItem>
+          <ToolbarItem>
+            <Choice
+              label={t('Acceleration')}
+              all={t('All')}
+              value={search.accel}
+              options={ACCELERATIONS.map((value) => ({ value, label: accelerationLabel(value) }))}
+              onChange={(accel) => onChange({ accel })}
+            />
+          </ToolbarItem>
+        </ToolbarGroup>
+        {isFiltered && (
+          <ToolbarItem>
+            <Button variant="link" onClick={() => onChange({ q: undefined, status: undefined, accel: undefined, project: undefined })}>
+              {t('Clear filters')}
+            </Button>
+          </ToolbarItem>
+        )}
+        {props.children}
+      </ToolbarContent>
+    </Toolbar>
+  );
+}
+
+/** Buttons for what can be done with the selected machines; each counts those that it would be done with. */
+function BulkActions(props: { chosen: readonly Machine[]; onAsk: (intent: Intent) => void }): React.JSX.Element | null {
+  const { chosen, onAsk } = props;
+  if (chosen.length === 0) return null;
+  return (
+    <ToolbarGroup variant="action-group" align={{ default: 'alignEnd' }} aria-label={t('Selected machines')}>
+      {ACTIONS.map((action) => {
+        const machines = chosen.filter((machine) => permitted(action, machine).may);
+        return (
+          <ToolbarItem key={action}>
+            <Button variant={action === 'delete' ? 'danger' : 'secondary'} size="sm" isDisabled={machines.length === 0} onClick={() => onAsk({ action, machines })}>
+              {t('{action} ({count})', { action: actionLabel(action), count: machines.length })}
+            </Button>
+          </ToolbarItem>
+        );
+      })}
+    </ToolbarGroup>
+  );
+}
+
+function Empty(props: { hasMachines: boolean; onClear: () => void; onCreate: () => void }): React.JSX.Element {
+  return props.hasMachines ? (
+    <EmptyState titleText={t('No machine matches')} headingLevel="h2" icon={SearchIcon}>
+      <EmptyStateBody>{t('No VirtualMachine fits these filters.')}</EmptyStateBody>
+      <EmptyStateFooter>
+        <EmptyStateActions>
+          <Button variant="link" onClick={props.onClear}>{t('Clear filters')}</Button>
+        </EmptyStateActions>
+      </EmptyStateFooter>
+    </EmptyState>
+  ) : (
+    <EmptyState titleText={t('No virtual machines')} headingLevel="h2" icon={DesktopIcon}>
+      <EmptyStateBody>
+        {t('A VirtualMachine is a computer of its own, declared like everything else in Kubernetes. Create one here, or type')}{' '}
+        <code>kubectl apply -f vm.yaml</code>.
+      </EmptyStateBody>
+      <EmptyStateFooter>
+        <EmptyStateActions>
+          <Button onClick={props.onCreate}>{t('Create a VirtualMachine')}</Button>
+        </EmptyStateActions>
+      </EmptyStateFooter>
+    </EmptyState>
+  );
+}

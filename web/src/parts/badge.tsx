@@ -1,0 +1,104 @@
+import { Button, DescriptionList, Label, Popover } from '@patternfly/react-core';
+import { BanIcon, BoltIcon, HourglassHalfIcon, NetworkWiredIcon, QuestionCircleIcon } from '@patternfly/react-icons';
+
+import { type Badge, badgeOf, type Tone } from '../kubevirt/acceleration';
+import { type Machine } from '../kubevirt/machine';
+import { moment } from '../words/measures';
+import { t } from '../words/words';
+import { Fact } from './fact';
+
+/** Colour and sign of each tone; the words say the same without either. */
+const LOOKS: Readonly<Record<Tone, { color: 'green' | 'blue' | 'orange' | 'red' | 'grey'; icon: React.ReactNode }>> = {
+  good: { color: 'green', icon: <BoltIcon /> },
+  notice: { color: 'blue', icon: <NetworkWiredIcon /> },
+  slow: { color: 'orange', icon: <HourglassHalfIcon /> },
+  bad: { color: 'red', icon: <BanIcon /> },
+  unknown: { color: 'grey', icon: <QuestionCircleIcon /> },
+};
+
+/** The badge without its explanation, cheap enough for a table of thousands. */
+export function PlainBadge(props: { badge: Badge }): React.JSX.Element {
+  const { color, icon } = LOOKS[props.badge.tone];
+  return (
+    <Label isCompact color={color} icon={icon}>
+      {props.badge.label}
+    </Label>
+  );
+}
+
+/** The badge of a machine: click for what, why, since when, and who decided. */
+export function AccelerationBadge(props: { machine: Machine }): React.JSX.Element | null {
+  const badge = badgeOf(props.machine);
+  if (badge === undefined) return null;
+  const { color, icon } = LOOKS[badge.tone];
+  return (
+    <Popover
+      headerContent={t('Acceleration: {label}', { label: badge.label })}
+      bodyContent={<Reasons machine={props.machine} badge={badge} />}
+      minWidth="24rem"
+    >
+      <Label color={color} icon={icon} onClick={() => undefined} aria-label={t('Acceleration: {label}. Why?', { label: badge.label })}>
+        {badge.label}
+      </Label>
+    </Popover>
+  );
+}
+
+function Reasons(props: { machine: Machine; badge: Badge }): React.JSX.Element {
+  const told = props.machine.vmi?.status?.accelerator;
+  const running = props.machine.vmi?.status?.phaseTransitionTimestamps?.find((one) => one.phase === 'Running');
+  return (
+    <>
+      <p className="av-wrap">{props.badge.why}</p>
+      {told !== undefined && (
+        <DescriptionList isCompact isHorizontal className="av-gap">
+          <Fact term={t('Fact')}>{t('{type}, as QEMU itself says', { type: told.type })}</Fact>
+          {running !== undefined && <Fact term={t('Since')}>{moment(running.phaseTransitionTimestamp)}</Fact>}
+          {told.policy !== undefined && <Fact term={t('Policy')}>{told.policy}</Fact>}
+          {told.decidedBy !== undefined && <Fact term={t('Decided by')}>{told.decidedBy}</Fact>}
+          {told.expectedSlowdown !== undefined && (
+            <Fact term={t('Speed')}>{t('about {n} times slower than KVM here', { n: told.expectedSlowdown })}</Fact>
+          )}
+          {(told.considered ?? []).map((one) => (
+            <Fact key={one.place} term={one.scope}>
+              {one.place}: {one.policy}
+            </Fact>
+          ))}
+          {(told.adjustments ?? []).map((line) => (
+            <Fact key={line} term={t('Adjusted')}>
+              {line}
+            </Fact>
+          ))}
+        </DescriptionList>
+      )}
+    </>
+  );
+}
+
+/** The pill in the masthead: click for the reason and the way to the settings. */
+export function Pill(props: { badge: Badge; onSettings: () => void }): React.JSX.Element {
+  const { color, icon } = LOOKS[props.badge.tone];
+  return (
+    <Popover
+      headerContent={t('Acceleration of this cluster')}
+      bodyContent={<p className="av-wrap">{props.badge.why}</p>}
+      footerContent={(hide) => (
+        <Button
+          variant="link"
+          isInline
+          onClick={() => {
+            hide();
+            props.onSettings();
+          }}
+        >
+          {t('Change…')}
+        </Button>
+      )}
+      minWidth="26rem"
+    >
+      <Label isCompact color={color} icon={icon} onClick={() => undefined} aria-label={t('Acceleration: {label}. Why?', { label: props.badge.label })}>
+        {props.badge.label}
+      </Label>
+    </Popover>
+  );
+}

@@ -1,0 +1,124 @@
+import { Alert, Button, Card, CardBody, CardTitle, ClipboardCopy, List, ListItem } from '@patternfly/react-core';
+import { Link } from '@tanstack/react-router';
+import { useEffect, useState } from 'react';
+
+import { Failure } from '../kubernetes/failure';
+import { send } from '../kubernetes/request';
+import { obstacleOf } from '../kubevirt/acceleration';
+import { SWITCH_MAP } from '../kubevirt/configuration';
+import { type Cure, explain, type Explanation } from '../kubevirt/explanation';
+import { type Machine, statusOf } from '../kubevirt/machine';
+import { t } from '../words/words';
+import { notify } from './notices';
+import { groupOf } from './status';
+
+/** Explains a machine that does not run as it should, and offers what helps. Nothing for one that does. */
+export function ExplainPanel(props: { machine: Machine }): React.JSX.Element | null {
+  const { machine } = props;
+  const { namespace = 'default', name } = machine.vm.metadata;
+  const status = statusOf(machine);
+  const timeline = machine.vmi?.status?.startTimeline;
+  const isWrong = groupOf(status) === 'failed' || status === 'Unknown' || timeline?.stuck !== undefined || timeline?.trouble !== undefined;
+  const obstacle = obstacleOf(machine);
+  const { explanation, failure, isUnserved } = useExplanation(isWrong, namespace, name, `${status}|${obstacle ?? ''}`);
+  if (!isWrong) return null;
+  const words = explanation?.evidence ?? (obstacle === undefined ? [] : [{ source: t('the scheduler'), text: obstacle }]);
+  return (
+    <Card component="section" aria-labelledby="explain-title">
+      <CardTitle component="h2" id="explain-title">{t('Why {name} does not run', { name })}</CardTitle>
+      <CardBody className="av-stack">
+        <Alert variant="danger" isInline title={explanation?.cause ?? timeline?.trouble?.message ?? timeline?.stuck?.message ?? obstacle ?? t('It is {status}.', { status })} />
+        {isUnserved && <p className="av-subtle">{t('This server does not explain failures to the console. In a terminal: anyvirt explain {name}', { name })}</p>}
+        {failure !== undefined && <p className="av-subtle av-wrap">{failure.message}</p>}
+        {words.map(({ source, text }) => (
+          <div key={`${source}|${text}`}>
+            {source !== '' && <p className="av-small av-subtle">{t('Says {source}:', { source })}</p>}
+            <ClipboardCopy isReadOnly isBlock hoverTip={t('Copy')} clickTip={t('Copied')} textAriaLabel={t('Word for word')}>{text}</ClipboardCopy>
+          </div>
+        ))}
+        {explanation !== undefined && explanation.cures.length > 0 && (
+          <>
+            <h3>{t('What helps, the best first')}</h3>
+            <ol className="av-stack">
+              {explanation.cures.map((cure) => <CureItem key={cure.title} cure={cure} />)}
+            </ol>
+          </>
+        )}
+        {isUnserved && obstacle !== undefined && /devices\.kubevirt\.io/.test(obstacle) && (
+          <List isPlain>
+            <ListItem><Link to="/settings">{t('Permit emulation in the settings')}</Link></ListItem>
+            <ListItem>
+              <Link to="/k8s/ns/$namespace/$plural/$name" params={{ namespace: SWITCH_MAP.namespace, plural: 'configmaps', name: SWITCH_MAP.name }} search={{ tab: 'yaml' }}>
+                {t('Edit the ConfigMap kubevirt-config, as in the article')}
+              </Link>
+            </ListItem>
+          </List>
+        )}
+      </CardBody>
+    </Card>
+  );
+}
+
+/** Asks again whenever `state` changes. */
+function useExplanation(isWanted: boolean, namespace: string, name: string, state: string): {
+  explanation: Explanation | undefined;
+  failure: Failure | undefined;
+  isUnserved: boolean;
+} {
+  const [explanation, setExplanation] = useState<Explanation>();
+  const [failure, setFailure] = useState<Failure>();
+  const [isUnserved, setUnserved] = useState(false);
+  useEffect(() => {
+    if (!isWanted) return undefined;
+    const stop = new AbortController();
+    explain(namespace, name, stop.signal).then(
+      (answer) => {
+        if (stop.signal.aborted) return;
+        setExplanation(answer);
+        setUnserved(answer === undefined);
+        setFailure(undefined);
+      },
+      (thrown: unknown) => {
+        if (!stop.signal.aborted) setFailure(Failure.of(thrown));
+      },
+    );
+    return () => stop.abort();
+  }, [isWanted, namespace, name, state]);
+  return { explanation, failure, isUnserved };
+}
+
+function CureItem(props: { cure: Cure }): React.JSX.Element {
+  const { cure } = props;
+  const [isBusy, setBusy] = useState(false);
+  async function carryOut(): Promise<void> {
+    if (cure.action === undefined) return;
+    setBusy(true);
+    try {
+      await send(cure.action.path, { method: 'PATCH', body: cure.action.body, contentType: 'application/merge-patch+json' });
+      notify({ tone: 'success', title: t('Done: {title}', { title: cure.title }) });
+    } catch (thrown) {
+      notify({ tone: 'danger', title: cure.title, detail: Failure.of(thrown).message });
+    }
+    setBusy(false);
+  }
+  return (
+    <li>
+      <div className="av-stack">
+        <div>
+          <strong>{cure.title}</strong>
+          <p>{cure.effect}</p>
+          <p className="av-subtle av-small">
+            {t('Costs: {cost}', { cost: cure.cost })}
+            {cure.reversible === true && ` · ${t('can be undone')}`}
+          </p>
+        </div>
+        {cure.command !== undefined && (
+          <ClipboardCopy isReadOnly isCode hoverTip={t('Copy')} clickTip={t('Copied')} textAriaLabel={t('Command')}>{cure.command}</ClipboardCopy>
+        )}
+        {cure.action !== undefined && (
+          <div><Button variant="secondary" isLoading={isBusy} isDisabled={isBusy} onClick={() => void carryOut()}>{t('Do it')}</Button></div>
+        )}
+      </div>
+    </li>
+  );
+}

@@ -1,0 +1,196 @@
+import {
+  Button, Dropdown, DropdownItem, DropdownList, Masthead, MastheadBrand, MastheadContent, MastheadMain, MastheadToggle, MenuToggle,
+  Nav, NavExpandable, NavItem, NavList, Page, PageSidebar, PageSidebarBody, PageToggleButton, SkipToContent, Toolbar, ToolbarContent, ToolbarGroup, ToolbarItem,
+} from '@patternfly/react-core';
+import { BarsIcon, QuestionCircleIcon } from '@patternfly/react-icons';
+import { Link, Outlet, useLocation, useNavigate } from '@tanstack/react-router';
+import { useMemo, useState } from 'react';
+
+import { RESOURCES } from '../kubernetes/resource';
+import { useWatched } from '../kubernetes/store';
+import { pillOf } from '../kubevirt/acceleration';
+import { type KubeVirt, kubeVirtOf } from '../kubevirt/configuration';
+import type { Node } from '../kubevirt/node';
+import { logOut, type User } from '../session/session';
+import { chooseTheme, chosenTheme, type Theme, THEMES } from '../theme/theme';
+import { t } from '../words/words';
+import { Pill } from './badge';
+import { Notices } from './notices';
+import { Shortcuts } from './shortcuts';
+
+const CONTENT = 'content';
+
+/** What stands around every page: masthead, navigation, notices. */
+export function Shell(props: { user: User }): React.JSX.Element {
+  const [isHelpOpen, setHelpOpen] = useState(false);
+  return (
+    <>
+      <Page
+        masthead={<Top user={props.user} onHelp={() => setHelpOpen(true)} />}
+        sidebar={<Side />}
+        isManagedSidebar
+        mainContainerId={CONTENT}
+        skipToContent={<SkipToContent href={`#${CONTENT}`}>{t('Skip to content')}</SkipToContent>}
+      >
+        <Outlet />
+      </Page>
+      <Notices />
+      <Shortcuts isOpen={isHelpOpen} onOpen={setHelpOpen} />
+    </>
+  );
+}
+
+function Top(props: { user: User; onHelp: () => void }): React.JSX.Element {
+  return (
+    <Masthead>
+      <MastheadMain>
+        <MastheadToggle>
+          <PageToggleButton variant="plain" aria-label={t('Navigation')}>
+            <BarsIcon />
+          </PageToggleButton>
+        </MastheadToggle>
+        <MastheadBrand>
+          <Link to="/overview" className="av-brand">
+            <img src="/console/assets/mark.svg" alt="" /> anyvirt
+          </Link>
+        </MastheadBrand>
+      </MastheadMain>
+      <MastheadContent>
+        <Toolbar isFullHeight isStatic>
+          <ToolbarContent>
+            <ToolbarItem alignSelf="center">
+              <ClusterPill />
+            </ToolbarItem>
+            <ToolbarGroup align={{ default: 'alignEnd' }}>
+              <ToolbarItem>
+                <Button variant="plain" icon={<QuestionCircleIcon />} aria-label={t('Keyboard shortcuts')} onClick={props.onHelp} />
+              </ToolbarItem>
+              <ToolbarItem>
+                <ThemeMenu />
+              </ToolbarItem>
+              <ToolbarItem>
+                <UserMenu user={props.user} />
+              </ToolbarItem>
+            </ToolbarGroup>
+          </ToolbarContent>
+        </Toolbar>
+      </MastheadContent>
+    </Masthead>
+  );
+}
+
+function ClusterPill(): React.JSX.Element {
+  const kubeVirts = useWatched<KubeVirt>(RESOURCES.kubeVirts);
+  const nodes = useWatched<Node>(RESOURCES.nodes);
+  const navigate = useNavigate();
+  const badge = useMemo(() => pillOf(kubeVirtOf(kubeVirts.objects), [...nodes.objects.values()]), [kubeVirts.objects, nodes.objects]);
+  return <Pill badge={badge} onSettings={() => void navigate({ to: '/settings' })} />;
+}
+
+function themeLabel(theme: Theme): string {
+  return { system: t('As the system'), light: t('Light'), dark: t('Dark'), 'high-contrast': t('High contrast') }[theme];
+}
+
+function ThemeMenu(): React.JSX.Element {
+  const [isOpen, setOpen] = useState(false);
+  const [theme, setTheme] = useState(chosenTheme);
+  return (
+    <Dropdown
+      isOpen={isOpen}
+      onOpenChange={setOpen}
+      onSelect={() => setOpen(false)}
+      toggle={(ref) => (
+        <MenuToggle ref={ref} variant="plainText" isExpanded={isOpen} onClick={() => setOpen(!isOpen)}>
+          {t('Theme')}
+        </MenuToggle>
+      )}
+      popperProps={{ position: 'right' }}
+    >
+      <DropdownList>
+        {THEMES.map((one) => (
+          <DropdownItem
+            key={one}
+            isSelected={one === theme}
+            onClick={() => {
+              chooseTheme(one);
+              setTheme(one);
+            }}
+          >
+            {themeLabel(one)}
+          </DropdownItem>
+        ))}
+      </DropdownList>
+    </Dropdown>
+  );
+}
+
+function UserMenu(props: { user: User }): React.JSX.Element {
+  const [isOpen, setOpen] = useState(false);
+  return (
+    <Dropdown
+      isOpen={isOpen}
+      onOpenChange={setOpen}
+      toggle={(ref) => (
+        <MenuToggle ref={ref} variant="plainText" isExpanded={isOpen} onClick={() => setOpen(!isOpen)}>
+          {props.user.name}
+        </MenuToggle>
+      )}
+      popperProps={{ position: 'right' }}
+    >
+      <DropdownList>
+        <DropdownItem description={props.user.groups.join(', ')} onClick={() => void logOut()}>
+          {t('Log out')}
+        </DropdownItem>
+      </DropdownList>
+    </Dropdown>
+  );
+}
+
+/** Where the navigation leads, grouped as OpenShift groups it. */
+const PLACES: readonly { group: string | undefined; places: readonly { to: string; label: () => string; starts: string }[] }[] = [
+  { group: undefined, places: [{ to: '/overview', label: () => t('Overview'), starts: '/overview' }] },
+  {
+    group: 'Virtualization',
+    places: [
+      { to: '/machines', label: () => t('VirtualMachines'), starts: '/machines' },
+      { to: '/images', label: () => t('Images and volumes'), starts: '/images' },
+    ],
+  },
+  {
+    group: 'Workloads',
+    places: [
+      { to: '/k8s/all-namespaces/configmaps', label: () => t('Config Maps'), starts: '/k8s/' },
+      { to: '/events', label: () => t('Events'), starts: '/events' },
+    ],
+  },
+  { group: 'Compute', places: [{ to: '/nodes', label: () => t('Nodes'), starts: '/nodes' }] },
+  { group: 'Administration', places: [{ to: '/settings', label: () => t('Settings'), starts: '/settings' }] },
+];
+
+function Side(): React.JSX.Element {
+  const path = useLocation({ select: (location) => location.pathname });
+  const item = ({ to, label, starts }: { to: string; label: () => string; starts: string }): React.JSX.Element => (
+    <NavItem key={to} isActive={path.startsWith(starts)}>
+      <Link to={to}>{label()}</Link>
+    </NavItem>
+  );
+  return (
+    <PageSidebar>
+      <PageSidebarBody>
+        <Nav aria-label={t('Main')}>
+          <NavList>
+            {PLACES.map(({ group, places }) =>
+              group === undefined ? (
+                places.map(item)
+              ) : (
+                <NavExpandable key={group} title={t(group)} isExpanded isActive={places.some(({ starts }) => path.startsWith(starts))}>
+                  {places.map(item)}
+                </NavExpandable>
+              ),
+            )}
+          </NavList>
+        </Nav>
+      </PageSidebarBody>
+    </PageSidebar>
+  );
+}

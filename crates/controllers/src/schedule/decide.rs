@@ -11,7 +11,7 @@ use super::site::{Ask, Facts, Names, Site};
 use api::accelerator::Accelerator;
 use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::ResourceExt as _;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The scheduler a pod names when it means this one.
 pub const SCHEDULER_NAME: &str = "default-scheduler";
@@ -62,8 +62,8 @@ struct Known {
 #[derive(Debug, Clone, Copy, Default)]
 struct Seen {
     revision: u64,
-    fits: bool,
-    suitability: Suitability,
+    /// None: it does not fit.
+    suitability: Option<Suitability>,
 }
 
 /// How well a node suits: what stands first counts first, and greater is better.
@@ -112,11 +112,9 @@ pub struct Cluster {
     rules: Rules,
     /// Counts changes; the first is 1, so that a 0 in [`Seen`] is never up to date.
     revision: u64,
-    /// The sites of changes that can have made a node fit, which taking room never does, with their
-    /// revisions, the latest last.
-    helped: VecDeque<(u64, usize)>,
-    /// The revision up to which `helped` does not know everything any more.
-    forgotten: u64,
+    /// Sites with the revisions of the last changes that can have made their nodes fit, which taking
+    /// room never does; each site once.
+    helped: BTreeSet<(u64, usize)>,
 }
 
 impl Default for Cluster {
@@ -134,8 +132,7 @@ impl Default for Cluster {
             taken: BTreeMap::new(),
             rules: Rules::default(),
             revision: 1,
-            helped: VecDeque::new(),
-            forgotten: 1,
+            helped: BTreeSet::new(),
         }
     }
 }
@@ -167,22 +164,17 @@ impl Cluster {
         }
         self.rules = rules;
         self.revision += 1;
-        self.helped.clear();
-        self.forgotten = self.revision;
-        for site in &mut self.sites {
-            site.revision = self.revision;
+        for number in 0..self.sites.len() {
+            self.sites[number].revision = self.revision;
+            self.help(number);
         }
     }
 
     /// The site's last change can have made it fit.
     fn help(&mut self, number: usize) {
-        self.helped.push_back((self.revision, number));
-        // More would cost more to go through than the sites.
-        if self.helped.len() > self.sites.len()
-            && let Some((revision, _)) = self.helped.pop_front()
-        {
-            self.forgotten = revision;
-        }
+        let before = std::mem::replace(&mut self.sites[number].helped, self.revision);
+        self.helped.remove(&(before, number));
+        self.helped.insert((self.revision, number));
     }
 
     /// A node is gone. Pods bound to it still are.
@@ -362,9 +354,17 @@ impl Cluster {
             && self.sites[number].is_empty()
         {
             self.by_name.remove(name);
+            self.helped.remove(&(self.sites[number].helped, number));
             self.sites[number] = Site::default();
             self.free_sites.push(number);
         }
+    }
+
+    /// Whether a pod of `shape` may fit somewhere: no, if none did and nothing changed for the better
+    /// since.
+    pub fn may_fit(&self, shape: Shape) -> bool {
+        let before = self.shapes[shape.0].fitted_none_at;
+        before.is_none_or(|at| self.helped.last().is_some_and(|(latest, _)| *latest > at))
     }
 
     /// The best node for a pod of `shape`, if any fits. Of equally good ones it is the first by name.
@@ -373,36 +373,29 @@ impl Cluster {
         if known.requirements.refusal.is_some() {
             return None;
         }
-        known.seen.resize(self.sites.len(), Seen::default());
-        // Where nothing changed for the better since none fitted, none does.
-        let before = known.fitted_none_at.replace(self.revision);
-        let candidates: Vec<usize> = match before.filter(|at| *at >= self.forgotten) {
+        let mut best = Best::default();
+        match known.fitted_none_at.replace(self.revision) {
+            // Where nothing changed for the better since none fitted, none does.
             Some(at) => {
-                let latest = self.helped.iter().rev();
-                let since = latest.take_while(|(revision, _)| *revision > at);
-                since.map(|(_, number)| *number).collect()
+                for (_, number) in self.helped.range((at + 1, 0)..) {
+                    let site = &mut self.sites[*number];
+                    // It changed since, so that nothing that was seen of it still holds.
+                    let suitability = known.suitability(site, self.pods, &self.rules);
+                    best.consider(suitability, &self.sites, *number);
+                }
             }
-            None => self.by_name.values().copied().collect(),
-        };
-        let mut best: Option<(Suitability, usize)> = None;
-        for number in candidates {
-            let site = &mut self.sites[number];
-            let Some(suitability) = known.look(site, self.pods, &self.rules) else {
-                continue;
-            };
-            let name = |number: usize| self.sites[number].facts.as_ref().map(|it| &it.name);
-            let is_better = best.is_none_or(|(highest, other)| {
-                let first = || name(number) < name(other);
-                suitability > highest || (suitability == highest && first())
-            });
-            if is_better {
-                best = Some((suitability, number));
+            None => {
+                known.seen.resize(self.sites.len(), Seen::default());
+                for number in self.by_name.values() {
+                    let site = &mut self.sites[*number];
+                    let suitability = known.look(site, self.pods, &self.rules);
+                    best.consider(suitability, &self.sites, *number);
+                }
             }
         }
-        let (_, number) = best?;
+        let (_, number) = best.0?;
         known.fitted_none_at = None;
-        let facts = self.sites[number].facts.as_ref();
-        facts.map(|facts| facts.name.as_str())
+        name(&self.sites, number)
     }
 
     /// Whether a pod of `shape` fits `node`, and its guest would run there on hardware that works.
@@ -517,30 +510,68 @@ impl Cluster {
     }
 }
 
-impl Known {
-    /// How well a site suits; none if it does not fit. `pods` is that resource's number.
-    fn look(&mut self, site: &mut Site, pods: usize, rules: &Rules) -> Option<Suitability> {
-        let seen = &mut self.seen[site.number];
-        if seen.revision == site.revision {
-            return seen.fits.then_some(seen.suitability);
+/// The best site so far.
+#[derive(Default)]
+struct Best(Option<(Suitability, usize)>);
+
+impl Best {
+    /// Takes a site that is better than those before; one without a suitability does not fit.
+    fn consider(&mut self, suitability: Option<Suitability>, sites: &[Site], number: usize) {
+        let Some(suitability) = suitability else {
+            return;
+        };
+        let is_better = self.0.is_none_or(|(highest, other)| {
+            let first = || name(sites, number) < name(sites, other);
+            suitability > highest || (suitability == highest && first())
+        });
+        if is_better {
+            self.0 = Some((suitability, number));
         }
+    }
+}
+
+fn name(sites: &[Site], number: usize) -> Option<&str> {
+    let facts = sites[number].facts.as_ref();
+    facts.map(|facts| facts.name.as_str())
+}
+
+impl Known {
+    /// [`Known::suitability`], remembered until the site changes.
+    fn look(&mut self, site: &mut Site, pods: usize, rules: &Rules) -> Option<Suitability> {
+        let seen = self.seen[site.number];
+        if seen.revision == site.revision {
+            return seen.suitability;
+        }
+        let suitability = self.suitability(site, pods, rules);
+        self.seen[site.number] = Seen {
+            revision: site.revision,
+            suitability,
+        };
+        suitability
+    }
+
+    /// How well a site suits; none if it does not fit. `pods` is that resource's number.
+    fn suitability(&self, site: &mut Site, pods: usize, rules: &Rules) -> Option<Suitability> {
         let fixed = site.fixed(self.kind, &self.requirements)?;
-        seen.revision = site.revision;
         let cpu = self.weighed[0].0;
-        let lacks = site.is_full(pods) || self.asks.iter().any(|it| site.lacks(it));
-        let company = fixed.emulated
-            && (self.requirements.crowds(site, cpu, rules)
-                || self.requirements.forbidden(site, rules).is_some());
-        seen.fits = fixed.obstacle.is_none() && !lacks && !company;
-        seen.suitability = fixed.suitability;
+        let lacks = || site.is_full(pods) || self.asks.iter().any(|it| site.lacks(it));
+        let company = || {
+            self.requirements.crowds(site, cpu, rules)
+                || self.requirements.forbidden(site, rules).is_some()
+        };
+        if fixed.obstacle.is_some() || lacks() || (fixed.emulated && company()) {
+            return None;
+        }
         let crowd = self.requirements.guest.as_ref();
         let crowd = crowd.filter(|_| fixed.emulated);
-        seen.suitability.crowd = crowd.map_or(0, |guest| -site.crowd(guest, cpu));
         let left = self
             .weighed
             .map(|(it, asked)| site.left_permille(it, asked));
-        seen.suitability.room = left.iter().sum();
-        seen.fits.then_some(seen.suitability)
+        Some(Suitability {
+            crowd: crowd.map_or(0, |guest| -site.crowd(guest, cpu)),
+            room: left.iter().sum(),
+            ..fixed.suitability
+        })
     }
 }
 
@@ -553,9 +584,9 @@ impl Requirements {
 
     /// Whether the guest, emulated there, would be one too many; `cpu` is that resource's number.
     fn crowds(&self, site: &Site, cpu: usize, rules: &Rules) -> bool {
-        let most = i128::from(rules.emulated_processors_per_core) * 1000;
+        let most = rules.emulated_processors_per_core;
         let guest = self.guest.as_ref();
-        guest.is_some_and(|guest| site.crowd(guest, cpu) > most)
+        guest.is_some_and(|guest| site.crowded(guest, cpu, most))
     }
 
     /// Who forbids that the guest, emulated there, joins those that are emulated there.

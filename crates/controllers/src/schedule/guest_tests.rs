@@ -209,6 +209,16 @@ fn beyond_the_bound_of_emulated_processors_a_node_takes_no_more_and_the_field_is
          (KubeVirt spec.configuration.emulatedProcessorsPerCore)."
     );
     assert_eq!(go(3, &[("t", Accelerator::Kvm)]), "bind n1");
+    // No rounding: 1333 thousandths of a core are a little less than four processors need.
+    let of_cores = |cores: &str| {
+        let nodes = [host("n1", false, |node| {
+            node["status"]["allocatable"]["cpu"] = json!(cores);
+        })];
+        let new = guest("p", "ns", "Software", with_processors(4));
+        place(&new, &nodes, &[], &three, &[])
+    };
+    assert_eq!(of_cores("1334m"), "bind n1");
+    assert!(of_cores("1333m").contains("more than 3"));
     // On hardware there is no such bound, nor is there for other pods.
     let on_hardware = [host("n1", true, unchanged)];
     let new = guest("p", "ns", "Software", with_processors(64));

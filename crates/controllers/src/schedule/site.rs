@@ -107,6 +107,8 @@ pub(super) struct Site {
     pub(super) number: usize,
     /// When the facts or what is taken changed, in changes of the cluster.
     pub(super) revision: u64,
+    /// When a change last can have made it fit; 0: never.
+    pub(super) helped: u64,
     /// Of each kind of pod, by its number, what follows from the facts, once it was asked for.
     fixed: Vec<Option<Fixed>>,
     /// The pods that take room.
@@ -212,6 +214,14 @@ impl Site {
             cores if cores > 0 => processors.saturating_mul(1_000_000) / cores,
             _ => i128::MAX,
         }
+    }
+
+    /// Whether there would be more than `most` emulated processors per core, if `guest` were emulated
+    /// there too; exactly, while [`Site::crowd`] rounds. `cpu` is that resource's number.
+    pub(super) fn crowded(&self, guest: &Guest, cpu: usize, most: u32) -> bool {
+        let processors = self.emulated.saturating_add(guest.processors);
+        let cores = of(&self.allocatable, cpu);
+        cores <= 0 || processors.saturating_mul(1000) > i128::from(most).saturating_mul(cores)
     }
 
     /// Whether no pod is bound to it.

@@ -1,4 +1,5 @@
-use super::decide::{Placement, waiting};
+use super::decide::{Cluster, Placement, waiting};
+use super::guest::Rules;
 use super::memory::Memory;
 use k8s_openapi::api::core::v1::{Node, Pod};
 use serde_json::{Value, json};
@@ -402,6 +403,42 @@ fn a_gated_pod_is_told_so() {
             ..
         }
     ));
+}
+
+#[test]
+fn a_pod_that_fitted_nowhere_may_fit_only_after_something_changed_for_the_better() {
+    let of_cores = |cores: &str| {
+        node("n1", |node| {
+            node["status"]["allocatable"]["cpu"] = json!(cores);
+        })
+    };
+    let mut cluster = Cluster::default();
+    let small = cluster.shape(&pod("small", |_| {}));
+    let large = cluster.shape(&pod("large", |pod| {
+        pod["spec"]["containers"][0]["resources"]["requests"]["cpu"] = json!("3");
+    }));
+    assert!(cluster.may_fit(large), "nobody has looked");
+    let mut fits_after = |change: &mut dyn FnMut(&mut Cluster)| {
+        change(&mut cluster);
+        (cluster.may_fit(large), cluster.choose(large).is_some())
+    };
+    let two = of_cores("2");
+    assert!(!fits_after(&mut |it| it.set_node(&two)).1);
+    let unhelped = (false, false);
+    assert_eq!(fits_after(&mut |it| it.set_node(&two)), unhelped);
+    assert_eq!(fits_after(&mut |it| it.take("s", small, "n1")), unhelped);
+    assert_eq!(fits_after(&mut |it| it.release("s")), (true, false));
+    assert_eq!(fits_after(&mut |_| {}), unhelped);
+    let rules = Rules {
+        emulated_processors_per_core: 1,
+        ..Rules::default()
+    };
+    let set = &mut |it: &mut Cluster| it.set_rules(rules.clone());
+    assert_eq!(fits_after(set), (true, false));
+    assert_eq!(fits_after(&mut |it| it.remove_node("n1")), unhelped);
+    let four = of_cores("4");
+    assert_eq!(fits_after(&mut |it| it.set_node(&four)), (true, true));
+    assert_eq!(fits_after(&mut |_| {}), (true, true));
 }
 
 #[test]

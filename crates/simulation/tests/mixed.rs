@@ -3,7 +3,7 @@
 use api::accelerator::{self, Accelerator, EmulationPolicy, NodeFacts};
 use controllers::virtual_machine_instance::Standing;
 use node::decisions::Answer;
-use simulation::mixed::{Failure, Rules, Size, of_seed, run, script, shrunk};
+use simulation::mixed::{Failure, Report, Rules, Size, of_seed, run, script, shrunk};
 
 /// A cluster that a machine without optimizations goes through in some tens of milliseconds; the long
 /// run with 200 nodes and 5,000 VMs is `cargo xtask simulate mixed`.
@@ -49,6 +49,51 @@ fn a_seed_is_the_same_every_time_and_meets_everything() {
     assert!(met.iter().all(|it| *it > 0), "{sum}");
     let at_rest = [sum.running, sum.waiting, sum.queued];
     assert!(at_rest.iter().all(|it| *it > 0), "{sum}");
+}
+
+/// From seed 167 with 200 nodes: while a guest that KVM failed is on its way to emulation, a cap comes that
+/// forbids this, and the hardware is found usable again.
+#[test]
+fn a_guest_that_kvm_failed_is_refused_where_a_cap_came_before_its_step_down() {
+    let text = "0 switch Software\n\
+                0 node n0 arch=amd64 cpus=4 memory=24 kvm=sly\n\
+                100 vm v0 namespace=team-0 arch=amd64 cpus=1 memory=1\n\
+                4000 cap-node n0 cap=None\n\
+                4150 probe n0\n\
+                20000 kvm n0 usable\n";
+    let script = script::parse(text).expect("a script");
+    let mut sum = Report::default();
+    for seed in 0..200 {
+        match run(seed, &script, Rules::default()) {
+            Ok(report) => sum.add(&report),
+            Err(failure) => panic!("{failure}"),
+        }
+    }
+    assert!(sum.refused > 0 && sum.steps_down > 0, "{sum}");
+}
+
+#[test]
+fn what_the_scheduler_remembers_misses_no_node_and_names_none_that_does_not_fit() {
+    let rules = Rules {
+        choose: |cluster, shape| {
+            let chosen = cluster.choose(shape).map(str::to_owned);
+            // This one looks at every node.
+            let fitting = cluster.fitting(shape);
+            match &chosen {
+                Some(node) => assert!(fitting.contains(&node.as_str()), "{node}: {fitting:?}"),
+                None => assert!(fitting.is_empty(), "{fitting:?}"),
+            }
+            chosen
+        },
+        ..Rules::default()
+    };
+    for seed in 0..20 {
+        let script = of_seed(seed, SMALL);
+        assert_eq!(
+            run(seed, &script, rules),
+            run(seed, &script, Rules::default())
+        );
+    }
 }
 
 /// Rules that are broken are noticed within some seeds, by what they break; how few lines show it is

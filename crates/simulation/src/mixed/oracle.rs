@@ -246,7 +246,10 @@ impl Simulation {
         let (this, site) = (&self.world.vms[vm], &self.world.sites[node]);
         let Some(pod) = &this.pod else { return };
         let fresh = site.cap.at + REACHED >= self.world.now;
-        if let Some(way) = best(this, pod.made.policy, site, &Self::known(site))
+        let mut known = Self::known(site);
+        // Whom KVM failed does not start on it again, and a cap may forbid by now to emulate it.
+        known.usable &= this.guest.as_ref().is_none_or(|it| it.failed.is_none());
+        if let Some(way) = best(this, pod.made.policy, site, &known)
             && !fresh
         {
             let (name, on) = (&this.line.name, &site.line.name);

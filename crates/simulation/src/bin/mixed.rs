@@ -14,6 +14,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use clap::Parser;
+use rustix::time::{ClockId, clock_gettime};
 use simulation::mixed::{Failure, Report, Rules, Shrunk, Size, of_seed, run, script, shrunk};
 use simulation::seeds;
 
@@ -121,10 +122,18 @@ fn all(arguments: &Arguments, size: Size) -> Result<Report, Shrunk> {
     }
     let (report, count, _) = sum.into_inner().unwrap_or_else(PoisonError::into_inner);
     let took = begin.elapsed();
-    let each = took.as_secs_f64() * 1000.0 * threads as f64 / count.max(1) as f64;
+    let each = processor_time().as_secs_f64() * 1000.0 / count.max(1) as f64;
     println!(
         "{count} seeds of {} nodes and {} VMs came to rest in {took:.1?}, {each:.0} ms of a processor each",
         size.nodes, size.vms
     );
     Ok(report)
+}
+
+/// What this process has had of processors, whoever else wanted them.
+fn processor_time() -> Duration {
+    let time = clock_gettime(ClockId::ProcessCPUTime);
+    // Neither is negative in a process's own time.
+    let (seconds, nanoseconds) = (time.tv_sec.try_into(), time.tv_nsec.try_into());
+    Duration::new(seconds.unwrap_or(0), nanoseconds.unwrap_or(0))
 }

@@ -27,8 +27,11 @@ const LOOPING: u32 = 9;
 /// What the form of a pod depends on, policy apart.
 pub(super) type ClassKey = (String, u32, u32, Option<&'static str>);
 
-/// What a VM's own policy, the cluster's and its namespace's cap come to.
-type PolicyKey = (EmulationPolicy, Option<EmulationPolicy>, Option<String>);
+/// The cluster's policy and a VM's own.
+type PolicyKey = (EmulationPolicy, Option<EmulationPolicy>);
+
+/// A shape, a class and a policy.
+type StandingKey = (Shape, usize, EmulationPolicy);
 
 /// VMs that differ in name, namespace and policy only, and what was worked out for them: these functions
 /// are pure, so what they said once they say again.
@@ -36,12 +39,14 @@ type PolicyKey = (EmulationPolicy, Option<EmulationPolicy>, Option<String>);
 pub(super) struct Forms {
     classes: BTreeMap<ClassKey, usize>,
     instances: Vec<VirtualMachineInstance>,
-    policies: BTreeMap<PolicyKey, Rc<EffectivePolicy>>,
+    /// What policies come to, by the namespace's cap.
+    policies: BTreeMap<Option<String>, BTreeMap<PolicyKey, Rc<EffectivePolicy>>>,
     shapes: BTreeMap<(usize, usize, EmulationPolicy), Option<(Shape, Amounts)>>,
     /// A pod of each shape.
     pods: BTreeMap<Shape, core::Pod>,
-    /// Whether a pod of a shape, for a VM of a class, is outdated under a policy by a place.
-    standings: BTreeMap<(Shape, usize, EmulationPolicy, String), bool>,
+    /// Whether a pod of a shape, for a VM of a class, is outdated under a policy, by the place that
+    /// decided the policy.
+    standings: BTreeMap<StandingKey, BTreeMap<String, bool>>,
 }
 
 impl Forms {
@@ -159,10 +164,12 @@ impl Simulation {
     pub(super) fn policy(&mut self, vm: usize) -> Rc<EffectivePolicy> {
         let this = &self.world.vms[vm];
         let labels = &self.world.namespaces_seen[this.namespace];
-        let key = (self.world.policy_seen, this.line.policy, labels.cap.clone());
-        if let Some(known) = self.forms.policies.get(&key) {
+        let key = (self.world.policy_seen, this.line.policy);
+        let capped = self.forms.policies.get(&labels.cap);
+        if let Some(known) = capped.and_then(|all| all.get(&key)) {
             return Rc::clone(known);
         }
+        let label = labels.cap.clone();
         let cluster = cluster_policy(key.0);
         let own = key.1.map(|own| {
             (
@@ -170,13 +177,13 @@ impl Simulation {
                 own,
             )
         });
-        let cap = key
-            .2
+        let cap = label
             .clone()
             .map(|cap| (names::labels::EMULATION_POLICY.to_owned(), cap));
         let cap = Cap::of_labels(Scope::Namespace, "simulated", &cap.into_iter().collect());
         let made = Rc::new((self.rules.effective)(&cluster, own, cap.as_ref()));
-        self.forms.policies.insert(key, Rc::clone(&made));
+        let capped = self.forms.policies.entry(label).or_default();
+        capped.insert(key, Rc::clone(&made));
         made
     }
 
@@ -236,31 +243,40 @@ impl Simulation {
         let concerned = |vm: &usize| namespace.is_none_or(|it| self.world.vms[*vm].namespace == it);
         let waiting = self.world.waiting.values().flat_map(BTreeMap::values);
         let waiting: Vec<usize> = waiting.copied().filter(concerned).collect();
+        // Thousands may wait, and their policies are few.
+        let mut policies: BTreeMap<(usize, Option<EmulationPolicy>), Rc<EffectivePolicy>> =
+            BTreeMap::new();
         for vm in waiting {
-            self.follow_policy(vm);
+            let this = &self.world.vms[vm];
+            let key = (this.namespace, this.line.policy);
+            let known = policies.get(&key).cloned();
+            let now = known.unwrap_or_else(|| self.policy(vm));
+            policies.entry(key).or_insert_with(|| Rc::clone(&now));
+            self.follow_policy(vm, now);
         }
     }
 
-    /// Keeps a pod that waits under the policy in force.
-    fn follow_policy(&mut self, vm: usize) {
-        let now = self.policy(vm);
+    /// Keeps a pod that waits under the policy in force, which is `now`.
+    fn follow_policy(&mut self, vm: usize, now: Rc<EffectivePolicy>) {
         let this = &self.world.vms[vm];
         let Some(pod) = &this.pod else { return };
         if pod.made == now {
             return;
         }
-        let key = (pod.shape, this.class, now.policy, now.decided_by.clone());
-        let known = self.forms.standings.get(&key).cloned();
-        let standing = known.unwrap_or_else(|| {
+        let key = (pod.shape, this.class, now.policy);
+        let known = self.forms.standings.get(&key);
+        let known = known.and_then(|all| all.get(&now.decided_by)).copied();
+        let is_outdated = known.unwrap_or_else(|| {
             let vmi = &self.forms.instances[this.class];
             let made = self.forms.pods.get(&pod.shape);
             let compare = |made| (self.rules.compare)(made, vmi, &configuration(), &now);
             let standing = made.map(compare);
             let outdated = !matches!(standing, Some(Ok(Standing::Current | Standing::Renamed(_))));
-            self.forms.standings.insert(key, outdated);
+            let all = self.forms.standings.entry(key).or_default();
+            all.insert(now.decided_by.clone(), outdated);
             outdated
         });
-        if standing {
+        if is_outdated {
             self.report.renewed += 1;
             self.drop_pod(vm);
             self.make_pod(vm);

@@ -1,0 +1,64 @@
+import { describe, expect, test } from 'vitest';
+
+import { waitAfter } from './backoff';
+import { Failure } from './failure';
+import { Lines } from './lines';
+import { collectionPath, objectPath, RESOURCES, subresourcePath, typeOf } from './resource';
+import { warningsIn } from './request';
+
+test.each([
+  [collectionPath(RESOURCES.configMaps, 'openshift-cnv'), '/api/v1/namespaces/openshift-cnv/configmaps'],
+  [collectionPath(RESOURCES.virtualMachines), '/apis/kubevirt.io/v1/virtualmachines'],
+  [collectionPath(RESOURCES.nodes, 'ignored'), '/api/v1/nodes'],
+  [objectPath(RESOURCES.configMaps, 'a', '../secrets'), '/api/v1/namespaces/a/configmaps/..%2Fsecrets'],
+  [subresourcePath(RESOURCES.virtualMachines, 'demo', 'vm', 'start'), '/apis/subresources.kubevirt.io/v1/namespaces/demo/virtualmachines/vm/start'],
+])('the address is %s', (path, wanted) => {
+  expect(path).toBe(wanted);
+});
+
+test('a kind is known by version and name', () => {
+  expect(typeOf('kubevirt.io/v1', 'VirtualMachine')).toBe(RESOURCES.virtualMachines);
+  expect(typeOf('v1', 'VirtualMachine')).toBeUndefined();
+});
+
+test('lines come out whole, whatever the pieces', () => {
+  const lines = new Lines();
+  expect([lines.take('{"a"'), lines.take(':1}\n{"b":2}\n\n{'), lines.take('}\n')]).toEqual([[], ['{"a":1}', '{"b":2}'], ['{}']]);
+});
+
+test('a line longer than any object ends the watch', () => {
+  const lines = new Lines();
+  expect(() => lines.take('x'.repeat(Lines.LONGEST + 1))).toThrow(/longer/);
+});
+
+describe('the wait after failures', () => {
+  test.each([[1, 500], [2, 1000], [3, 2000], [6, 15_000], [60, 15_000]])('after %i is at most %i ms', (failures, most) => {
+    expect(waitAfter(failures, 0)).toBe(most);
+    expect(waitAfter(failures, 0.999)).toBeGreaterThanOrEqual(most / 2);
+  });
+});
+
+describe('a refusal', () => {
+  test('of Kubernetes is read with its fields', () => {
+    const body = JSON.stringify({ kind: 'Status', code: 422, reason: 'Invalid', message: 'no', details: { causes: [{ field: 'spec.running', message: 'bad' }] } });
+    const failure = Failure.ofAnswer(422, body);
+    expect([failure.reason, failure.message, failure.causes]).toEqual(['Invalid', 'no', [{ field: 'spec.running', message: 'bad' }]]);
+  });
+
+  test('of something else keeps its words', () => {
+    expect(Failure.ofAnswer(502, 'bad gateway').message).toBe('bad gateway');
+    expect(Failure.ofAnswer(502, '').message).toBe('The server answered 502 without a reason.');
+  });
+
+  test.each([[410, '', true], [500, 'Expired', true], [409, 'Conflict', false]])('%i %s: is the watch too old? %s', (code, reason, isGone) => {
+    expect(new Failure(code, reason, '').isGone).toBe(isGone);
+  });
+});
+
+test.each([
+  [null, []],
+  ['299 - "emulated guests share a node"', ['emulated guests share a node']],
+  ['299 - "one, with a comma", 299 - "say \\"two\\""', ['one, with a comma', 'say "two"']],
+])('the warnings in %s', (header, wanted) => {
+  expect(warningsIn(header)).toEqual(wanted);
+});

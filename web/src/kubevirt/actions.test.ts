@@ -1,0 +1,43 @@
+import { expect, test } from 'vitest';
+
+import { type Action, ACTIONS, permitted } from './actions';
+import type { Machine } from './machine';
+import { sampleMachine } from './sample';
+
+const running = { phase: 'Running' as const };
+const paused = { phase: 'Running' as const, conditions: [{ type: 'Paused', status: 'True' }] };
+const underWay = { stateChangeRequests: [{ action: 'Start' as const }] };
+
+/** State, and what may be done in it; everything else may not. */
+const TABLE: [string, Machine, Action[]][] = [
+  ['halted', sampleMachine({ runStrategy: 'Halted' }), ['start', 'delete']],
+  ['halted and stopping', sampleMachine({ runStrategy: 'Halted' }, running), ['pause', 'delete']],
+  ['always, running', sampleMachine({ runStrategy: 'Always' }, running), ['stop', 'restart', 'pause', 'delete']],
+  ['always, waiting for a node', sampleMachine({ runStrategy: 'Always' }, { phase: 'Scheduling' }), ['stop', 'restart', 'delete']],
+  ['always, no instance yet', sampleMachine({ runStrategy: 'Always' }), ['stop', 'delete']],
+  ['manual, stopped', sampleMachine(), ['start', 'delete']],
+  ['manual, running', sampleMachine({}, running), ['stop', 'restart', 'pause', 'delete']],
+  ['manual, paused', sampleMachine({}, paused), ['stop', 'restart', 'unpause', 'delete']],
+  ['manual, ended', sampleMachine({}, { phase: 'Failed' }), ['start', 'restart', 'delete']],
+  ['manual, a start under way', sampleMachine({}, undefined, underWay), ['delete']],
+  ['once, running', sampleMachine({ runStrategy: 'Once' }, running), ['stop', 'pause', 'delete']],
+  ['deprecated running: true', sampleMachine({ runStrategy: undefined as never, running: true }, running), ['stop', 'restart', 'pause', 'delete']],
+];
+
+test.each(TABLE)('%s', (_state, machine, wanted) => {
+  expect(ACTIONS.filter((action) => permitted(action, machine).may)).toEqual(wanted);
+});
+
+test('of a machine that is being deleted nothing may be asked, and each refusal has a reason', () => {
+  const machine = sampleMachine({}, running);
+  machine.vm.metadata.deletionTimestamp = '2026-11-23T00:00:00Z';
+  for (const action of ACTIONS) {
+    const permission = permitted(action, machine);
+    expect(permission.may || permission.why).toBe('The machine is being deleted.');
+  }
+});
+
+test('a machine that must be recovered by hand says how', () => {
+  const machine = sampleMachine({}, undefined, { conditions: [{ type: 'ManualRecoveryRequired', status: 'True', message: 'repair the disk' }] });
+  expect(permitted('start', machine)).toEqual({ may: false, why: 'repair the disk' });
+});

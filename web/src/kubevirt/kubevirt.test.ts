@@ -1,0 +1,129 @@
+import { describe, expect, test } from 'vitest';
+
+import { readConsequences } from './consequences';
+import { type Event, eventsAbout, eventsFound } from './event';
+import { explanationOf } from './explanation';
+import { accelerationOf, found, searchOf } from './filter';
+import { imagesInUse, volumesInUse } from './images';
+import { blank, flawsOf, manifestOf, userData } from './new-machine';
+import { patchOf, pendingOf, settingsOf } from './pending';
+import { sampleMachine, sampleVm } from './sample';
+
+const named = (name: string, part: Parameters<typeof sampleMachine> = []) => {
+  const machine = sampleMachine(...part);
+  machine.vm.metadata.name = name;
+  return machine;
+};
+const names = (machines: ReturnType<typeof named>[]): string[] => machines.map(({ vm }) => vm.metadata.name);
+
+describe('the list of machines', () => {
+  const machines = [
+    named('vm10', [{}, { phase: 'Running', accelerator: { type: 'TCG' }, nodeName: 'n2' }, { printableStatus: 'Running' }]),
+    named('vm9', [{}, { phase: 'Running', accelerator: { type: 'KVM' }, nodeName: 'n1', interfaces: [{ ipAddress: '10.0.0.7' }] }, { printableStatus: 'Running' }]),
+    named('web', [{}, undefined, { printableStatus: 'Stopped' }]),
+  ];
+
+  test.each([
+    [{}, ['vm9', 'vm10', 'web']],
+    [{ desc: true }, ['web', 'vm10', 'vm9']],
+    [{ q: '10.0.0' }, ['vm9']],
+    [{ q: 'VM n2' }, ['vm10']],
+    [{ status: 'Stopped' as const }, ['web']],
+    [{ accel: 'emulated' as const }, ['vm10']],
+    [{ project: 'other' }, []],
+    [{ sort: 'node' as const, desc: true }, ['vm10', 'vm9', 'web']],
+  ])('%o shows %o', (search, wanted) => {
+    expect(names(found(machines, search))).toEqual(wanted);
+  });
+
+  test('an address that says nonsense shows everything', () => {
+    expect(searchOf({ status: 'Sleeping', sort: 7, accel: null, desc: 'yes', q: 12 })).toEqual({ q: '12' });
+  });
+
+  test('a stopped machine is not accelerated in any way', () => {
+    expect(accelerationOf(sampleMachine())).toBe('none');
+  });
+});
+
+describe('events', () => {
+  const event = (kind: string, name: string, part: Partial<Event> = {}): Event => ({ metadata: { name: `${kind}-${name}`, namespace: 'demo' }, involvedObject: { kind, name }, ...part });
+
+  test('about a machine are those of its VM, instance and launcher pod, not of its namesakes', () => {
+    const all = [event('VirtualMachine', 'web'), event('VirtualMachineInstance', 'web'), event('Pod', 'virt-launcher-web-x7k2p'), event('Pod', 'virt-launcher-web-2-x7k2p'), event('VirtualMachine', 'web-2')];
+    expect(eventsAbout(all, 'web').map(({ involvedObject: { name } }) => name)).toEqual(['web', 'web', 'virt-launcher-web-x7k2p']);
+  });
+
+  test('the latest come first, by whichever time is told', () => {
+    const all = [event('A', '1', { lastTimestamp: '2026-01-01T00:00:00Z' }), event('A', '2', { series: { lastObservedTime: '2026-01-03T00:00:00Z' } }), event('A', '3', { eventTime: '2026-01-02T00:00:00Z' })];
+    expect(eventsFound(all, {}).map(({ involvedObject: { name } }) => name)).toEqual(['2', '3', '1']);
+  });
+
+  test('are filtered by words and by kind of news', () => {
+    const all = [event('VM', 'a', { type: 'Warning', reason: 'FailedScheduling' }), event('VM', 'b', { type: 'Normal', reason: 'Started' })];
+    expect(eventsFound(all, { warnings: true })).toHaveLength(1);
+    expect(eventsFound(all, { q: 'started' })[0]?.involvedObject.name).toBe('b');
+  });
+});
+
+describe('a new machine', () => {
+  const good = { ...blank('demo', 'quay.io/containerdisks/fedora:42'), name: 'web-1' };
+
+  test.each([
+    [{}, []],
+    [{ name: 'Web' }, ['name']],
+    [{ name: `a${'b'.repeat(63)}` }, ['name']],
+    [{ image: '' }, ['image']],
+    [{ memory: 'lots' }, ['memory']],
+    [{ sshKey: 'my key' }, ['sshKey']],
+  ])('%o has flaws in %o', (part, fields) => {
+    expect(Object.keys(flawsOf({ ...good, ...part }))).toEqual(fields);
+  });
+
+  test('without a user has no cloud-init disk', () => {
+    const spec = manifestOf(good).spec.template?.spec;
+    expect(spec?.volumes).toEqual([{ name: 'root', containerDisk: { image: good.image } }]);
+    expect(spec?.domain.devices.interfaces).toEqual([{ name: 'default', masquerade: {} }]);
+  });
+
+  test('what a person types cannot become another key of cloud-init', () => {
+    expect(userData({ ...good, user: 'me\nruncmd: [reboot]' })).toBe('#cloud-config\nuser: |-\n  me\n  runcmd: [reboot]\n');
+  });
+});
+
+describe('the configuration of a machine', () => {
+  const before = settingsOf(sampleMachine());
+
+  test.each([
+    [{}, undefined],
+    [{ cores: 2 }, { spec: { template: { spec: { domain: { cpu: { cores: 2 } } } } } }],
+    [{ memory: '1Gi' }, { spec: { template: { spec: { domain: { memory: { guest: '1Gi' } } } } } }],
+    [{ runStrategy: 'Always' }, { spec: { runStrategy: 'Always', running: null } }],
+    [{ emulationPolicy: 'Software' }, { spec: { template: { spec: { emulationPolicy: 'Software' } } } }],
+  ])('%o becomes the patch %o', (part, patch) => {
+    expect(patchOf(before, { ...before, ...part })).toEqual(patch);
+  });
+
+  test('what the running instance does not have yet is told', () => {
+    const machine = sampleMachine({ template: { spec: { domain: { cpu: { cores: 4 }, memory: { guest: '256Mi' }, devices: {} } } } }, { phase: 'Running' });
+    expect(pendingOf(machine)).toEqual([{ what: 'Processors', runs: '1', wanted: '4' }]);
+    expect(pendingOf(sampleMachine())).toEqual([]);
+  });
+});
+
+test('images and volumes are told with who uses them', () => {
+  const vm = sampleVm('vm', { template: { spec: { domain: { devices: {} }, volumes: [{ name: 'root', containerDisk: { image: 'a/b:1' } }, { name: 'data', hostDisk: { path: '/srv/d', type: 'Disk' } }] } } });
+  expect(imagesInUse([{ vm, vmi: undefined }])).toEqual([{ image: 'a/b:1', purpose: 'disk', machines: [{ namespace: 'demo', name: 'vm', isRunning: false }] }]);
+  expect(volumesInUse([{ vm, vmi: undefined }]).map(({ name, kind, isKept }) => [name, kind, isKept])).toEqual([['root', 'containerDisk', false], ['data', 'hostDisk', true]]);
+});
+
+test('an explanation is read with evidence in either form, and nothing else is one', () => {
+  const read = explanationOf({ cause: 'no KVM', evidence: ['plain', { source: 'pod', text: 'words' }], cures: [] });
+  expect(read?.evidence).toEqual([{ source: '', text: 'plain' }, { source: 'pod', text: 'words' }]);
+  expect(explanationOf({ message: 'hello' })).toBeUndefined();
+});
+
+test('consequences are read whether they are lines or objects', () => {
+  expect(readConsequences({ waiting: [{ namespace: 'demo', name: 'a', message: 'starts' }, 'b'], running: [], new: 'KVM', problems: null })).toEqual({
+    waiting: ['demo/a: starts', 'b'], running: [], new: 'KVM', problems: [],
+  });
+});

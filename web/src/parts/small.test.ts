@@ -1,0 +1,115 @@
+import { describe, expect, test } from 'vitest';
+
+import { streamAddress } from '../consoles/address';
+import { keysymOf } from '../consoles/keysyms';
+import { marked, withoutEscapes } from '../consoles/log-text';
+import { leavesConsole } from '../consoles/leave';
+import { destination, keyInFragment } from '../session/link';
+import { classesOf } from '../theme/theme';
+import { age, bytes, duration, quantity } from '../words/measures';
+import { plural, pseudo, speak, t } from '../words/words';
+import { meaning, takesKeys } from './keys';
+
+describe('words', () => {
+  test('placeholders are filled, unknown ones stay', () => {
+    expect(t('{name} has {n} of {what}', { name: 'vm', n: 1200 })).toBe('vm has 1,200 of {what}');
+  });
+
+  test('a value is never read as a placeholder again', () => {
+    expect(t('{a}', { a: '{b}', b: 'x' })).toBe('{b}');
+  });
+
+  test.each([[1, '1 machine'], [2, '2 machines'], [0, '0 machines']])('%i is told as %s', (count, wanted) => {
+    expect(plural(count, '{count} machine', '{count} machines')).toBe(wanted);
+  });
+
+  test('a language says its own words, and English where it has none', () => {
+    speak('de', { Start: 'Starten' });
+    expect([t('Start'), t('Stop')]).toEqual(['Starten', 'Stop']);
+    speak('en', {});
+  });
+
+  test('the pseudo-language keeps placeholders and is longer', () => {
+    expect(pseudo('Start {name}')).toMatch(/^\[Stárt \{name\}~+\]$/);
+  });
+});
+
+test.each([['512Mi', 536_870_912], ['1.5G', 1.5e9], ['250m', 0.25], ['1e3', 1000], ['2', 2], ['1Zi', undefined], ['', undefined]])('the quantity %s is %s', (text, wanted) => {
+  expect(quantity(text)).toBe(wanted);
+});
+
+test.each([[512, '512 B'], [1536, '1.5 KiB'], [25_232_932_864, '23.5 GiB']])('%i bytes are %s', (count, wanted) => {
+  expect(bytes(count)).toBe(wanted);
+});
+
+test.each([[0.42, '0.4 s'], [41, '41 s'], [72, '1 min 12 s'], [3600, '1 h'], [190_000, '2 d 4 h'], [-3, '0 s']])('%d seconds are %s', (seconds, wanted) => {
+  expect(duration(seconds)).toBe(wanted);
+});
+
+test.each([['2026-11-23T00:00:00Z', '100s'], ['2026-11-22T00:00:00Z', '24h'], [undefined, '–'], ['2027-01-01T00:00:00Z', '0s']])('the age of %s is %s', (time, wanted) => {
+  expect(age(time, Date.parse('2026-11-23T00:01:40Z'))).toBe(wanted);
+});
+
+describe('keys', () => {
+  test.each([
+    ['', 'g', { type: 'wait', first: 'g' }],
+    ['g', 'v', { type: 'go', to: '/machines' }],
+    ['g', 'z', { type: 'none' }],
+    ['', '?', { type: 'help' }],
+    ['', '/', { type: 'filter' }],
+    ['', 'c', { type: 'create' }],
+    ['', 'v', { type: 'none' }],
+  ])('%s then %s', (first, key, wanted) => {
+    expect(meaning(first, key)).toEqual(wanted);
+  });
+
+  test('are not shortcuts where somebody types', () => {
+    const element = (tagName: string, inConsole = false) => ({ tagName, closest: () => (inConsole ? {} : null) });
+    expect([takesKeys(null), takesKeys(element('A')), takesKeys(element('INPUT')), takesKeys(element('DIV', true))]).toEqual([false, false, true, true]);
+  });
+
+  test('only all four leave a console', () => {
+    const all = { key: 'Escape', ctrlKey: true, altKey: true, shiftKey: true };
+    expect([leavesConsole(all), leavesConsole({ ...all, shiftKey: false })]).toEqual([true, false]);
+  });
+});
+
+describe('the login', () => {
+  test.each([['#otk=abc', 'abc'], ['#otk=', undefined], ['', undefined], ['#other=1', undefined]])('the key in %s is %s', (fragment, wanted) => {
+    expect(keyInFragment(fragment)).toBe(wanted);
+  });
+
+  test.each([['/machines?q=a', '/machines?q=a'], ['https://evil.example', '/overview'], ['//evil.example', '/overview'], ['/\\evil.example', '/overview'], ['/login', '/overview'], [undefined, '/overview']])('%s leads to %s', (wanted, leads) => {
+    expect(destination(wanted)).toBe(leads);
+  });
+});
+
+test('a stream has the address of the page, encrypted where the page is', () => {
+  const place = { protocol: 'https:', host: '127.0.0.1:6443' };
+  expect(streamAddress(place, 'demo', 'vm', 'vnc')).toBe('wss://127.0.0.1:6443/apis/subresources.kubevirt.io/v1/namespaces/demo/virtualmachineinstances/vm/vnc');
+  expect(streamAddress({ ...place, protocol: 'http:' }, 'demo', 'vm', 'console')).toMatch(/^ws:.*\/console$/);
+});
+
+test.each([['a', 0x61], ['ä', 0xe4], ['€', 0x0100_20ac], ['\n', 0xff0d]])('the keysym of %s', (character, keysym) => {
+  expect(keysymOf(character)).toBe(keysym);
+});
+
+describe('the log', () => {
+  test('has nothing of what only a terminal understands', () => {
+    expect(withoutEscapes('\u001b[1;32mok\u001b[0m\r\n\u001b]0;title\u0007a\u001b]52;c;ZXZpbA==\u001b\\b\u0000\u0008c\rd')).toBe('ok\nabc\nd');
+  });
+
+  test('marks what is searched for, whatever its case', () => {
+    expect(marked('Linux linux', 'LINUX').map(({ text, isFound }) => (isFound ? `<${text}>` : text)).join('')).toBe('<Linux> <linux>');
+    expect(marked('abc', '')).toEqual([{ text: 'abc', isFound: false }]);
+  });
+});
+
+test.each([
+  ['system', { dark: true, contrast: false }, { dark: true, contrast: false }],
+  ['light', { dark: true, contrast: true }, { dark: false, contrast: false }],
+  ['dark', { dark: false, contrast: false }, { dark: true, contrast: false }],
+  ['high-contrast', { dark: true, contrast: false }, { dark: true, contrast: true }],
+] as const)('the theme %s where the system wants %o', (theme, wants, wanted) => {
+  expect(classesOf(theme, wants)).toEqual(wanted);
+});

@@ -34,7 +34,7 @@ export function pane(label: string): Extension {
       },
       { dark: isDark() },
     ),
-    EditorView.contentAttributes.of({ 'aria-label': label }),
+    EditorView.contentAttributes.of({ 'aria-label': label, tabindex: '0' }),
     EditorView.lineWrapping,
   ];
 }

@@ -23,7 +23,7 @@ export function DiffPane(props: {
   latest.current = props;
   useEffect(() => {
     if (place.current === null) return undefined;
-    const fixed = [EditorState.readOnly.of(true), EditorView.editable.of(false), EditorView.contentAttributes.of({ tabindex: '0' })];
+    const fixed = [EditorState.readOnly.of(true), EditorView.editable.of(false)];
     const told = EditorView.updateListener.of((update) => {
       if (update.docChanged) latest.current.onChange?.(update.state.doc.toString());
     });

@@ -16,11 +16,12 @@ export interface Flaw {
 /** What is wrong with `text`: broken YAML, values of a ConfigMap that are not text, keys that look misspelt. Pure. */
 export function flawsIn(text: string): Flaw[] {
   const document = parseDocument(text, { uniqueKeys: true });
-  const flaws: Flaw[] = document.errors.map((error) => ({
+  // The first error of broken YAML is the cause; the rest follow from it.
+  const flaws: Flaw[] = document.errors.slice(0, 1).map((error) => ({
     from: error.pos[0],
     to: Math.max(error.pos[0], error.pos[1]),
     severity: 'error',
-    message: error.message.split('\n')[0] ?? error.message,
+    message: (error.message.split('\n')[0] ?? error.message).replace(/:$/, ''),
   }));
   const root = document.contents;
   if (!isMap(root)) return flaws;

@@ -55,7 +55,13 @@ function Ticking(props: { timeline: NonNullable<NonNullable<Machine['vmi']>['sta
   const elapsed = duration((now - Date.parse(timeline.startedAt)) / 1000);
   const rest = remainingOf(timeline, now);
   const left = rest === undefined || rest.high === 0 ? '' : t(', at most {time} left', { time: duration(rest.high) });
-  return <span className="av-number av-small">{`${step?.label ?? ''}, ${elapsed}${left}`}</span>;
+  return (
+    <span className="av-number av-small">
+      <span className="av-nowrap">{step?.label}</span>
+      <br />
+      <span className="av-subtle av-nowrap">{`${elapsed}${left}`}</span>
+    </span>
+  );
 }
 
 function AgeCell(props: { time: string | undefined }): React.JSX.Element {

@@ -47,6 +47,12 @@ export function useThumbnails(): boolean {
 /** This server has no pictures: not asked again before the page is loaded anew. */
 let isUnserved = false;
 
+/** A path that is not served, or not for this user, will not be on the next look either; a guest that just stopped is another matter. */
+function willNeverBe(failure: Failure): boolean {
+  const isUnknownPath = failure.code === 404 && !/not found$/i.test(failure.message);
+  return isUnknownPath || failure.code === 405 || failure.isForbidden || /websocket|upgrade/i.test(failure.message);
+}
+
 /** A small picture of the guest's screen, if it runs; asked for only while it is drawn and the page is seen. */
 export function Thumbnail(props: { machine: Machine }): React.JSX.Element {
   const { vm, vmi } = props.machine;
@@ -81,8 +87,7 @@ function usePicture(isWanted: boolean, namespace: string, name: string): string 
         setPicture(shown);
       } catch (thrown) {
         const failure = Failure.of(thrown);
-        // A path that is not served at all, or not for this user, will not be on the next look either.
-        if ((failure.code === 404 && !/not found/i.test(failure.message)) || failure.code === 405 || failure.isForbidden) isUnserved = true;
+        if (willNeverBe(failure)) isUnserved = true;
       }
     }
     void look();

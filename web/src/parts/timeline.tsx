@@ -22,11 +22,7 @@ export function TimelineCard(props: { timeline: StartTimeline; isOver: boolean }
   const steps = stepsOf(timeline);
   const done = isDone(timeline);
   const elapsed = (now - Date.parse(timeline.startedAt)) / 1000;
-  const longest = Math.max(
-    ...steps.map((step) => Math.max(step.after ?? 0, step.usual ?? 0)),
-    done || isOver ? 0 : elapsed,
-    1,
-  );
+  const scale = scaleOf(steps, done || isOver ? 0 : elapsed);
   const rest = remainingOf(timeline, now);
   return (
     <Card component="section" aria-labelledby="timeline-title">
@@ -41,18 +37,35 @@ export function TimelineCard(props: { timeline: StartTimeline; isOver: boolean }
         {timeline.trouble !== undefined && <Alert variant="danger" isInline title={timeline.trouble.reason}>{timeline.trouble.message}</Alert>}
         {timeline.stuck !== undefined && <Alert variant="warning" isInline title={t('No sign of life for a while')}>{timeline.stuck.message}</Alert>}
         <ol className="av-timeline">
-          {steps.map((step) => <Step key={step.name} step={step} longest={longest} />)}
+          {steps.map((step) => <Step key={step.name} step={step} scale={scale} />)}
         </ol>
       </CardBody>
     </Card>
   );
 }
 
-function Step(props: { step: StepShown; longest: number }): React.JSX.Element {
-  const { step, longest } = props;
+/** From where to where the bars reach, in seconds from the request. */
+interface Scale {
+  from: number;
+  usualFrom: number;
+  length: number;
+}
+
+/** Bars begin when the machine has a node: it may have waited for hours before, and that is no part of its boot. */
+function scaleOf(steps: readonly StepShown[], elapsed: number): Scale {
+  const scheduled = steps.find(({ name }) => name === 'scheduled');
+  const from = scheduled?.after ?? 0;
+  const usualFrom = scheduled?.usual ?? 0;
+  const ends = steps.flatMap(({ after, usual }) => [(after ?? 0) - from, (usual ?? 0) - usualFrom]);
+  return { from, usualFrom, length: Math.max(...ends, elapsed - from, 1) };
+}
+
+function Step(props: { step: StepShown; scale: Scale }): React.JSX.Element {
+  const { step, scale } = props;
   const { icon, word } = SIGNS[step.state];
-  const start = step.after === undefined ? 0 : step.after - (step.took ?? 0);
-  const percent = (seconds: number): string => `${(100 * seconds) / longest}%`;
+  const percent = (seconds: number): string => `${(100 * Math.max(0, seconds)) / scale.length}%`;
+  const end = (step.after ?? 0) - scale.from;
+  const start = Math.max(0, end - (step.took ?? 0));
   return (
     <li data-step={step.name} data-state={step.state} className={step.state === 'later' ? 'av-later' : undefined}>
       <span aria-hidden="true">{icon}</span>
@@ -64,8 +77,8 @@ function Step(props: { step: StepShown; longest: number }): React.JSX.Element {
         <span className="av-subtle av-small">{step.note}</span>
       ) : (
         <span className="av-bar" aria-hidden="true">
-          {step.after !== undefined && <span className="av-real" style={{ insetInlineStart: percent(start), width: percent(step.took ?? 0) }} />}
-          {step.usual !== undefined && <span className="av-usual" title={t('usually after {time}', { time: duration(step.usual) })} style={{ insetInlineStart: percent(step.usual) }} />}
+          {step.after !== undefined && end >= 0 && <span className="av-real" style={{ insetInlineStart: percent(start), width: percent(end - start) }} />}
+          {step.usual !== undefined && <span className="av-usual" title={t('usually after {time}', { time: duration(step.usual) })} style={{ insetInlineStart: percent(step.usual - scale.usualFrom) }} />}
         </span>
       )}
     </li>

@@ -299,7 +299,13 @@ impl Line {
             Options::new("", "memory_bytes")
                 .plain("size", format_args!("{}B", machine.memory_bytes)),
         );
-        self.options("-boot", Options::new("", "boot").plain("strict", "on"));
+        let mut boot = Options::new("", "boot");
+        // AAVMF waits five seconds for a key before it boots, and nobody sees it: with a menu whose time is
+        // over it does not (EDK II, QemuBootOrderLib: GetFrontPageTimeoutFromQemu).
+        if matches!(machine.firmware, Firmware::Efi { .. }) {
+            boot = boot.plain("menu", "on").plain("splash-time", 0);
+        }
+        self.options("-boot", boot.plain("strict", "on"));
         self.clock(machine.clock);
         let system = &machine.system;
         let mut information = Options::new("", "system")

@@ -32,6 +32,11 @@ const PACKAGES: &[(&str, &str, &str)] = &[
     ("mcopy", "mtools", "fills it"),
     ("syslinux", "syslinux", "boots it"),
     ("qemu-img", "qemu-utils", "turns it into a qcow2 image"),
+    (
+        "depmod",
+        "kmod",
+        "lists the kernel modules of the Debian guest for ARM",
+    ),
     ("dpkg-deb", "dpkg", "unpacks kernels"),
     ("lz4", "lz4", "unpacks kernels"),
     ("unzip", "unzip", "unpacks kubectl"),

@@ -299,13 +299,7 @@ impl Line {
             Options::new("", "memory_bytes")
                 .plain("size", format_args!("{}B", machine.memory_bytes)),
         );
-        let mut boot = Options::new("", "boot");
-        // AAVMF waits five seconds for a key before it boots, and nobody sees it: with a menu whose time is
-        // over it does not (EDK II, QemuBootOrderLib: GetFrontPageTimeoutFromQemu).
-        if matches!(machine.firmware, Firmware::Efi { .. }) {
-            boot = boot.plain("menu", "on").plain("splash-time", 0);
-        }
-        self.options("-boot", boot.plain("strict", "on"));
+        self.boot(machine.firmware);
         self.clock(machine.clock);
         let system = &machine.system;
         let mut information = Options::new("", "system")
@@ -322,6 +316,16 @@ impl Line {
             self.kernel(kernel)?;
         }
         Ok(())
+    }
+
+    fn boot(&mut self, firmware: Firmware) {
+        let mut boot = Options::new("", "boot");
+        // AAVMF waits five seconds for a key before it boots, and nobody sees it: with a menu whose time is
+        // over it does not (EDK II, QemuBootOrderLib: GetFrontPageTimeoutFromQemu).
+        if matches!(firmware, Firmware::Efi { .. }) {
+            boot = boot.plain("menu", "on").plain("splash-time", 0);
+        }
+        self.options("-boot", boot.plain("strict", "on"));
     }
 
     fn processor(&mut self, processor: &Processor) {

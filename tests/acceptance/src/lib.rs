@@ -2,13 +2,21 @@
 //!
 //! Everything waits for conditions with a deadline; nothing sleeps in the hope that it is enough.
 
+pub mod starts;
+
+use futures::StreamExt as _;
 use http::Request;
+use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use std::io::{BufRead, BufReader};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::handshake::client::generate_key;
+use tokio_tungstenite::tungstenite::protocol::Role;
 
 /// How long anything may take that needs no guest to boot. Generous: CI shares two cores.
 pub const PATIENCE: Duration = Duration::from_secs(90);
@@ -552,5 +560,37 @@ impl Client {
             &object.to_string(),
         );
         assert_eq!(code, 201, "{answer}");
+    }
+    /// Opens a stream (a WebSocket with KubeVirt's protocol, by `path`) and gives the first that it says.
+    ///
+    /// # Panics
+    /// If it is refused, ends, or says nothing in time.
+    pub fn first_words(&self, path: &str) -> Vec<u8> {
+        let request = Request::get(path)
+            .header("connection", "Upgrade")
+            .header("upgrade", "websocket")
+            .header("sec-websocket-version", "13")
+            .header("sec-websocket-key", generate_key())
+            .header("sec-websocket-protocol", "plain.kubevirt.io")
+            .body(kube::client::Body::empty())
+            .expect("a request");
+        let first = async {
+            let response = self.client.send(request).await.expect("an answer");
+            assert_eq!(response.status(), 101, "{response:?}");
+            let upgraded = hyper::upgrade::on(response).await.expect("a stream");
+            let stream = TokioIo::new(upgraded);
+            let mut socket = WebSocketStream::from_raw_socket(stream, Role::Client, None).await;
+            loop {
+                match socket.next().await {
+                    Some(Ok(Message::Binary(bytes))) => return bytes.to_vec(),
+                    Some(Ok(Message::Ping(_))) => {}
+                    other => panic!("{path}: {other:?}"),
+                }
+            }
+        };
+        let limited = async { tokio::time::timeout(PATIENCE, first).await };
+        self.runtime
+            .block_on(limited)
+            .unwrap_or_else(|_| panic!("{path} says nothing"))
     }
 }

@@ -1,12 +1,15 @@
 //! A guest of another architecture: `spec.architecture: arm64` on an amd64 machine, by emulation.
 
-use acceptance::{Console, PATIENCE, Server, wait_for};
+use acceptance::starts::see_three_starts;
+use acceptance::{Client, Console, PATIENCE, Server, wait_for};
 use laboratory::guests;
 use laboratory::registry::Registry;
 use std::time::Duration;
 
 /// An emulated guest boots within seconds; on two shared cores with others beside it, within a minute or two.
 const BOOT: Duration = Duration::from_secs(240);
+/// Debian needs 20 to 40 s, firmware included.
+const DEBIAN_BOOT: Duration = Duration::from_secs(300);
 
 #[test]
 fn an_arm64_guest_runs_on_amd64_answers_on_its_serial_port_and_says_what_it_is() {
@@ -48,4 +51,42 @@ fn an_arm64_guest_runs_on_amd64_answers_on_its_serial_port_and_says_what_it_is()
             Some(instance) => Err(instance["status"]["phase"].to_string()),
         }
     });
+}
+
+#[test]
+fn debian_for_arm64_starts_from_its_disk_three_times_as_it_was_promised_and_has_a_screen() {
+    let image = guests::debian_arm().expect("the Debian guest is made from Debian packages");
+    let registry = Registry::serve(&image.layout).expect("a registry on loopback");
+    let mut server = Server::start(&["--emulation", "auto"]);
+    server.apply(&guests::debian_arm_vm("arm", &registry.reference("debian")));
+    see_three_starts(&mut server, "arm", true, DEBIAN_BOOT, |server, round| {
+        if round == 0 {
+            is_as_it_should_be(server);
+        }
+    });
+}
+
+/// The running guest `arm`, from the outside and from the inside.
+fn is_as_it_should_be(server: &Server) {
+    let instance = server.get("vmi", "arm", "default").expect("it runs");
+    let status = &instance["status"];
+    assert_eq!(status["accelerator"]["type"], "TCG", "{status}");
+    server.wait_condition("vmi", "arm", "AgentConnected");
+
+    let screen =
+        "/apis/subresources.kubevirt.io/v1/namespaces/default/virtualmachineinstances/arm/vnc";
+    let words = Client::of(server).first_words(screen);
+    assert_eq!(String::from_utf8_lossy(&words), "RFB 003.008\n");
+
+    let mut console = Console::attach(server, "arm");
+    console.send("\n");
+    console.expect("debian login:", PATIENCE);
+    console.send("root\n");
+    console.expect("# ", PATIENCE);
+    // The answers differ from the questions' echo.
+    console.send("echo machine=$(uname -m) firmware=$(cd /sys/firmware/efi && echo EFI)\n");
+    console.expect("machine=aarch64 firmware=EFI", PATIENCE);
+    console.send("ip -4 -brief address; echo done=$?\n");
+    let addresses = console.expect("done=0", PATIENCE);
+    assert!(addresses.contains("10.0.2.2/24"), "{addresses}");
 }

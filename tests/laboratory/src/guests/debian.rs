@@ -1,9 +1,8 @@
 //! The Debian guest: a disk image with systemd, cloud-init, sshd and the guest agent, made from Debian packages without
 //! mounting anything. BIOS boots it: syslinux on a small FAT partition, the root file system on the second one.
 
-use super::{made, run};
-use std::fs::{self, File};
-use std::io::{Seek as _, SeekFrom, Write as _};
+use super::{disk, made, run};
+use std::fs;
 use std::path::{Path, PathBuf};
 
 const PACKAGES: &str = "linux-image-cloud-amd64,systemd-sysv,systemd-resolved,dbus,udev,cloud-init,cloud-guest-utils,\
@@ -51,13 +50,6 @@ update-initramfs -u
 const SYSLINUX: &str = "DEFAULT debian\nTIMEOUT 1\nPROMPT 0\nLABEL debian\n  KERNEL vmlinuz\n  INITRD initrd\n  \
     APPEND root=LABEL=root ro console=ttyS0 quiet loglevel=6 audit=0 random.trust_cpu=on fsck.mode=skip\n";
 
-const SECTOR: u64 = 512;
-/// Both partitions begin at whole MiB.
-const BOOT_START: u64 = 2048;
-const BOOT_SECTORS: u64 = 128 * 2048;
-const ROOT_START: u64 = BOOT_START + BOOT_SECTORS;
-const ROOT_SECTORS: u64 = 2048 * 2048;
-
 /// Makes the Debian guest's disk (qcow2), or finds it in the cache. Takes about two minutes the first time; needs root.
 ///
 /// # Errors
@@ -94,38 +86,13 @@ fn make(work: &Path) -> Result<(), String> {
         ],
     )?;
     boot_partition(work)?;
-    let blocks = format!("{}", ROOT_SECTORS * SECTOR / 4096);
-    run(
-        work,
-        "mkfs.ext4",
-        &[
-            "-q", "-F", "-b", "4096", "-L", "root", "-d", "root", "root.img", &blocks,
-        ],
-    )?;
-    assemble(work)?;
-    run(
-        work,
-        "qemu-img",
-        &[
-            "convert",
-            "-f",
-            "raw",
-            "-O",
-            "qcow2",
-            "disk.raw",
-            "disk.qcow2",
-        ],
-    )?;
-    for file in [
-        "customize",
-        "syslinux.cfg",
-        "boot.img",
-        "root.img",
-        "disk.raw",
-    ] {
+    let code = fs::read("/usr/lib/syslinux/mbr/mbr.bin")
+        .map_err(|error| format!("cannot read syslinux' boot record: {error}"))?;
+    disk::disk(work, &disk::Boot::Bios(&code))?;
+    for file in ["customize", "syslinux.cfg"] {
         fs::remove_file(work.join(file)).map_err(failed(&format!("remove {file}")))?;
     }
-    fs::remove_dir_all(work.join("root")).map_err(failed("remove the root folder"))
+    Ok(())
 }
 
 /// A FAT file system with the kernel, the initramfs and syslinux, made without mounting.
@@ -145,51 +112,15 @@ fn boot_partition(work: &Path) -> Result<(), String> {
     };
     let kernel = format!("root/boot/{}", find("vmlinuz-")?);
     let initrd = format!("root/boot/{}", find("initrd.img-")?);
-    let size = format!("{}", BOOT_SECTORS * SECTOR / 1024);
-    run(
+    disk::boot_partition(
         work,
-        "mkfs.vfat",
-        &["-C", "-F", "32", "-n", "BOOT", "boot.img", &size],
+        &[],
+        &[
+            (kernel.as_str(), "vmlinuz"),
+            (&initrd, "initrd"),
+            ("syslinux.cfg", "syslinux.cfg"),
+        ],
     )?;
-    for (from, to) in [
-        (kernel.as_str(), "::vmlinuz"),
-        (&initrd, "::initrd"),
-        ("syslinux.cfg", "::syslinux.cfg"),
-    ] {
-        run(work, "mcopy", &["-i", "boot.img", from, to])?;
-    }
     run(work, "syslinux", &["--install", "boot.img"])?;
     Ok(())
-}
-
-/// The disk: syslinux' master boot record with two partitions, and both file systems in their places.
-fn assemble(work: &Path) -> Result<(), String> {
-    let failed = |error: std::io::Error| format!("cannot assemble the disk: {error}");
-    let code = fs::read("/usr/lib/syslinux/mbr/mbr.bin")
-        .map_err(|error| format!("cannot read syslinux' boot record: {error}"))?;
-    let mut record = [0_u8; 512];
-    record[..code.len().min(440)].copy_from_slice(&code[..code.len().min(440)]);
-    record[446..462].copy_from_slice(&partition(0x80, 0x0c, BOOT_START, BOOT_SECTORS));
-    record[462..478].copy_from_slice(&partition(0x00, 0x83, ROOT_START, ROOT_SECTORS));
-    record[510..].copy_from_slice(&[0x55, 0xaa]);
-    let mut disk = File::create(work.join("disk.raw")).map_err(failed)?;
-    disk.write_all(&record).map_err(failed)?;
-    for (name, start) in [("boot.img", BOOT_START), ("root.img", ROOT_START)] {
-        let mut image = File::open(work.join(name)).map_err(failed)?;
-        disk.seek(SeekFrom::Start(start * SECTOR)).map_err(failed)?;
-        std::io::copy(&mut image, &mut disk).map_err(failed)?;
-    }
-    disk.set_len((ROOT_START + ROOT_SECTORS) * SECTOR)
-        .map_err(failed)
-}
-
-/// One entry of the partition table; cylinder numbers say "beyond", so that sector numbers count.
-fn partition(flag: u8, kind: u8, start: u64, sectors: u64) -> [u8; 16] {
-    let mut entry = [
-        flag, 0xfe, 0xff, 0xff, kind, 0xfe, 0xff, 0xff, 0, 0, 0, 0, 0, 0, 0, 0,
-    ];
-    let number = |value: u64| u32::try_from(value).unwrap_or(u32::MAX).to_le_bytes();
-    entry[8..12].copy_from_slice(&number(start));
-    entry[12..].copy_from_slice(&number(sectors));
-    entry
 }

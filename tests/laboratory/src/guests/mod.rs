@@ -6,11 +6,14 @@
 mod boot_sector;
 mod cpio;
 mod debian;
+mod debian_arm;
+mod disk;
 mod packages;
 mod small;
 
 pub use boot_sector::{BOOT_SECTOR_ANSWER, BOOT_SECTOR_HELLO, boot_sector_disk};
 pub use debian::debian_disk;
+pub use debian_arm::debian_arm_disk;
 pub use packages::Architecture;
 pub use small::{FIRST_LINE, SmallGuest, small_files, small_files_of};
 
@@ -106,6 +109,41 @@ pub fn small_arm() -> Result<Image, String> {
 /// Which of Debian's tools failed, and how.
 pub fn debian() -> Result<Image, String> {
     image("debian-image", &[("disk/debian.qcow2", &debian_disk()?)])
+}
+
+/// The Debian guest for ARM as a containerDisk image, tagged `latest` and `12`.
+///
+/// # Errors
+/// Which of Debian's tools failed, and how.
+pub fn debian_arm() -> Result<Image, String> {
+    image(
+        "debian-arm64-image",
+        &[("disk/debian.qcow2", &debian_arm_disk()?)],
+    )
+}
+
+/// A manifest of a VM that boots the Debian guest for ARM of `image` (a reference) from its disk, with a screen.
+pub fn debian_arm_vm(name: &str, image: &str) -> String {
+    format!(
+        r#"
+apiVersion: kubevirt.io/v1
+kind: VirtualMachine
+metadata: {{name: {name}}}
+spec:
+  runStrategy: Always
+  template:
+    spec:
+      architecture: arm64
+      terminationGracePeriodSeconds: 60
+      domain:
+        memory: {{guest: 512Mi}}
+        devices:
+          disks: [{{name: root, disk: {{bus: virtio}}}}]
+          interfaces: [{{name: default, masquerade: {{}}}}]
+      networks: [{{name: default, pod: {{}}}}]
+      volumes: [{{name: root, containerDisk: {{image: "{image}"}}}}]
+"#
+    )
 }
 
 /// The boot sector guest as a containerDisk image, tagged `latest`.

@@ -236,13 +236,11 @@ fn cloud_init_disk(
 
 /// The firmware that is installed.
 fn firmware(guest: Architecture) -> Result<&'static FirmwareImage, FileError> {
-    let images = guest.efi_firmware();
-    let installed = images
-        .iter()
-        .find(|image| Path::new(image.code).is_file() && Path::new(image.variables).is_file());
+    let installed = guest.installed_firmware(Path::is_file);
     installed.ok_or_else(|| FileError::Firmware {
         architecture: guest,
-        looked: images
+        looked: guest
+            .efi_firmware()
             .iter()
             .map(|image| image.code)
             .collect::<Vec<_>>()

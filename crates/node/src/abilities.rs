@@ -26,7 +26,7 @@ pub(crate) struct Offered {
     pub(crate) by_accelerator: BTreeMap<Accelerator, Abilities>,
     /// The model that is nearest to the host's processor, under KVM.
     pub(crate) host_model: Option<String>,
-    /// Architectures for which an emulator is installed, in Go's names.
+    /// Architectures for which an emulator is installed, and the firmware that boots disks, in Go's names.
     pub(crate) emulates: BTreeSet<String>,
     /// QEMU's version.
     pub(crate) version: Option<Version>,
@@ -184,12 +184,13 @@ fn emulator(architecture: Architecture, beside: Option<&Path>) -> Option<PathBuf
     find_program(&places)
 }
 
-/// Architectures for which an emulator is installed, in Go's names.
+/// Architectures of guests that start here, in Go's names.
 fn emulates(program: Option<&Path>) -> BTreeSet<String> {
     let own = Architecture::of_machine(std::env::consts::ARCH);
     let installed = |architecture: &Architecture| {
-        emulator(*architecture, program).is_some()
-            || own == Some(*architecture) && own_program(program).is_some()
+        architecture.starts_from_disks(Path::is_file)
+            && (emulator(*architecture, program).is_some()
+                || own == Some(*architecture) && own_program(program).is_some())
     };
     Architecture::ALL
         .into_iter()

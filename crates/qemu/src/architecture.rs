@@ -1,6 +1,8 @@
 //! What differs between the architectures of guests outside the guest itself: which program of
 //! QEMU's runs them, which firmware they start with, and how to get both.
 
+use std::path::Path;
+
 /// A guest's processor architecture.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub enum Architecture {
@@ -105,6 +107,24 @@ impl Architecture {
         }
     }
 
+    /// The EFI firmware that is installed, by what `is_file` finds; `None` where none is whole.
+    #[must_use]
+    pub fn installed_firmware(
+        self,
+        is_file: impl Fn(&Path) -> bool,
+    ) -> Option<&'static FirmwareImage> {
+        self.efi_firmware()
+            .iter()
+            .find(|image| is_file(Path::new(image.code)) && is_file(Path::new(image.variables)))
+    }
+
+    /// Whether a guest can start from its disk, by what `is_file` finds: with the emulator alone it could
+    /// start only by a kernel that it is given.
+    #[must_use]
+    pub fn starts_from_disks(self, is_file: impl Fn(&Path) -> bool) -> bool {
+        self.efi_firmware().is_empty() || self.installed_firmware(is_file).is_some()
+    }
+
     /// The Debian package that has the EFI firmware.
     #[must_use]
     pub fn firmware_package(self) -> &'static str {
@@ -156,5 +176,20 @@ mod tests {
         };
         assert!(kvm(Amd64, Some(Amd64)) && kvm(Arm64, Some(Arm64)));
         assert!(!kvm(Arm64, Some(Amd64)) && !kvm(Amd64, None));
+    }
+    #[test]
+    fn disks_start_where_firmware_is_whole_or_not_needed() {
+        use Architecture::{Amd64, Arm64};
+        let nothing = |_: &Path| false;
+        assert!(Amd64.starts_from_disks(nothing) && !Arm64.starts_from_disks(nothing));
+        let code_alone = |path: &Path| path.ends_with("AAVMF_CODE.fd");
+        assert!(!Arm64.starts_from_disks(code_alone));
+        let fedora = |path: &Path| path.starts_with("/usr/share/edk2/aarch64");
+        assert!(Arm64.starts_from_disks(fedora));
+        let found = Arm64.installed_firmware(fedora).map(|image| image.code);
+        assert_eq!(found, Some("/usr/share/edk2/aarch64/QEMU_EFI-pflash.raw"));
+        let everything = |_: &Path| true;
+        let found = Arm64.installed_firmware(everything).map(|image| image.code);
+        assert_eq!(found, Some("/usr/share/AAVMF/AAVMF_CODE.fd"));
     }
 }

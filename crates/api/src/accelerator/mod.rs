@@ -39,8 +39,8 @@ pub use policy::{
     ClusterInputs, ClusterPolicy, ENVIRONMENT, Problem, SWITCH, is_misspelt, switch_problem,
 };
 pub use remedies::{HelperDevice, device_remedies, permit_emulation, remedies};
-pub(crate) use resolve::emulator_package;
 pub use resolve::{Decision, Refusal, Remedy, Step, resolve};
+pub(crate) use resolve::{emulator, emulator_packages};
 pub use shape::{PodShape, devices, shape};
 pub use surroundings::{Container, Platform, Processor, SURROUNDINGS_ANNOTATION, Surroundings};
 

@@ -136,8 +136,9 @@ impl fmt::Display for Step {
             }
             Self::InstallEmulator { architecture } => write!(
                 formatter,
-                "install QEMU's emulator for {architecture} on the node (on Debian: apt-get install {})",
-                emulator_package(architecture)
+                "install {} for {architecture} on the node (on Debian: apt-get install {})",
+                emulator(architecture, "and"),
+                emulator_packages(architecture)
             ),
             Self::UseNativeNode { architecture } => write!(
                 formatter,
@@ -147,11 +148,20 @@ impl fmt::Display for Step {
     }
 }
 
-/// Debian's package of the emulator for an architecture.
-pub(crate) fn emulator_package(architecture: &str) -> &'static str {
+/// What guests of an architecture run by, in words, joined by `join`.
+pub(crate) fn emulator(architecture: &str, join: &str) -> String {
+    match architecture {
+        // Its disks start by EFI firmware, which QEMU does not bring.
+        "arm64" => format!("QEMU's emulator {join} EFI firmware"),
+        _ => "QEMU's emulator".to_owned(),
+    }
+}
+
+/// Debian's packages of it.
+pub(crate) fn emulator_packages(architecture: &str) -> &'static str {
     match architecture {
         "amd64" => "qemu-system-x86",
-        "arm64" => "qemu-system-arm",
+        "arm64" => "qemu-system-arm qemu-efi-aarch64",
         _ => "qemu-system-misc",
     }
 }
@@ -355,9 +365,11 @@ impl Question<'_> {
         Refusal {
             reason: "EmulatorMissing",
             cause: format!(
-                "a guest of architecture {} can only be emulated on this node of architecture {}, and QEMU's \
-                 emulator for it is not installed there",
-                self.architecture, self.node.architecture
+                "a guest of architecture {} can only be emulated on this node of architecture {}, which lacks \
+                 {} for it",
+                self.architecture,
+                self.node.architecture,
+                emulator(self.architecture, "or")
             ),
             remedies: vec![
                 Remedy {

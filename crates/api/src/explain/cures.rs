@@ -5,8 +5,8 @@ use super::{Evidence, Remedy};
 use k8s_openapi::api::core::v1::Node;
 
 use crate::accelerator::{
-    Class, NodeFacts, Refusal, SURROUNDINGS_ANNOTATION, Scope, Step, Surroundings,
-    emulator_package, permit_emulation, remedies,
+    Class, NodeFacts, Refusal, SURROUNDINGS_ANNOTATION, Scope, Step, Surroundings, emulator,
+    emulator_packages, permit_emulation, remedies,
 };
 use crate::names::annotations;
 use crate::names::labels::EMULATION_MULTI_TENANCY;
@@ -417,7 +417,8 @@ fn title(seen: &MachineSeen<'_>, step: &Step) -> String {
         Step::RaiseCap { place, .. } => format!("Remove the cap {place}"),
         Step::RemoveForced => format!("Remove the annotation {}", annotations::ACCELERATOR),
         Step::InstallEmulator { architecture } => {
-            format!("Install QEMU's emulator for {architecture} on the node")
+            let emulator = emulator(architecture, "and");
+            format!("Install {emulator} for {architecture} on the node")
         }
         Step::UseNativeNode { architecture } => {
             format!("Add a node of architecture {architecture} whose hardware virtualization works")
@@ -467,8 +468,8 @@ fn command(seen: &MachineSeen<'_>, step: &Step) -> Option<String> {
             })
         }
         Step::InstallEmulator { architecture } => {
-            let package = emulator_package(architecture);
-            Some(format!("sudo apt-get install {package}"))
+            let packages = emulator_packages(architecture);
+            Some(format!("sudo apt-get install {packages}"))
         }
         Step::RepairHardware | Step::ProvideDevice => Some("anyvirt doctor".to_owned()),
         Step::UseNativeNode { .. } => None,

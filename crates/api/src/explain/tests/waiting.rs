@@ -272,12 +272,12 @@ fn an_architecture_that_no_node_emulates_is_named() {
         &world.explained(),
         &expect![[r#"
             ArchitectureNotEmulated (Acceleration)
-            a guest of architecture arm64 can only be emulated on this node of architecture amd64, and QEMU's emulator for it is not installed there
+            a guest of architecture arm64 can only be emulated on this node of architecture amd64, which lacks QEMU's emulator or EFI firmware for it
             - Pod virt-launcher-fedora-abcde condition PodScheduled=False: 0/1 nodes are available: 1 node(s) didn't match Pod's node affinity/selector.
             - Node one condition HardwareVirtualization (DeviceMissing): /dev/kvm does not exist
             - ConfigMap openshift-cnv/kubevirt-config debug.useEmulation: Software
-            > Install QEMU's emulator for arm64 on the node | it starts, emulated wherever hardware virtualization does not work | several times slower than KVM; emulation is no security boundary
-              $ sudo apt-get install qemu-system-arm
+            > Install QEMU's emulator and EFI firmware for arm64 on the node | it starts, emulated wherever hardware virtualization does not work | several times slower than KVM; emulation is no security boundary
+              $ sudo apt-get install qemu-system-arm qemu-efi-aarch64
             > Add a node of architecture arm64 whose hardware virtualization works | it starts at full speed | a machine
         "#]],
     );

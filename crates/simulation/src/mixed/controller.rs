@@ -50,6 +50,13 @@ pub(super) struct Forms {
 }
 
 impl Forms {
+    /// Forgets what was worked out; which classes of VMs there are, and the pods that were made, stay.
+    pub(super) fn forget(&mut self) {
+        self.policies.clear();
+        self.shapes.clear();
+        self.standings.clear();
+    }
+
     /// The class of a VM.
     pub(super) fn class(&mut self, vm: &VmLine) -> usize {
         let forced = vm.forced.map(super::script::forced_name);

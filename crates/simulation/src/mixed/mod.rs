@@ -177,6 +177,11 @@ const SLOWDOWN: f64 = 7.8;
 /// # Errors
 /// What went wrong in the cluster.
 pub fn run(seed: u64, script: &[Line], rules: Rules) -> Result<Report, Box<Failure>> {
+    go(seed, script, rules, true)
+}
+
+/// [`run`]; one that does not remember works everything out again that [`Forms`] knows, at every event.
+fn go(seed: u64, script: &[Line], rules: Rules, remembers: bool) -> Result<Report, Box<Failure>> {
     let mut simulation = Simulation {
         seed,
         rules,
@@ -195,6 +200,9 @@ pub fn run(seed: u64, script: &[Line], rules: Rules) -> Result<Report, Box<Failu
     while let Some((at, event)) = simulation.world.queue.pop() {
         simulation.world.now = at;
         simulation.report.events += 1;
+        if !remembers {
+            simulation.forms.forget();
+        }
         simulation.happen(event, script);
         if simulation.report.events > bound {
             simulation.wrong(format!("{bound} events, and no rest"));
@@ -463,4 +471,18 @@ fn salt(name: &str) -> u64 {
     name.bytes().fold(begin, |hash, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_remembered_of_pods_and_policies_is_what_would_be_worked_out_anew() {
+        for seed in 0..6 {
+            let script = of_seed(seed, Size { nodes: 8, vms: 60 });
+            let report = go(seed, &script, Rules::default(), true);
+            assert_eq!(report, go(seed, &script, Rules::default(), false));
+        }
+    }
 }

@@ -1,10 +1,12 @@
 import { Button, EmptyState, EmptyStateActions, EmptyStateBody, EmptyStateFooter, PageSection } from '@patternfly/react-core';
 import { SearchIcon } from '@patternfly/react-icons';
 import { Link } from '@tanstack/react-router';
+import { lazy, Suspense } from 'react';
 
 import { Failure } from '../kubernetes/failure';
-import { FailureAlert } from '../parts/failure-alert';
 import { t } from '../words/words';
+
+const FailureAlert = lazy(async () => ({ default: (await import('../parts/failure-alert')).FailureAlert }));
 
 /** An address that shows nothing. */
 export function NotFound(): React.JSX.Element {
@@ -26,7 +28,9 @@ export function NotFound(): React.JSX.Element {
 export function PageFailure(props: { error: unknown; reset: () => void }): React.JSX.Element {
   return (
     <PageSection isFilled>
-      <FailureAlert title={t('This page could not be shown')} failure={Failure.of(props.error)} onRetry={props.reset} />
+      <Suspense fallback={null}>
+        <FailureAlert title={t('This page could not be shown')} failure={Failure.of(props.error)} onRetry={props.reset} />
+      </Suspense>
       <Button variant="link" onClick={() => window.location.reload()}>
         {t('Load the console again')}
       </Button>

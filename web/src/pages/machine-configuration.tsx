@@ -33,7 +33,7 @@ export function MachineConfiguration(props: { machine: Machine }): React.JSX.Ele
     <div className="av-stack">
       <RestartBar machine={machine} />
       <div className="av-two">
-        <SettingsForm key={machine.vm.metadata.resourceVersion} machine={machine} />
+        <SettingsForm key={machine.vm.metadata.generation} machine={machine} />
         <Card component="section">
           <CardTitle component="h2">{t('Disks, networks, cloud-init, labels')}</CardTitle>
           <CardBody>

@@ -122,7 +122,7 @@ function Devices(props: { node: Node }): React.JSX.Element {
               <td className="av-tight">
                 <Label isCompact status={device.offered ? 'success' : 'danger'} variant="outline">{device.offered ? t('yes, {n}', { n: device.allocatable }) : t('no')}</Label>
               </td>
-              <td>{device.purpose}</td>
+              <td className="av-purpose">{device.purpose}</td>
               <td className="av-wrap">{device.missing}</td>
             </tr>
           ))}

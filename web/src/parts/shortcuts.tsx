@@ -1,9 +1,9 @@
-import { Checkbox, DescriptionList, DescriptionListDescription, DescriptionListGroup, DescriptionListTerm, Modal, ModalBody, ModalHeader } from '@patternfly/react-core';
 import { useNavigate } from '@tanstack/react-router';
-import { useEffect, useRef, useState } from 'react';
+import { lazy, Suspense, useEffect, useRef, useState } from 'react';
 
-import { t } from '../words/words';
 import { meaning, takesKeys } from './keys';
+
+const ShortcutsDialog = lazy(async () => ({ default: (await import('./shortcuts-dialog')).ShortcutsDialog }));
 
 const STORED_AS = 'anyvirt.shortcuts';
 /** Milliseconds between the two keys of a sequence. */
@@ -21,7 +21,7 @@ function areOn(): boolean {
 }
 
 /** Listens for single keys, and explains them. Single keys can be switched off (WCAG 2.1.4). */
-export function Shortcuts(props: { isOpen: boolean; onOpen: (open: boolean) => void }): React.JSX.Element {
+export function Shortcuts(props: { isOpen: boolean; onOpen: (open: boolean) => void }): React.JSX.Element | null {
   const { isOpen, onOpen } = props;
   const [on, setOn] = useState(areOn);
   const navigate = useNavigate();
@@ -54,44 +54,10 @@ export function Shortcuts(props: { isOpen: boolean; onOpen: (open: boolean) => v
     }
   }
 
+  if (!isOpen) return null;
   return (
-    <Modal isOpen={isOpen} onClose={() => onOpen(false)} variant="small" aria-labelledby="shortcuts-title">
-      <ModalHeader title={t('Keyboard shortcuts')} labelId="shortcuts-title" />
-      <ModalBody tabIndex={0}>
-        <div className="av-stack">
-          <Checkbox id="shortcuts-on" label={t('Single keys are shortcuts')} isChecked={on} onChange={(_event, value) => switchTo(value)} />
-          <DescriptionList isHorizontal isCompact>
-            <Key keys={['?']}>{t('This help')}</Key>
-            <Key keys={['g', 'o']}>{t('Overview')}</Key>
-            <Key keys={['g', 'v']}>{t('VirtualMachines')}</Key>
-            <Key keys={['g', 'c']}>{t('Config Maps')}</Key>
-            <Key keys={['g', 'e']}>{t('Events')}</Key>
-            <Key keys={['g', 'n']}>{t('Nodes')}</Key>
-            <Key keys={['g', 's']}>{t('Settings')}</Key>
-            <Key keys={['/']}>{t('Filter')}</Key>
-            <Key keys={['j', 'k']}>{t('Next and previous row')}</Key>
-            <Key keys={['x']}>{t('Select the row')}</Key>
-            <Key keys={['.']}>{t('Actions of the row')}</Key>
-            <Key keys={['Enter']}>{t('Open the row')}</Key>
-            <Key keys={['c']}>{t('Create a VirtualMachine')}</Key>
-            <Key keys={['Ctrl', 'Enter']}>{t('Review or apply')}</Key>
-            <Key keys={['Ctrl', 'Alt', 'Shift', 'Esc']}>{t('Leave a console')}</Key>
-          </DescriptionList>
-        </div>
-      </ModalBody>
-    </Modal>
-  );
-}
-
-function Key(props: { keys: string[]; children: React.ReactNode }): React.JSX.Element {
-  return (
-    <DescriptionListGroup>
-      <DescriptionListTerm>
-        {props.keys.map((key) => (
-          <kbd key={key}>{key}</kbd>
-        ))}
-      </DescriptionListTerm>
-      <DescriptionListDescription>{props.children}</DescriptionListDescription>
-    </DescriptionListGroup>
+    <Suspense fallback={null}>
+      <ShortcutsDialog on={on} onSwitch={switchTo} onClose={() => onOpen(false)} />
+    </Suspense>
   );
 }

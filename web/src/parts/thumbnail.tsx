@@ -61,7 +61,7 @@ export function Thumbnail(props: { machine: Machine }): React.JSX.Element {
   const hasScreen = vmi?.status?.phase === 'Running' && vmi.spec.domain.devices.autoattachGraphicsDevice !== false;
   const picture = usePicture(isOn && hasScreen, namespace, name);
   if (picture === undefined) {
-    return <span className="av-nothumb av-subtle av-small" aria-hidden="true">{hasScreen ? '…' : ''}</span>;
+    return <span className="av-nothumb av-subtle av-small" aria-hidden="true">{hasScreen && isOn && !isUnserved ? '…' : ''}</span>;
   }
   return <img className="av-thumb" src={picture} alt={t('Screen of {name}', { name })} />;
 }

@@ -2,7 +2,7 @@ import { autocompletion, type Completion, type CompletionContext, type Completio
 import { yaml } from '@codemirror/lang-yaml';
 import { syntaxHighlighting } from '@codemirror/language';
 import { type Diagnostic, linter, lintGutter } from '@codemirror/lint';
-import type { Extension } from '@codemirror/state';
+import { type Extension, Prec } from '@codemirror/state';
 import { EditorView, hoverTooltip, keymap } from '@codemirror/view';
 import { classHighlighter } from '@lezer/highlight';
 import { basicSetup } from 'codemirror';
@@ -42,7 +42,8 @@ export function pane(label: string): Extension {
 /** What a pane has that is typed into: checks, completion, explanations; `Ctrl+Enter` calls `onReview`. */
 export function writable(onChange: (text: string) => void, onReview: () => void): Extension {
   return [
-    keymap.of([{ key: 'Ctrl-Enter', mac: 'Cmd-Enter', run: () => { onReview(); return true; } }]),
+    // Above the editor's own meaning, which is a new line.
+    Prec.highest(keymap.of([{ key: 'Ctrl-Enter', mac: 'Cmd-Enter', run: () => { onReview(); return true; } }])),
     linter((view) => flawsIn(view.state.doc.toString()).map(diagnosticOf), { delay: CHECK_AFTER }),
     lintGutter(),
     autocompletion({ override: [complete] }),

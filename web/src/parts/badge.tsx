@@ -37,7 +37,8 @@ export function AccelerationBadge(props: { machine: Machine }): React.JSX.Elemen
       bodyContent={<Reasons machine={props.machine} badge={badge} />}
       minWidth="24rem"
     >
-      <Label color={color} icon={icon} onClick={() => undefined} aria-label={t('Acceleration: {label}. Why?', { label: badge.label })}>
+      <Label color={color} icon={icon} onClick={() => undefined}>
+        <span className="pf-v6-screen-reader">{t('Acceleration:')} </span>
         {badge.label}
       </Label>
     </Popover>
@@ -96,7 +97,8 @@ export function Pill(props: { badge: Badge; onSettings: () => void }): React.JSX
       )}
       minWidth="26rem"
     >
-      <Label isCompact color={color} icon={icon} onClick={() => undefined} aria-label={t('Acceleration: {label}. Why?', { label: props.badge.label })}>
+      <Label isCompact color={color} icon={icon} onClick={() => undefined}>
+        <span className="pf-v6-screen-reader">{t('Acceleration:')} </span>
         {props.badge.label}
       </Label>
     </Popover>

@@ -1,0 +1,36 @@
+// Drives the console in Chromium against a server that runs already. Environment:
+//   ANYVIRT_CONSOLE_URL  one-time link (https://127.0.0.1:PORT/console/login#otk=KEY); used once
+//   ANYVIRT_MACHINE      NAMESPACE/NAME of a machine that waits for hardware virtualization (default default/fedora-1)
+//   ANYVIRT_PICTURES     where pictures go (default: shots/ beside this file)
+//   ANYVIRT_CHROMIUM     the program (default /usr/bin/chromium)
+// Arguments: which tests (default: all, in this order).
+import { launch, logIn } from './browser.mjs';
+import { everyPage } from './every-page.mjs';
+import { journey } from './journey.mjs';
+import { keyboard } from './keyboard.mjs';
+import { speed } from './speed.mjs';
+
+const TESTS = { keyboard, journey, 'every-page': everyPage, speed };
+
+const wanted = process.argv.slice(2);
+const unknown = wanted.filter((name) => !(name in TESTS));
+if (unknown.length > 0) throw new Error(`no such tests: ${unknown.join(', ')}; there are ${Object.keys(TESTS).join(', ')}`);
+
+const browser = await launch();
+let isFailed = false;
+try {
+  const session = await logIn(browser);
+  for (const name of wanted.length === 0 ? Object.keys(TESTS) : wanted) {
+    console.log(`\n${name}`);
+    try {
+      await TESTS[name](browser, session);
+      console.log(`ok: ${name}`);
+    } catch (error) {
+      isFailed = true;
+      console.log(`FAILED: ${name}\n${error.stack}`);
+    }
+  }
+} finally {
+  await browser.close();
+}
+process.exit(isFailed ? 1 : 0);

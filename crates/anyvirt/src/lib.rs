@@ -2,6 +2,7 @@
 
 mod admission;
 mod advice;
+mod browser;
 mod console;
 mod facts;
 mod kubeconfig;
@@ -93,6 +94,7 @@ fn verb(
         version: VERSION,
         data_directory,
         facts: facts::look,
+        browse: browser::show,
         command: Arguments::command,
     };
     match in_runtime(Runtime::ManyThreads, async { Ok(work(environment).await) }) {

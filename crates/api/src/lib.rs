@@ -10,6 +10,7 @@ pub mod hyper_converged;
 pub mod kubevirt;
 pub mod launcher;
 pub mod names;
+pub mod outlook;
 pub mod quantity;
 pub mod resources;
 pub mod scaling;

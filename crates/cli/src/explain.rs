@@ -6,10 +6,10 @@ use api::virtual_machine::VirtualMachine;
 use api::virtual_machine_instance::VirtualMachineInstance;
 use k8s_openapi::api::core::v1::{Event, Pod};
 use kube::api::ListParams;
-use kube::{Api, ResourceExt};
+use kube::{Api, Client, ResourceExt};
 use serde::Serialize;
 
-use crate::cluster::Cluster;
+use crate::cluster::{self, Cluster};
 use crate::connect::Connection;
 use crate::failure::{Exit, Failure};
 use crate::{Format, output, power};
@@ -42,7 +42,9 @@ pub(crate) async fn run(
     format: Format,
 ) -> Result<Exit, Failure> {
     let asked = asked(words)?;
-    let cluster = Cluster::look_at_settings(connection).await?;
+    let cluster = cluster::look_at_settings(&connection.client)
+        .await
+        .map_err(|error| connection.failure(error))?;
     for what in &cluster.hidden {
         output::hint(&format!(
             "You may not read {what}, so the explanation says less."
@@ -112,51 +114,97 @@ async fn explain(
         }
         Asked::Machine(name) | Asked::Instance(name) | Asked::Any(name) => *name,
     };
-    let client = &connection.client;
-    let machines: Api<VirtualMachine> = Api::namespaced(client.clone(), &connection.namespace);
-    let instances: Api<VirtualMachineInstance> =
-        Api::namespaced(client.clone(), &connection.namespace);
-    let failure = |error| connection.failure(error);
-    let machine = match asked {
-        Asked::Instance(_) => None,
-        _ => machines.get_opt(name).await.map_err(failure)?,
+    let kinds = match asked {
+        Asked::Instance(_) => Kinds::Instance,
+        Asked::Machine(_) => Kinds::Machine,
+        Asked::Any(_) | Asked::Node(_) => Kinds::Any,
     };
-    let instance = instances.get_opt(name).await.map_err(failure)?;
-    if machine.is_none() && (instance.is_none() || matches!(asked, Asked::Machine(_))) {
-        if let (Asked::Any(_), Some(explained)) = (asked, of_node(name)) {
-            return Ok(explained);
-        }
-        let failure = Failure::new(String::new()).exit(Exit::NotFound);
-        return Err(power::not_found(connection, name, failure).await);
+    let explained = of_kinds(
+        &connection.client,
+        cluster,
+        &connection.namespace,
+        name,
+        kinds,
+    )
+    .await;
+    if let Some(explanation) = explained.map_err(|error| connection.failure(error))? {
+        return Ok(explanation);
     }
-    let pod = pod(connection, instance.as_ref()).await?;
-    let events = events(connection, name, pod.as_ref()).await?;
-    Ok(api::explain::machine(&MachineSeen {
+    if let (Asked::Any(_), Some(explained)) = (asked, of_node(name)) {
+        return Ok(explained);
+    }
+    let failure = Failure::new(String::new()).exit(Exit::NotFound);
+    Err(power::not_found(connection, name, failure).await)
+}
+
+/// Which objects a name may be of.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Kinds {
+    /// A VM, with its instance.
+    Machine,
+    /// An instance, as if it had no VM.
+    Instance,
+    /// A VM, or else an instance that stands alone.
+    Any,
+}
+
+/// What is the matter with the VM of this name, or with an instance that stands alone, with the rights of `client`;
+/// `None`: there is neither.
+///
+/// # Errors
+/// Of a request that failed.
+pub async fn machine(
+    client: &Client,
+    namespace: &str,
+    name: &str,
+) -> kube::Result<Option<Explanation>> {
+    let cluster = cluster::look_at_settings(client).await?;
+    of_kinds(client, &cluster, namespace, name, Kinds::Any).await
+}
+
+async fn of_kinds(
+    client: &Client,
+    cluster: &Cluster,
+    namespace: &str,
+    name: &str,
+    kinds: Kinds,
+) -> kube::Result<Option<Explanation>> {
+    let machines: Api<VirtualMachine> = Api::namespaced(client.clone(), namespace);
+    let instances: Api<VirtualMachineInstance> = Api::namespaced(client.clone(), namespace);
+    let machine = match kinds {
+        Kinds::Instance => None,
+        Kinds::Machine | Kinds::Any => machines.get_opt(name).await?,
+    };
+    let instance = instances.get_opt(name).await?;
+    if machine.is_none() && (instance.is_none() || kinds == Kinds::Machine) {
+        return Ok(None);
+    }
+    let pod = pod(client, namespace, instance.as_ref()).await?;
+    let events = events(client, namespace, name, pod.as_ref()).await?;
+    Ok(Some(api::explain::machine(&MachineSeen {
         machine: machine.as_ref(),
         instance: instance.as_ref(),
         pod: pod.as_ref(),
         events: &events,
         nodes: &cluster.nodes,
-        namespace: cluster.namespace(&connection.namespace),
+        namespace: cluster.namespace(namespace),
         cluster: &cluster.policy(),
         architecture: &cluster.architecture(),
-    }))
+    })))
 }
 
 /// The youngest of the instance's pods.
 async fn pod(
-    connection: &Connection,
+    client: &Client,
+    namespace: &str,
     instance: Option<&VirtualMachineInstance>,
-) -> Result<Option<Pod>, Failure> {
+) -> kube::Result<Option<Pod>> {
     let Some(uid) = instance.and_then(|instance| instance.uid()) else {
         return Ok(None);
     };
-    let pods: Api<Pod> = Api::namespaced(connection.client.clone(), &connection.namespace);
+    let pods: Api<Pod> = Api::namespaced(client.clone(), namespace);
     let of_instance = ListParams::default().labels(&format!("{}={uid}", labels::CREATED_BY));
-    let pods = pods
-        .list(&of_instance)
-        .await
-        .map_err(|error| connection.failure(error))?;
+    let pods = pods.list(&of_instance).await?;
     Ok(pods
         .items
         .into_iter()
@@ -165,11 +213,12 @@ async fn pod(
 
 /// Events about the machine, its instance and its pod.
 async fn events(
-    connection: &Connection,
+    client: &Client,
+    namespace: &str,
     name: &str,
     pod: Option<&Pod>,
-) -> Result<Vec<Event>, Failure> {
-    let api: Api<Event> = Api::namespaced(connection.client.clone(), &connection.namespace);
+) -> kube::Result<Vec<Event>> {
+    let api: Api<Event> = Api::namespaced(client.clone(), namespace);
     let mut events = Vec::new();
     for object in [Some(name.to_owned()), pod.map(ResourceExt::name_any)]
         .into_iter()
@@ -178,11 +227,7 @@ async fn events(
         let about = ListParams::default()
             .fields(&format!("involvedObject.name={object}"))
             .limit(MOST_EVENTS);
-        let found = api
-            .list(&about)
-            .await
-            .map_err(|error| connection.failure(error))?;
-        events.extend(found.items);
+        events.extend(api.list(&about).await?.items);
     }
     Ok(events)
 }

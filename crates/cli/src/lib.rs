@@ -5,12 +5,12 @@
 //!
 //! Data goes to standard output, progress and hints to standard error; [`Exit`] has the exit codes.
 
-mod cluster;
+pub mod cluster;
 mod connect;
 mod console;
 pub mod doctor;
 mod emulation;
-mod explain;
+pub mod explain;
 mod failure;
 mod logs;
 mod output;
@@ -19,6 +19,7 @@ mod status;
 mod terminal;
 mod timeline;
 mod version;
+mod web;
 
 use std::path::{Path, PathBuf};
 
@@ -66,6 +67,8 @@ pub struct Environment<'a> {
     pub data_directory: &'a Path,
     /// Looks at this machine, for `doctor`. May take seconds; called on a thread that may block.
     pub facts: fn() -> doctor::Facts,
+    /// Shows a page in the person's browser; the error says why it was not. May take some time to begin.
+    pub browse: fn(&str) -> Result<(), String>,
     /// The whole command line of the binary, for `completion`.
     pub command: fn() -> clap::Command,
 }
@@ -113,6 +116,15 @@ pub enum Verb {
         /// How to show it
         #[arg(short, long, value_enum, default_value_t)]
         output: Format,
+    },
+    /// Open the web console, logged in as this kubeconfig's user
+    #[command(
+        after_help = "The link works once, within ten minutes.\n\nExamples:\n  anyvirt web\n  anyvirt web --print"
+    )]
+    Web {
+        /// Only print the link
+        #[arg(long)]
+        print: bool,
     },
     /// Show or change whether virtual machines may be emulated in software
     #[command(subcommand)]
@@ -389,6 +401,7 @@ async fn perform(
             let connection = connect().await.map_err(|failure| failure.message);
             doctor::run(&facts, connection.as_ref().map_err(String::as_str), output).await
         }
+        Verb::Web { print } => web::run(&connect().await?, print, environment.browse).await,
         Verb::Emulation(EmulationVerb::Status { output }) => {
             emulation::show(&connect().await?, output).await
         }

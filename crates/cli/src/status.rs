@@ -9,7 +9,7 @@ use kube::ResourceExt;
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::cluster::{Cluster, Machine};
+use crate::cluster::{self, Cluster, Machine};
 use crate::connect::Connection;
 use crate::emulation::{NodeRow, node_rows, node_table, policy_words};
 use crate::failure::{Exit, Failure};
@@ -81,7 +81,9 @@ struct Row {
 
 pub(crate) async fn run(connection: &Connection, format: Format) -> Result<Exit, Failure> {
     let version: Value = connection.get("/version").await?;
-    let cluster = Cluster::look(connection).await?;
+    let cluster = cluster::look(&connection.client)
+        .await
+        .map_err(|error| connection.failure(error))?;
     let version = version
         .get("gitVersion")
         .and_then(Value::as_str)

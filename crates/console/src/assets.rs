@@ -118,8 +118,7 @@ fn absent_page(why: &str) -> String {
 }
 
 fn asset_response(asset: &Asset, headers: &HeaderMap) -> Response<Shared> {
-    // Names below assets/ carry a hash of the contents, so what they name never changes.
-    let caching = if asset.name.starts_with("assets/") {
+    let caching = if is_hashed(asset.name) {
         "public, max-age=31536000, immutable"
     } else {
         "no-cache"
@@ -139,6 +138,23 @@ fn asset_response(asset: &Asset, headers: &HeaderMap) -> Response<Shared> {
     put(&mut response, header::ETAG, asset.tag);
     put(&mut response, header::CONTENT_TYPE, media_type(asset.name));
     response
+}
+
+/// Does the name carry a hash of the contents, as Vite writes it: `assets/NAME-12345678.KIND`? What it names never
+/// changes then.
+fn is_hashed(name: &str) -> bool {
+    let stem = name
+        .strip_prefix("assets/")
+        .and_then(|name| name.rsplit_once('.'))
+        .map_or("", |(stem, _)| stem);
+    let Some((named, hash)) = stem.split_at_checked(stem.len().saturating_sub(8)) else {
+        return false;
+    };
+    named.len() > 1
+        && named.ends_with('-')
+        && hash
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
 }
 
 fn bytes_response(bytes: &Bytes, headers: &HeaderMap) -> Response<Shared> {
@@ -325,6 +341,19 @@ mod tests {
         let again = ask(script(), &[("if-none-match", "\"0\", \"1\"")]);
         assert_eq!(again.status(), StatusCode::NOT_MODIFIED);
         assert!(again.body().is_empty());
+    }
+
+    #[test]
+    fn only_a_hash_in_its_name_keeps_a_file_for_ever() {
+        for (name, hashed) in [
+            ("assets/index-vmdZDj9-.js", true),
+            ("assets/a-b-C47rH4Qs.svg", true),
+            ("assets/mark.svg", false),
+            ("assets/-12345678.js", false),
+            ("index-12345678.js", false),
+        ] {
+            assert_eq!(is_hashed(name), hashed, "{name}");
+        }
     }
 
     #[test]

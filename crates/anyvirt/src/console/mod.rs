@@ -2,6 +2,7 @@
 //!
 //! The crate `console` decides; here its answers get the API's users, errors and bodies.
 
+mod machines;
 #[cfg(test)]
 mod tests;
 
@@ -81,6 +82,11 @@ impl Console {
             .ok_or_else(|| Status::unavailable("the server is starting; try again"))
     }
 
+    /// Asks the API with the rights of `user`.
+    fn client(&self, user: User) -> Result<kube::Client, Status> {
+        Ok(kube::Client::new(self.server()?.local(user), "default"))
+    }
+
     /// The session of a request; only requests without other credentials are looked at for one.
     fn session(&self, parts: &Parts) -> Result<Option<Entered<User>>, Status> {
         let entered = self.door.enter(&Visit::of(parts), (self.clock)());
@@ -111,7 +117,17 @@ impl Console {
                 Ok(response)
             }
             (&Method::POST, "links") => self.make_link(request),
-            (_, "login" | "session" | "links") => Err(Status::method_not_allowed()),
+            (&Method::GET, "explain") => {
+                let user = self.caller(parts, request.proven.as_ref())?;
+                machines::explain(&self.client(user)?, parts.uri.query().unwrap_or("")).await
+            }
+            (&Method::POST, "consequences") => {
+                let user = self.caller(parts, request.proven.as_ref())?;
+                machines::consequences(&self.client(user)?, &request.body).await
+            }
+            (_, "login" | "session" | "links" | "explain" | "consequences") => {
+                Err(Status::method_not_allowed())
+            }
             _ => Err(Status::no_such_resource()),
         }
     }

@@ -605,3 +605,73 @@ async fn a_browser_is_led_to_the_console_and_kubectl_to_the_api() {
         401
     );
 }
+
+#[tokio::test]
+async fn what_is_told_of_machines_is_told_with_the_rights_of_who_asks() {
+    let world = World::new().await;
+    let client = kube::Client::new(
+        world.console.server().unwrap().local(User::admin("root")),
+        "default",
+    );
+    controllers::bootstrap::crds(&client).await.unwrap();
+    let weak = ("Authorization", "Bearer weak-token");
+    let admin = ("Authorization", "Bearer admin-token");
+    let path = "/console/api/explain?namespace=default&name=web";
+    assert_eq!(world.ask("GET", path, &[weak], "").await.code, 403);
+    let none = world.ask("GET", path, &[admin], "").await;
+    assert_eq!(none.code, 404, "{}", none.body);
+    let vm = r#"{"apiVersion": "kubevirt.io/v1", "kind": "VirtualMachine", "metadata": {"name": "web"},
+        "spec": {"runStrategy": "Halted", "template": {"spec": {"domain": {"devices": {}}}}}}"#;
+    let machines = "/apis/kubevirt.io/v1/namespaces/default/virtualmachines";
+    let json = ("Content-Type", "application/json");
+    let made = world.ask("POST", machines, &[admin, json], vm).await;
+    assert_eq!(made.code, 201, "{}", made.body);
+    let told = world.ask("GET", path, &[admin], "").await.json();
+    assert_eq!(told["causeId"], "Stopped", "{told}");
+    assert_eq!(told["cures"][0]["command"], "anyvirt start web -n default");
+    assert_eq!(
+        world
+            .ask(
+                "GET",
+                "/console/api/explain?name=a%2Fb&namespace=x",
+                &[admin],
+                ""
+            )
+            .await
+            .code,
+        400
+    );
+
+    let asked = r#"{"object": {"apiVersion": "v1", "kind": "ConfigMap",
+        "metadata": {"name": "kubevirt-config", "namespace": "openshift-cnv"},
+        "data": {"debug.useEmulation": "true"}}}"#;
+    let told = world
+        .ask("POST", "/console/api/consequences", &[admin, json], asked)
+        .await
+        .json();
+    assert!(
+        told["new"]
+            .as_str()
+            .unwrap()
+            .starts_with("the policy is Software"),
+        "{told}"
+    );
+    // Who may see nothing learns nothing, and is told so.
+    let told = world
+        .ask("POST", "/console/api/consequences", &[weak, json], asked)
+        .await
+        .json();
+    let problems = told["problems"].to_string();
+    assert!(
+        problems.contains("you may not read virtual machines"),
+        "{told}"
+    );
+    let wrong = asked.replace("\"true\"", "true");
+    assert_eq!(
+        world
+            .ask("POST", "/console/api/consequences", &[admin, json], &wrong)
+            .await
+            .code,
+        422
+    );
+}

@@ -14,7 +14,7 @@ pub use facts::{
     ControlGroups, Emulator, Facts, Firmware, Helper, Program, Slowdown, User, Verdict,
 };
 
-use crate::cluster::Cluster;
+use crate::cluster;
 use crate::connect::Connection;
 use crate::failure::{Exit, Failure};
 use crate::{Format, output};
@@ -68,7 +68,9 @@ pub(crate) async fn run(
     let (cluster, server) = match connection {
         Err(why) => (Err(why.to_owned()), None),
         Ok(connection) => {
-            let seen = Cluster::look_at_settings(connection).await;
+            let seen = cluster::look_at_settings(&connection.client)
+                .await
+                .map_err(|error| connection.failure(error));
             let seen = seen.map_err(|failure| failure.message);
             (seen, Some(connection.server.as_str()))
         }

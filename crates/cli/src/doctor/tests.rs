@@ -6,6 +6,7 @@ use serde_json::json;
 
 use super::checks::examine;
 use super::*;
+use crate::cluster::Cluster;
 
 fn program(path: &str, version: &str) -> Result<Program, String> {
     Ok(Program {

@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use change::{Target, Wanted};
 pub(crate) use show::{NodeRow, node_rows, node_table, policy_words, show};
 
-use crate::cluster::Cluster;
+use crate::cluster;
 use crate::connect::Connection;
 use crate::failure::{Exit, Failure};
 use crate::{Change, Globals, output, power, terminal};
@@ -75,7 +75,9 @@ async fn set(
     wanted: Wanted,
 ) -> Result<Exit, Failure> {
     let target = target(change, globals.namespace.as_deref(), &connection.namespace)?;
-    let cluster = Cluster::look(connection).await?;
+    let cluster = cluster::look(&connection.client)
+        .await
+        .map_err(|error| connection.failure(error))?;
     let edits = change::edits(&cluster, &target, wanted, Timestamp::now())?;
     let plan = plan::plan(&cluster, &target, wanted, &edits);
     output::object(change.output, &plan, || plan::table(&plan))?;
@@ -143,6 +145,7 @@ pub(crate) mod tests {
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::cluster::Cluster;
 
     pub(crate) fn node(name: &str, usable: bool) -> Node {
         let (status, reason, message) = if usable {

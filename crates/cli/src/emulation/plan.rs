@@ -1,15 +1,14 @@
 //! What a change would do: the cluster as it is and as it would be in, for whom it matters out. Pure.
 
-use api::accelerator::Decision;
+use api::outlook::{
+    BOUNDARY, Cluster, Fates, Judge, Machine, NewStart, Request, fates, listed, new_start_lines,
+    new_starts,
+};
 use kube::ResourceExt;
 use serde::Serialize;
 
 use super::change::{Edit, Target, Told, Wanted};
-use crate::cluster::{Cluster, Judge, Machine, Prospect, Request};
 use crate::output;
-
-/// The machines or nodes that are named in one line; more are counted.
-const MOST_NAMES: usize = 8;
 
 /// What a change would do.
 #[derive(Debug, Serialize)]
@@ -23,12 +22,9 @@ pub(crate) struct Plan {
     policy: BeforeAfter,
     /// For each node: on what a new machine of that scope would start.
     new_starts: Vec<NewStart>,
-    /// Machines that wait.
-    waiting: Vec<Fate>,
-    /// Machines that run; none is touched.
-    running: Vec<Fate>,
-    /// Machines that are off, where their next start would differ.
-    stopped: Vec<Fate>,
+    /// What becomes of the machines.
+    #[serde(flatten)]
+    fates: Fates,
     notes: Vec<String>,
     /// For people: what is asked for.
     #[serde(skip)]
@@ -41,38 +37,6 @@ struct BeforeAfter {
     after: String,
 }
 
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-struct NewStart {
-    node: String,
-    before: String,
-    after: String,
-    /// Of the guest, if it would be emulated, and that was measured for its architecture.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    expected_slowdown: Option<String>,
-}
-
-/// What becomes of one machine.
-#[derive(Clone, Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Fate {
-    namespace: String,
-    name: String,
-    /// What it runs on now, if it runs.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    accelerator: Option<String>,
-    /// On what it would start as things are: `KVM`, `TCG` or `waits`.
-    before: String,
-    /// On what it would start after the change.
-    after: String,
-    /// The node it would start on.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    node: Option<String>,
-    /// Why it would wait.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    because: Option<String>,
-}
-
 /// What `edits` would do to `cluster`.
 pub(crate) fn plan(cluster: &Cluster, target: &Target, wanted: Wanted, edits: &[Edit]) -> Plan {
     let mut changed = cluster.clone();
@@ -81,6 +45,11 @@ pub(crate) fn plan(cluster: &Cluster, target: &Target, wanted: Wanted, edits: &[
     }
     let (before, after) = (cluster.judge(), changed.judge());
     let fresh = fresh(cluster, &changed, target);
+    let (only_node, machine) = match target {
+        Target::Node(name) => (Some(name.as_str()), None),
+        Target::Machine { namespace, name } => (None, Some((namespace.as_str(), name.as_str()))),
+        Target::Cluster | Target::Namespace(_) => (None, None),
+    };
     let mut plan = Plan {
         api_version: crate::status::API_VERSION,
         kind: "EmulationPlan",
@@ -89,10 +58,8 @@ pub(crate) fn plan(cluster: &Cluster, target: &Target, wanted: Wanted, edits: &[
             before: in_force(&before, target, &fresh.0),
             after: in_force(&after, target, &fresh.1),
         },
-        new_starts: new_starts(&before, &after, target, &fresh),
-        waiting: Vec::new(),
-        running: Vec::new(),
-        stopped: Vec::new(),
+        new_starts: new_starts(&before, &after, only_node, &fresh),
+        fates: fates(cluster, &changed, machine),
         notes: cluster
             .unseen()
             .iter()
@@ -101,33 +68,9 @@ pub(crate) fn plan(cluster: &Cluster, target: &Target, wanted: Wanted, edits: &[
             .collect(),
         wanted: wanted.word(),
     };
-    // Both lists are of the same machines in the same order.
-    for (old, new) in cluster.all_machines().iter().zip(changed.all_machines()) {
-        let is_target = matches!(target, Target::Machine { namespace, name }
-            if old.namespace() == *namespace && old.name() == *name);
-        // An instance keeps its spec, but one that waits for a node follows its machine's policy.
-        let next = old.runs() || old.phase().is_none() || (is_target && old.follows());
-        let fate = fate(
-            old,
-            &before.prospect(&old.request(next)),
-            &after.prospect(&new.request(next)),
-        );
-        if old.runs() {
-            plan.running.push(fate);
-        } else if old.waits() {
-            plan.waiting.push(fate);
-        } else if fate.before != fate.after && is_startable(old) {
-            plan.stopped.push(fate);
-        }
-    }
     plan.notes
         .extend(notes(cluster, target, wanted, &plan, &after));
     plan
-}
-
-/// A VM that is off can be started; an instance that ended cannot.
-fn is_startable(machine: &Machine<'_>) -> bool {
-    machine.vm.is_some()
 }
 
 /// What a new machine of the scope asks for, before and after.
@@ -169,54 +112,6 @@ fn in_force(judge: &Judge<'_>, target: &Target, fresh: &Request) -> String {
     format!("{} ({})", policy.policy, policy.decided_by)
 }
 
-fn new_starts(
-    before: &Judge<'_>,
-    after: &Judge<'_>,
-    target: &Target,
-    fresh: &(Request, Request),
-) -> Vec<NewStart> {
-    let decided = |judge: &Judge<'_>, request: &Request, index: usize| {
-        let (_, facts) = &judge.nodes[index];
-        judge.on_node(request, facts).ok()
-    };
-    let word = |decision: &Option<Decision>| {
-        let accelerator = decision.as_ref().map(|it| it.accelerator.to_string());
-        accelerator.unwrap_or_else(|| "waits".to_owned())
-    };
-    // The nodes are the same before and after, in the same order.
-    (0..before.nodes.len())
-        .map(|index| (index, before.nodes[index].0.name_any()))
-        .filter(|(_, name)| !matches!(target, Target::Node(only) if only != name))
-        .map(|(index, node)| {
-            let decision = decided(after, &fresh.1, index);
-            let slowdown = decision.as_ref().and_then(|it| it.slowdown);
-            NewStart {
-                before: word(&decided(before, &fresh.0, index)),
-                after: word(&decision),
-                expected_slowdown: slowdown.map(|factor| format!("{factor:.1}")),
-                node,
-            }
-        })
-        .collect()
-}
-
-fn fate(machine: &Machine<'_>, before: &Prospect, after: &Prospect) -> Fate {
-    let (node, because) = match after {
-        Prospect::Runs(_, node) => (Some(node.clone()), None),
-        Prospect::Waits(refusal) => (None, Some(refusal.cause.clone())),
-        Prospect::NoNode => (None, Some("no node that it may go to".to_owned())),
-    };
-    Fate {
-        namespace: machine.namespace(),
-        name: machine.name(),
-        accelerator: machine.accelerator().map(str::to_owned),
-        before: before.word(),
-        after: after.word(),
-        node,
-        because,
-    }
-}
-
 /// What a person should know besides.
 fn notes(
     cluster: &Cluster,
@@ -241,15 +136,12 @@ fn notes(
         .iter()
         .any(|it| it.before != it.after && it.after == "TCG")
         || plan
+            .fates
             .waiting
             .iter()
             .any(|it| it.before != it.after && it.after == "TCG");
     if starts_emulated {
-        notes.push(
-            "QEMU's maintainers do not count software emulation as a security boundary: run no guests of \
-             owners who do not trust each other on one node"
-                .to_owned(),
-        );
+        notes.push(BOUNDARY.to_owned());
     }
     if let Target::Machine { namespace, name } = target
         && let Some(machine) = cluster
@@ -277,33 +169,13 @@ fn notes(
     if !own.is_empty() && !plan.changes.is_empty() {
         notes.push(format!(
             "machines with an emulationPolicy of their own do not follow the cluster's: {}",
-            names(own.iter().map(String::as_str))
+            listed(own.iter().map(String::as_str))
         ));
     }
     if after.nodes.is_empty() {
         notes.push("there is no node yet".to_owned());
     }
     notes
-}
-
-fn names<'a>(all: impl IntoIterator<Item = &'a str>) -> String {
-    let all: Vec<&str> = all.into_iter().collect();
-    let shown = all
-        .iter()
-        .take(MOST_NAMES)
-        .copied()
-        .collect::<Vec<_>>()
-        .join(", ");
-    match all.len().checked_sub(MOST_NAMES) {
-        None | Some(0) => shown,
-        Some(more) => format!("{shown} and {more} more"),
-    }
-}
-
-impl Fate {
-    fn full_name(&self) -> String {
-        format!("{}/{}", self.namespace, self.name)
-    }
 }
 
 /// The plan for people.
@@ -344,141 +216,19 @@ pub(crate) fn table(plan: &Plan) -> String {
             format!("{} -> {}", plan.policy.before, plan.policy.after)
         }],
     );
-    section("new starts", new_start_lines(plan));
-    section("waiting now", waiting_lines(plan));
-    section("running now", running_lines(plan));
-    section("stopped now", stopped_lines(plan));
+    section("new starts", new_start_lines(&plan.new_starts));
+    section("waiting now", plan.fates.waiting_lines());
+    section("running now", plan.fates.running_lines());
+    section("stopped now", plan.fates.stopped_lines());
     section("note", plan.notes.clone());
     text.push_str(&output::columns(&rows));
     text
 }
 
-/// One line for all nodes on which the same happens.
-fn new_start_lines(plan: &Plan) -> Vec<String> {
-    let mut groups: Vec<(String, Vec<&str>)> = Vec::new();
-    for start in &plan.new_starts {
-        let speed = match (&start.expected_slowdown, start.after.as_str()) {
-            (Some(factor), "TCG") => format!(", about {factor} times slower than KVM"),
-            (None, "TCG") => ", several times slower than KVM".to_owned(),
-            _ => String::new(),
-        };
-        let words = if start.before == start.after {
-            format!("as before: {}{speed}", on(&start.after))
-        } else {
-            format!("{} -> {}{speed}", on(&start.before), on(&start.after))
-        };
-        match groups.iter_mut().find(|(known, _)| *known == words) {
-            Some((_, nodes)) => nodes.push(&start.node),
-            None => groups.push((words, vec![&start.node])),
-        }
-    }
-    if groups.is_empty() {
-        return vec!["there is no node".to_owned()];
-    }
-    groups
-        .into_iter()
-        .map(|(words, nodes)| {
-            let noun = if nodes.len() == 1 { "node" } else { "nodes" };
-            format!("{noun} {}: {words}", names(nodes))
-        })
-        .collect()
-}
-
-fn on(word: &str) -> String {
-    match word {
-        "waits" => "waits".to_owned(),
-        accelerator => format!("on {accelerator}"),
-    }
-}
-
-fn waiting_lines(plan: &Plan) -> Vec<String> {
-    let mut lines = Vec::new();
-    for fate in plan.waiting.iter().take(MOST_NAMES) {
-        lines.push(match (&fate.node, &fate.because) {
-            (Some(node), _) if fate.before == "waits" => {
-                format!(
-                    "{}: starts on {}, node {node}",
-                    fate.full_name(),
-                    fate.after
-                )
-            }
-            (Some(_), _) => format!(
-                "{}: as before, may start on {}",
-                fate.full_name(),
-                fate.after
-            ),
-            (None, because) => format!(
-                "{}: goes on waiting: {}",
-                fate.full_name(),
-                because.as_deref().unwrap_or("no node takes it")
-            ),
-        });
-    }
-    if let Some(more @ 1..) = plan.waiting.len().checked_sub(MOST_NAMES) {
-        lines.push(format!("and {more} more"));
-    }
-    if lines.is_empty() {
-        lines.push("none".to_owned());
-    }
-    lines
-}
-
-fn running_lines(plan: &Plan) -> Vec<String> {
-    let count = plan.running.len();
-    if count == 0 {
-        return vec!["none".to_owned()];
-    }
-    let mut lines = vec![match count {
-        1 => "1 VM goes on unchanged until it restarts".to_owned(),
-        _ => format!("{count} VMs go on unchanged until they restart"),
-    }];
-    let would_differ: Vec<&Fate> = plan
-        .running
-        .iter()
-        .filter(|fate| fate.accelerator.as_deref() != Some(fate.after.as_str()))
-        .collect();
-    for fate in would_differ.iter().take(MOST_NAMES) {
-        let now = fate.accelerator.as_deref().unwrap_or("something unknown");
-        let then = match fate.after.as_str() {
-            "waits" => "not start".to_owned(),
-            accelerator => format!("run on {accelerator}"),
-        };
-        let already = if fate.before == fate.after {
-            ", with or without this change"
-        } else {
-            ""
-        };
-        lines.push(format!(
-            "{} runs on {now}; started again it would {then}{already}",
-            fate.full_name()
-        ));
-    }
-    if let Some(more @ 1..) = would_differ.len().checked_sub(MOST_NAMES) {
-        lines.push(format!("and {more} more that would differ"));
-    }
-    lines
-}
-
-fn stopped_lines(plan: &Plan) -> Vec<String> {
-    let would = |after: &str| match after {
-        "waits" => "would not start".to_owned(),
-        accelerator => format!("would start on {accelerator}"),
-    };
-    let mut lines: Vec<String> = plan
-        .stopped
-        .iter()
-        .take(MOST_NAMES)
-        .map(|fate| format!("{} {}", fate.full_name(), would(&fate.after)))
-        .collect();
-    if let Some(more @ 1..) = plan.stopped.len().checked_sub(MOST_NAMES) {
-        lines.push(format!("and {more} more"));
-    }
-    lines
-}
-
 /// Whether anything that waits would start.
 pub(crate) fn starts_waiting(plan: &Plan) -> bool {
-    plan.waiting
+    plan.fates
+        .waiting
         .iter()
         .any(|fate| fate.before == "waits" && fate.after != "waits")
 }
@@ -783,8 +533,8 @@ mod tests {
         )
         .unwrap();
         let plan = plan(&cluster, &Target::Cluster, Wanted::On, &edits);
-        assert_eq!(plan.waiting.len(), 21);
-        assert_eq!(waiting_lines(&plan).len(), MOST_NAMES + 1);
+        assert_eq!(plan.fates.waiting.len(), 21);
+        assert_eq!(plan.fates.waiting_lines().len(), 9);
         assert!(starts_waiting(&plan));
         let json = serde_json::to_value(&plan).unwrap();
         assert_eq!(json["kind"], "EmulationPlan");

@@ -7,7 +7,7 @@ use kube::ResourceExt;
 use serde::Serialize;
 
 use super::change;
-use crate::cluster::{Cluster, Machine};
+use crate::cluster::{self, Cluster, Machine};
 use crate::connect::Connection;
 use crate::failure::{Exit, Failure};
 use crate::{Format, output};
@@ -79,7 +79,9 @@ pub(crate) struct MachineRow {
 }
 
 pub(crate) async fn show(connection: &Connection, format: Format) -> Result<Exit, Failure> {
-    let cluster = Cluster::look(connection).await?;
+    let cluster = cluster::look(&connection.client)
+        .await
+        .map_err(|error| connection.failure(error))?;
     let shown = shown(&cluster);
     output::object(format, &shown, || table(&shown))
 }

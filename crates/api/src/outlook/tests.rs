@@ -1,0 +1,184 @@
+//! What follows from an object that is applied, line by line.
+
+use serde_json::{Value, json};
+
+use super::*;
+
+fn node(name: &str, usable: bool) -> Node {
+    let (status, reason, message) = if usable {
+        ("True", "Usable", "a guest ran")
+    } else {
+        ("False", "DeviceMissing", "/dev/kvm does not exist")
+    };
+    serde_json::from_value(json!({
+        "metadata": {"name": name, "labels": {
+            "kubernetes.io/arch": "amd64", "kubevirt.io/vm-arch-amd64": "true"}},
+        "status": {"conditions": [
+            {"type": "Ready", "status": "True"},
+            {"type": "HardwareVirtualization", "status": status, "reason": reason, "message": message},
+        ]},
+    }))
+    .unwrap()
+}
+
+fn machine(name: &str, strategy: &str) -> Value {
+    json!({
+        "apiVersion": "kubevirt.io/v1", "kind": "VirtualMachine",
+        "metadata": {"name": name, "namespace": "demo"},
+        "spec": {"runStrategy": strategy, "template": {"spec": {"domain": {"devices": {}}}}},
+    })
+}
+
+/// One node without KVM; `demo/fedora` waits, `demo/web` runs emulated, `demo/off` is off.
+fn cluster() -> Cluster {
+    let mut cluster = Cluster {
+        nodes: vec![node("one", false)],
+        ..Cluster::default()
+    };
+    for (name, strategy, phase) in [
+        ("fedora", "Always", Some("Scheduling")),
+        ("web", "Always", Some("Running")),
+        ("off", "Halted", None),
+    ] {
+        let vm = machine(name, strategy);
+        cluster.machines.push(serde_json::from_value(vm).unwrap());
+        let instance = json!({
+            "metadata": {"name": name, "namespace": "demo"},
+            "spec": {"domain": {"devices": {}}},
+            "status": {"phase": phase},
+        });
+        if phase.is_some() {
+            cluster
+                .instances
+                .push(serde_json::from_value(instance).unwrap());
+        }
+    }
+    cluster
+}
+
+fn told(object: Value) -> Consequences {
+    let applied = Applied::read(object)
+        .unwrap()
+        .expect("a kind that bears on machines");
+    consequences(&cluster(), &applied)
+}
+
+fn switch(data: Value) -> Value {
+    json!({
+        "apiVersion": "v1", "kind": "ConfigMap",
+        "metadata": {"name": "kubevirt-config", "namespace": "openshift-cnv"}, "data": data,
+    })
+}
+
+#[test]
+fn the_articles_edit_starts_what_waits_and_leaves_what_runs() {
+    let told = told(switch(json!({"debug.useEmulation": "true"})));
+    assert_eq!(told.waiting, ["demo/fedora: starts on TCG, node one"]);
+    assert_eq!(told.running[0], "1 VM goes on unchanged until it restarts");
+    assert!(
+        told.new
+            .starts_with("the policy is Software (ConfigMap openshift-cnv/kubevirt-config")
+            && told.new.contains("node one: waits -> on TCG")
+            && told.new.ends_with("demo/off would start on TCG"),
+        "{}",
+        told.new
+    );
+    assert_eq!(told.problems, [BOUNDARY]);
+}
+
+#[test]
+fn what_changes_nothing_has_no_consequences_and_a_slip_is_a_problem() {
+    assert_eq!(
+        told(switch(json!({"debug.useEmulation": "false"}))).waiting,
+        [""; 0]
+    );
+    let slip = told(switch(json!({"debug.useEmulaton": "true"})));
+    assert_eq!((slip.waiting.len(), slip.new.as_str()), (0, ""));
+    assert!(
+        slip.problems
+            .iter()
+            .any(|it| it.contains("debug.useEmulation")),
+        "{:?}",
+        slip.problems
+    );
+    let mut other = switch(json!({"debug.useEmulation": "true"}));
+    other["metadata"]["namespace"] = json!("default");
+    assert_eq!(told(other), Consequences::default());
+    let secret = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s"}});
+    assert!(Applied::read(secret).unwrap().is_none());
+}
+
+#[test]
+fn an_object_that_cannot_be_read_names_the_field() {
+    let bare = switch(json!({"debug.useEmulation": true}));
+    let error = Applied::read(bare).unwrap_err();
+    assert!(error.contains("boolean"), "{error}");
+}
+
+#[test]
+fn a_machines_change_counts_from_its_next_start_unless_it_still_waits() {
+    let mut web = machine("web", "Always");
+    web["spec"]["template"]["spec"]["emulationPolicy"] = json!("Software");
+    let told_of = told(web.clone());
+    assert_eq!(
+        told_of.running,
+        [
+            "demo/web goes on unchanged; what is changed in its template counts from its next start, when it runs on \
+          TCG, node one"
+        ]
+    );
+    assert_eq!((told_of.waiting.len(), told_of.new.as_str()), (0, ""));
+    assert_eq!(told(machine("web", "Always")), Consequences::default());
+    assert_eq!(
+        told(machine("web", "Halted")).running,
+        ["demo/web is shut down"]
+    );
+    web["metadata"]["name"] = json!("fedora");
+    assert_eq!(
+        told(web).waiting,
+        ["demo/fedora waits for a node, and follows at once: it runs on TCG, node one"]
+    );
+}
+
+#[test]
+fn a_new_machine_is_told_what_it_would_run_on() {
+    let mut new = machine("new", "Always");
+    assert!(
+        told(new.clone())
+            .new
+            .starts_with("demo/new: it starts at once, and waits: hardware")
+    );
+    new["spec"]["template"]["spec"]["emulationPolicy"] = json!("Software");
+    new["spec"]["runStrategy"] = json!("Halted");
+    assert_eq!(
+        told(new).new,
+        "demo/new: when it is started, it runs on TCG, node one"
+    );
+}
+
+#[test]
+fn a_namespaces_cap_is_told_of_it() {
+    let mut cluster = cluster();
+    let on = Applied::read(switch(json!({"debug.useEmulation": "true"})))
+        .unwrap()
+        .unwrap();
+    let Applied::ConfigMap(map) = on else {
+        panic!("no ConfigMap");
+    };
+    cluster.config_maps.push(*map);
+    let cap = json!({"apiVersion": "v1", "kind": "Namespace",
+        "metadata": {"name": "demo", "labels": {"anyvirt.io/emulation-policy": "None"}}});
+    let told = consequences(&cluster, &Applied::read(cap).unwrap().unwrap());
+    assert!(
+        told.waiting[0].starts_with("demo/fedora: goes on waiting"),
+        "{:?}",
+        told.waiting
+    );
+    assert!(
+        told.new
+            .starts_with("in namespace demo, the policy is None"),
+        "{}",
+        told.new
+    );
+    assert_eq!(told.problems, [""; 0]);
+}

@@ -1,9 +1,8 @@
-import { Link } from '@tanstack/react-router';
-
 import { badgeOf } from '../kubevirt/acceleration';
 import { addressOf, type Machine, memoryOf, processorsOf, statusOf } from '../kubevirt/machine';
 import { isDone, latestOf, remainingOf } from '../kubevirt/timeline';
 import { PlainBadge } from '../parts/badge';
+import { LightLink } from '../parts/light-link';
 import { useNow } from '../parts/now';
 import { StatusLabel } from '../parts/status';
 import { Thumbnail } from '../parts/thumbnail';
@@ -13,26 +12,27 @@ import { t } from '../words/words';
 
 /** The columns of the list of machines. */
 export const MACHINE_COLUMNS: readonly Column<Machine>[] = [
-  { key: 'screen', title: t('Screen'), isTight: true, cell: (machine) => <Thumbnail machine={machine} /> },
+  { key: 'screen', width: '7rem', title: t('Screen'), cell: (machine) => <Thumbnail machine={machine} /> },
   {
     key: 'name',
+    width: '16rem',
     title: t('Name'),
     isSortable: true,
     cell: ({ vm }) => (
-      <Link to="/machines/$namespace/$name" params={{ namespace: vm.metadata.namespace ?? 'default', name: vm.metadata.name }} className="av-name" title={vm.metadata.name}>
+      <LightLink to={`/machines/${vm.metadata.namespace ?? 'default'}/${vm.metadata.name}`} className="av-name" title={vm.metadata.name}>
         {vm.metadata.name}
-      </Link>
+      </LightLink>
     ),
   },
-  { key: 'project', title: t('Project'), isSortable: true, cell: ({ vm }) => vm.metadata.namespace },
-  { key: 'status', title: t('Status'), isSortable: true, isTight: true, cell: (machine) => <StatusLabel status={statusOf(machine)} /> },
-  { key: 'accel', title: t('Acceleration'), isSortable: true, isTight: true, cell: (machine) => <BadgeCell machine={machine} /> },
-  { key: 'step', title: t('Step'), cell: (machine) => <StepCell machine={machine} /> },
-  { key: 'address', title: t('IP'), isTight: true, cell: (machine) => <span className="av-number">{addressOf(machine) ?? '–'}</span> },
-  { key: 'node', title: t('Node'), isSortable: true, isTight: true, cell: ({ vmi }) => vmi?.status?.nodeName ?? '–' },
-  { key: 'cpu', title: t('CPU'), isSortable: true, isTight: true, cell: ({ vm }) => <span className="av-number">{processorsOf(vm.spec.template?.spec)}</span> },
-  { key: 'memory', title: t('Memory'), isSortable: true, isTight: true, cell: ({ vm }) => <span className="av-number">{memoryOf(vm.spec.template?.spec) ?? '–'}</span> },
-  { key: 'created', title: t('Age'), isSortable: true, isTight: true, cell: ({ vm }) => <AgeCell time={vm.metadata.creationTimestamp} /> },
+  { key: 'project', width: '8rem', title: t('Project'), isSortable: true, cell: ({ vm }) => <span className="av-name">{vm.metadata.namespace}</span> },
+  { key: 'status', width: '11rem', title: t('Status'), isSortable: true, cell: (machine) => <StatusLabel status={statusOf(machine)} /> },
+  { key: 'accel', width: '11rem', title: t('Acceleration'), isSortable: true, cell: (machine) => <BadgeCell machine={machine} /> },
+  { key: 'step', width: '10rem', title: t('Step'), cell: (machine) => <StepCell machine={machine} /> },
+  { key: 'address', width: '8rem', title: t('IP'), cell: (machine) => <span className="av-number">{addressOf(machine) ?? '–'}</span> },
+  { key: 'node', width: '8rem', title: t('Node'), isSortable: true, cell: ({ vmi }) => <span className="av-name">{vmi?.status?.nodeName ?? '–'}</span> },
+  { key: 'cpu', width: '4rem', title: t('CPU'), isSortable: true, cell: ({ vm }) => <span className="av-number">{processorsOf(vm.spec.template?.spec)}</span> },
+  { key: 'memory', width: '5.5rem', title: t('Memory'), isSortable: true, cell: ({ vm }) => <span className="av-number">{memoryOf(vm.spec.template?.spec) ?? '–'}</span> },
+  { key: 'created', width: '4.5rem', title: t('Age'), isSortable: true, cell: ({ vm }) => <AgeCell time={vm.metadata.creationTimestamp} /> },
 ];
 
 function BadgeCell(props: { machine: Machine }): React.JSX.Element {

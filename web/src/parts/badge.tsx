@@ -6,6 +6,7 @@ import { type Machine } from '../kubevirt/machine';
 import { moment } from '../words/measures';
 import { t } from '../words/words';
 import { Fact } from './fact';
+import { LightLabel } from './light-label';
 
 /** Colour and sign of each tone; the words say the same without either. */
 const LOOKS: Readonly<Record<Tone, { color: 'green' | 'blue' | 'orange' | 'red' | 'grey'; icon: React.ReactNode }>> = {
@@ -20,9 +21,9 @@ const LOOKS: Readonly<Record<Tone, { color: 'green' | 'blue' | 'orange' | 'red' 
 export function PlainBadge(props: { badge: Badge }): React.JSX.Element {
   const { color, icon } = LOOKS[props.badge.tone];
   return (
-    <Label isCompact color={color} icon={icon}>
+    <LightLabel color={color} icon={icon}>
       {props.badge.label}
-    </Label>
+    </LightLabel>
   );
 }
 

@@ -2,6 +2,7 @@ import { Label } from '@patternfly/react-core';
 import { CheckCircleIcon, ExclamationCircleIcon, InProgressIcon, OffIcon, PauseCircleIcon, UnknownIcon } from '@patternfly/react-icons';
 
 import type { PrintableStatus } from '../kubevirt/machine';
+import { LightLabel } from './light-label';
 
 type Group = 'running' | 'moving' | 'stopped' | 'paused' | 'failed' | 'unknown';
 
@@ -41,8 +42,9 @@ const LOOKS: Readonly<Record<Group, { color: 'green' | 'blue' | 'grey' | 'yellow
 /** KubeVirt's one word for a machine, untranslated, as every other client shows it. */
 export function StatusLabel(props: { status: PrintableStatus; isLarge?: boolean }): React.JSX.Element {
   const { color, icon } = LOOKS[groupOf(props.status)];
+  if (props.isLarge !== true) return <LightLabel isOutlined color={color} icon={icon} status={props.status}>{props.status}</LightLabel>;
   return (
-    <Label isCompact={props.isLarge !== true} color={color} icon={icon} variant="outline" data-status={props.status}>
+    <Label color={color} icon={icon} variant="outline" data-status={props.status}>
       {props.status}
     </Label>
   );

@@ -13,6 +13,8 @@ export interface Column<T> {
   cell: (row: T) => ReactNode;
   /** As narrow as its content. */
   isTight?: boolean;
+  /** Its least width in CSS. If all columns have one, widths do not depend on the rows that are drawn just now. */
+  width?: string;
   isSortable?: boolean;
 }
 
@@ -42,7 +44,9 @@ export interface TableProps<T> {
 }
 
 /** Rows beyond the window that are drawn, so that scrolling shows no gaps. */
-const OVERSCAN = 8;
+const OVERSCAN = 5;
+/** Width of the columns that every table may have: check boxes and menus. */
+const SIDE = '3.25rem';
 
 /** A table that draws only the rows in the window, whatever their number. `j`, `k`, `x` and `.` work in it. */
 export function VirtualTable<T>(props: TableProps<T>): React.JSX.Element {
@@ -67,7 +71,14 @@ export function VirtualTable<T>(props: TableProps<T>): React.JSX.Element {
   const width = columns.length + (onSelect === undefined ? 0 : 1) + (menu === undefined ? 0 : 1);
   return (
     <div className="av-scroll" ref={region} role="region" aria-label={props.label} tabIndex={0}>
-      <table className="av-table" aria-label={props.label} aria-rowcount={rows.length + 1}>
+      <table className={isFixed(columns) ? 'av-table av-fixed' : 'av-table'} aria-label={props.label} aria-rowcount={rows.length + 1}>
+        {isFixed(columns) && (
+          <colgroup>
+            {onSelect !== undefined && <col style={{ width: SIDE }} />}
+            {columns.map((column) => <col key={column.key} style={{ width: column.width }} />)}
+            {menu !== undefined && <col style={{ width: SIDE }} />}
+          </colgroup>
+        )}
         <Head {...props} />
         <tbody>
           <tr className="av-spacer" aria-hidden="true"><td colSpan={width} style={{ height: top }} /></tr>
@@ -95,6 +106,10 @@ export function VirtualTable<T>(props: TableProps<T>): React.JSX.Element {
       </table>
     </div>
   );
+}
+
+function isFixed(columns: readonly Column<never>[]): boolean {
+  return columns.every(({ width }) => width !== undefined);
 }
 
 function Head<T>(props: TableProps<T>): React.JSX.Element {
@@ -181,7 +196,11 @@ function RowMenu(props: { id: string; isOpen: boolean; open: (key: string | unde
   const { id, isOpen, open } = props;
   const label = t('Actions of {name}', { name: id });
   if (!isOpen) {
-    return <MenuToggle variant="plain" aria-label={label} data-menu={id} icon={<EllipsisVIcon />} onClick={() => open(id)} />;
+    return (
+      <button type="button" className="pf-v6-c-menu-toggle pf-m-plain" aria-label={label} aria-haspopup="menu" aria-expanded={false} onClick={() => open(id)}>
+        <span className="pf-v6-c-menu-toggle__icon"><EllipsisVIcon /></span>
+      </button>
+    );
   }
   return (
     <Dropdown

@@ -2,10 +2,9 @@ import { Button, EmptyState, EmptyStateBody, SearchInput, Switch, Toolbar, Toolb
 import { useEffect, useMemo, useRef, useState } from 'react';
 
 import { Failure } from '../kubernetes/failure';
-import { open } from '../kubernetes/request';
-import { RESOURCES, subresourcePath } from '../kubernetes/resource';
 import { FailureAlert } from '../parts/failure-alert';
 import { t } from '../words/words';
+import { openLog } from './log-source';
 import { marked, withoutEscapes } from './log-text';
 
 /** Characters that are kept: the browser shows no more at a bearable speed. */
@@ -27,7 +26,7 @@ export function LogConsole(props: { namespace: string; name: string }): React.JS
     return (
       <EmptyState titleText={t('No log')} headingLevel="h3">
         <EmptyStateBody>
-          {t('This server does not serve the serial log of this machine to the console, or the machine was never started. In a terminal:')} <code>kubectl -n {namespace} logs POD -c guest-console-log</code>
+          {t('There is no log of this machine: it was not started, or the server does not serve it.')}
           <p className="av-subtle av-wrap">{failure.message}</p>
         </EmptyStateBody>
       </EmptyState>
@@ -62,8 +61,7 @@ function useLog(namespace: string, name: string): { text: string; failure: Failu
     setText('');
     setFailure(undefined);
     async function read(): Promise<void> {
-      const path = subresourcePath(RESOURCES.virtualMachineInstances, namespace, name, 'log');
-      const response = await open(`${path}?follow=true`, { accept: 'text/plain, */*', signal: stop.signal });
+      const response = await openLog(namespace, name, stop.signal);
       const reader = response.body?.pipeThrough(new TextDecoderStream()).getReader();
       let raw = '';
       for (;;) {

@@ -8,32 +8,44 @@ import { StatusLabel } from '../parts/status';
 import { Thumbnail } from '../parts/thumbnail';
 import type { Column } from '../parts/virtual-table';
 import { age, duration } from '../words/measures';
-import { t } from '../words/words';
+import { plural, t } from '../words/words';
 
 /** The columns of the list of machines. */
 export const MACHINE_COLUMNS: readonly Column<Machine>[] = [
-  { key: 'screen', width: '7rem', title: t('Screen'), cell: (machine) => <Thumbnail machine={machine} /> },
-  {
-    key: 'name',
-    width: '16rem',
-    title: t('Name'),
-    isSortable: true,
-    cell: ({ vm }) => (
-      <LightLink to={`/machines/${vm.metadata.namespace ?? 'default'}/${vm.metadata.name}`} className="av-name" title={vm.metadata.name}>
-        {vm.metadata.name}
-      </LightLink>
-    ),
-  },
-  { key: 'project', width: '8rem', title: t('Project'), isSortable: true, cell: ({ vm }) => <span className="av-name">{vm.metadata.namespace}</span> },
-  { key: 'status', width: '11rem', title: t('Status'), isSortable: true, cell: (machine) => <StatusLabel status={statusOf(machine)} /> },
-  { key: 'accel', width: '11rem', title: t('Acceleration'), isSortable: true, cell: (machine) => <BadgeCell machine={machine} /> },
-  { key: 'step', width: '10rem', title: t('Step'), cell: (machine) => <StepCell machine={machine} /> },
-  { key: 'address', width: '8rem', title: t('IP'), cell: (machine) => <span className="av-number">{addressOf(machine) ?? '–'}</span> },
-  { key: 'node', width: '8rem', title: t('Node'), isSortable: true, cell: ({ vmi }) => <span className="av-name">{vmi?.status?.nodeName ?? '–'}</span> },
-  { key: 'cpu', width: '4rem', title: t('CPU'), isSortable: true, cell: ({ vm }) => <span className="av-number">{processorsOf(vm.spec.template?.spec)}</span> },
-  { key: 'memory', width: '5.5rem', title: t('Memory'), isSortable: true, cell: ({ vm }) => <span className="av-number">{memoryOf(vm.spec.template?.spec) ?? '–'}</span> },
-  { key: 'created', width: '4.5rem', title: t('Age'), isSortable: true, cell: ({ vm }) => <AgeCell time={vm.metadata.creationTimestamp} /> },
+  { key: 'screen', width: '6.75rem', title: t('Screen'), cell: (machine) => <Thumbnail machine={machine} /> },
+  { key: 'name', width: 'auto', title: t('Name'), isSortable: true, cell: ({ vm }) => <NameCell vm={vm} /> },
+  { key: 'status', width: '9.75rem', title: t('Status'), isSortable: true, cell: (machine) => <StatusLabel status={statusOf(machine)} /> },
+  { key: 'accel', width: '8.5rem', title: t('Acceleration'), isSortable: true, cell: (machine) => <BadgeCell machine={machine} /> },
+  { key: 'step', width: '8rem', title: t('Step'), cell: (machine) => <StepCell machine={machine} /> },
+  { key: 'node', width: '7.5rem', title: t('IP, node'), isSortable: true, cell: (machine) => <Two first={addressOf(machine)} second={machine.vmi?.status?.nodeName} /> },
+  { key: 'memory', width: '6rem', title: t('Memory'), isSortable: true, cell: ({ vm }) => <SizeCell vm={vm} /> },
+  { key: 'created', width: '3.75rem', title: t('Age'), isSortable: true, cell: ({ vm }) => <AgeCell time={vm.metadata.creationTimestamp} /> },
 ];
+
+function NameCell(props: { vm: Machine['vm'] }): React.JSX.Element {
+  const { name, namespace = 'default' } = props.vm.metadata;
+  return (
+    <>
+      <LightLink to={`/machines/${namespace}/${name}`} className="av-name" title={name}>{name}</LightLink>
+      <span className="av-name av-subtle av-small" title={namespace}>{namespace}</span>
+    </>
+  );
+}
+
+function SizeCell(props: { vm: Machine['vm'] }): React.JSX.Element {
+  const spec = props.vm.spec.template?.spec;
+  const processors = processorsOf(spec);
+  return <Two first={memoryOf(spec)} second={plural(processors, '{count} CPU', '{count} CPUs')} />;
+}
+
+function Two(props: { first: string | undefined; second: string | undefined }): React.JSX.Element {
+  return (
+    <span className="av-number">
+      <span className="av-name">{props.first ?? '–'}</span>
+      <span className="av-name av-subtle av-small" title={props.second}>{props.second}</span>
+    </span>
+  );
+}
 
 function BadgeCell(props: { machine: Machine }): React.JSX.Element {
   const badge = badgeOf(props.machine);

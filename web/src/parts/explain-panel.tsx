@@ -3,13 +3,12 @@ import { Link } from '@tanstack/react-router';
 import { useEffect, useState } from 'react';
 
 import { Failure } from '../kubernetes/failure';
-import { send } from '../kubernetes/request';
 import { obstacleOf } from '../kubevirt/acceleration';
 import { SWITCH_MAP } from '../kubevirt/configuration';
 import { type Cure, explain, type Explanation } from '../kubevirt/explanation';
 import { type Machine, statusOf } from '../kubevirt/machine';
 import { t } from '../words/words';
-import { notify } from './notices';
+import { CureDialog } from './cure-dialog';
 import { groupOf } from './status';
 
 /** Explains a machine that does not run as it should, and offers what helps. Nothing for one that does. */
@@ -89,18 +88,7 @@ function useExplanation(isWanted: boolean, namespace: string, name: string, stat
 
 function CureItem(props: { cure: Cure }): React.JSX.Element {
   const { cure } = props;
-  const [isBusy, setBusy] = useState(false);
-  async function carryOut(): Promise<void> {
-    if (cure.action === undefined) return;
-    setBusy(true);
-    try {
-      await send(cure.action.path, { method: 'PATCH', body: cure.action.body, contentType: 'application/merge-patch+json' });
-      notify({ tone: 'success', title: t('Done: {title}', { title: cure.title }) });
-    } catch (thrown) {
-      notify({ tone: 'danger', title: cure.title, detail: Failure.of(thrown).message });
-    }
-    setBusy(false);
-  }
+  const [isAsking, setAsking] = useState(false);
   return (
     <li>
       <div className="av-stack">
@@ -115,9 +103,8 @@ function CureItem(props: { cure: Cure }): React.JSX.Element {
         {cure.command !== undefined && (
           <ClipboardCopy isReadOnly isCode hoverTip={t('Copy')} clickTip={t('Copied')} textAriaLabel={t('Command')}>{cure.command}</ClipboardCopy>
         )}
-        {cure.action !== undefined && (
-          <div><Button variant="secondary" isLoading={isBusy} isDisabled={isBusy} onClick={() => void carryOut()}>{t('Do it')}</Button></div>
-        )}
+        {cure.action !== undefined && <div><Button variant="secondary" onClick={() => setAsking(true)}>{t('Do it…')}</Button></div>}
+        {isAsking && cure.action !== undefined && <CureDialog cure={cure} action={cure.action} onClose={() => setAsking(false)} />}
       </div>
     </li>
   );

@@ -4,6 +4,7 @@ import { streamAddress } from '../consoles/address';
 import { keysymOf } from '../consoles/keysyms';
 import { marked, withoutEscapes } from '../consoles/log-text';
 import { leavesConsole } from '../consoles/leave';
+import { latestPod } from '../consoles/log-source';
 import { destination, keyInFragment } from '../session/link';
 import { classesOf } from '../theme/theme';
 import { age, bytes, duration, quantity } from '../words/measures';
@@ -112,4 +113,10 @@ test.each([
   ['high-contrast', { dark: true, contrast: false }, { dark: true, contrast: true }],
 ] as const)('the theme %s where the system wants %o', (theme, wants, wanted) => {
   expect(classesOf(theme, wants)).toEqual(wanted);
+});
+
+test('the log is of the pod that was made last', () => {
+  const pod = (name: string, creationTimestamp: string) => ({ metadata: { name, creationTimestamp } });
+  expect(latestPod([pod('old', '2026-01-01T00:00:00Z'), pod('new', '2026-01-02T00:00:00Z'), pod('older', '2025-01-01T00:00:00Z')])).toBe('new');
+  expect(latestPod([])).toBeUndefined();
 });

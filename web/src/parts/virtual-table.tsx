@@ -46,7 +46,7 @@ export interface TableProps<T> {
 /** Rows beyond the window that are drawn, so that scrolling shows no gaps. */
 const OVERSCAN = 5;
 /** Width of the columns that every table may have: check boxes and menus. */
-const SIDE = '3.25rem';
+const SIDE = '2.75rem';
 
 /** A table that draws only the rows in the window, whatever their number. `j`, `k`, `x` and `.` work in it. */
 export function VirtualTable<T>(props: TableProps<T>): React.JSX.Element {

@@ -1,0 +1,66 @@
+import { Button, Modal, ModalBody, ModalFooter, ModalHeader } from '@patternfly/react-core';
+import { useEffect, useState } from 'react';
+
+import { Failure } from '../kubernetes/failure';
+import type { KubernetesObject } from '../kubernetes/object';
+import { send } from '../kubernetes/request';
+import type { Cure } from '../kubevirt/explanation';
+import { t } from '../words/words';
+import { ConsequencesList } from './consequences-list';
+import { FailureAlert } from './failure-alert';
+import { notify } from './notices';
+
+const MERGE = 'application/merge-patch+json';
+
+/** Does a cure's action, or lets the server only say what it would make of it. Throws {@link Failure}. */
+async function patch(action: NonNullable<Cure['action']>, isDry: boolean): Promise<KubernetesObject> {
+  const path = isDry ? `${action.path}?dryRun=All` : action.path;
+  return (await send<KubernetesObject>(path, { method: 'PATCH', body: action.body, contentType: MERGE })).body;
+}
+
+/** Shows what a cure changes and what follows from it, before it is done. */
+export function CureDialog(props: { cure: Cure; action: NonNullable<Cure['action']>; onClose: () => void }): React.JSX.Element {
+  const { cure, action, onClose } = props;
+  const [after, setAfter] = useState<KubernetesObject>();
+  const [failure, setFailure] = useState<Failure>();
+  const [isBusy, setBusy] = useState(false);
+  useEffect(() => {
+    patch(action, true).then(setAfter, (thrown: unknown) => setFailure(Failure.of(thrown)));
+  }, [action]);
+
+  async function apply(): Promise<void> {
+    setBusy(true);
+    try {
+      await patch(action, false);
+      notify({ tone: 'success', title: t('Done: {title}', { title: cure.title }) });
+      onClose();
+    } catch (thrown) {
+      setFailure(Failure.of(thrown));
+      setBusy(false);
+    }
+  }
+
+  return (
+    <Modal isOpen onClose={onClose} variant="medium" aria-labelledby="cure-title">
+      <ModalHeader title={t('{title}?', { title: cure.title })} labelId="cure-title" description={cure.effect} />
+      <ModalBody tabIndex={0}>
+        <div className="av-stack">
+          {failure !== undefined && <FailureAlert title={t('Nothing was changed')} failure={failure} />}
+          {after !== undefined && (
+            <>
+              <h3>{t('What is written')}</h3>
+              <p>{t('{kind} {name} in {namespace}', { kind: after.kind ?? '', name: after.metadata.name, namespace: after.metadata.namespace ?? '–' })}</p>
+              <pre className="av-mono">{JSON.stringify(action.body, undefined, 2)}</pre>
+              <h3>{t('What follows')}</h3>
+              <ConsequencesList object={after} />
+            </>
+          )}
+        </div>
+      </ModalBody>
+      <ModalFooter>
+        <Button isDisabled={after === undefined || isBusy} isLoading={isBusy} onClick={() => void apply()}>{t('Apply')}</Button>
+        <Button variant="link" onClick={onClose}>{t('Cancel')}</Button>
+      </ModalFooter>
+    </Modal>
+  );
+}

@@ -1,10 +1,11 @@
 import { Alert, Button, Skeleton, Toolbar, ToolbarContent, ToolbarItem } from '@patternfly/react-core';
-import { useCallback, useEffect, useState } from 'react';
+import { useCallback, useEffect, useMemo, useState } from 'react';
 
 import { Failure } from '../kubernetes/failure';
 import type { KubernetesObject } from '../kubernetes/object';
 import { useObject } from '../kubernetes/store';
 import { FailureAlert } from '../parts/failure-alert';
+import { GuardedButton } from '../parts/guarded-button';
 import { notify } from '../parts/notices';
 import { t } from '../words/words';
 import { ConflictDialog } from './conflict-dialog';
@@ -56,6 +57,7 @@ export function ResourceEditor(props: Props): React.JSX.Element {
   }, [type, namespace, name, begin]);
   useEffect(() => void load(), [load]);
 
+  const right = useMemo(() => ({ verb: name === undefined ? 'create' : 'update', type }), [name, type]);
   const isDirty = base === undefined ? name === undefined : text !== toYaml(base);
   const flaws = flawsIn(text);
   const canReview = !isBusy && isDirty && !flaws.some(({ severity }) => severity === 'error');
@@ -132,7 +134,7 @@ export function ResourceEditor(props: Props): React.JSX.Element {
       />
       <Toolbar inset={{ default: 'insetNone' }}>
         <ToolbarContent>
-          <ToolbarItem><Button isDisabled={!canReview} isLoading={isBusy} onClick={() => void guarded(look)}>{t('Review changes')}</Button></ToolbarItem>
+          <ToolbarItem><GuardedButton right={right} namespace={namespace} isDisabled={!canReview} isLoading={isBusy} onClick={() => void guarded(look)}>{t('Review changes')}</GuardedButton></ToolbarItem>
           {base !== undefined && <ToolbarItem><Button variant="secondary" isDisabled={!isDirty} onClick={() => begin(base)}>{t('Discard')}</Button></ToolbarItem>}
           {name !== undefined && <ToolbarItem><Button variant="secondary" onClick={() => void load()}>{t('Reload')}</Button></ToolbarItem>}
           <ToolbarItem><Button variant="link" onClick={() => download(text, name ?? type.kind)}>{t('Download')}</Button></ToolbarItem>

@@ -7,8 +7,10 @@ import { keyOf } from '../kubernetes/object';
 import { objectPath, RESOURCES } from '../kubernetes/resource';
 import { send } from '../kubernetes/request';
 import { useWatched } from '../kubernetes/store';
+import type { Right } from '../kubevirt/actions';
 import { type ConfigMap, SWITCH_MAP } from '../kubevirt/configuration';
 import { Freshness, LiveDot } from '../parts/freshness';
+import { GuardedButton } from '../parts/guarded-button';
 import { useNow } from '../parts/now';
 import { notify } from '../parts/notices';
 import { ProjectChoice } from '../parts/project-choice';
@@ -19,6 +21,8 @@ import { age } from '../words/measures';
 import { plural, t } from '../words/words';
 
 const PLURAL = 'configmaps';
+const CREATE: Right = { verb: 'create', type: RESOURCES.configMaps };
+const DELETE: Right = { verb: 'delete', type: RESOURCES.configMaps };
 
 function paramsOf(map: ConfigMap): { namespace: string; plural: string; name: string } {
   return { namespace: map.metadata.namespace ?? 'default', plural: PLURAL, name: map.metadata.name };
@@ -95,7 +99,7 @@ function ConfigMaps(props: { namespace?: string; q: string | undefined; onSearch
             <LiveDot watched={watched} />
             <span className="av-subtle" role="status">{plural(rows.length, '{count} config map', '{count} config maps')}</span>
           </div>
-          <Button onClick={create}>{t('Create ConfigMap')}</Button>
+          <GuardedButton right={CREATE} namespace={namespace} onClick={create}>{t('Create ConfigMap')}</GuardedButton>
         </div>
         <Freshness what={t('Config Maps')} watched={watched} />
         <Toolbar inset={{ default: 'insetNone' }}>
@@ -151,7 +155,7 @@ function DeleteDialog(props: { map: ConfigMap; onClose: () => void }): React.JSX
         <p className="av-gap"><code>{`kubectl -n ${namespace} delete cm ${name}`}</code></p>
       </ModalBody>
       <ModalFooter>
-        <Button variant="danger" isDisabled={isBusy} isLoading={isBusy} onClick={() => void remove()}>{t('Delete')}</Button>
+        <GuardedButton right={DELETE} namespace={namespace} variant="danger" isDisabled={isBusy} isLoading={isBusy} onClick={() => void remove()}>{t('Delete')}</GuardedButton>
         <Button variant="link" onClick={props.onClose}>{t('Cancel')}</Button>
       </ModalFooter>
     </Modal>

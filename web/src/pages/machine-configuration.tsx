@@ -4,16 +4,18 @@ import { useState } from 'react';
 import { Failure } from '../kubernetes/failure';
 import { send } from '../kubernetes/request';
 import { objectPath, RESOURCES } from '../kubernetes/resource';
+import { permitted, type Right } from '../kubevirt/actions';
 import type { Machine } from '../kubevirt/machine';
 import { patchOf, pendingOf, type Settings, settingsOf } from '../kubevirt/pending';
 import { AskDialog } from '../parts/ask';
 import { FailureAlert } from '../parts/failure-alert';
+import { GuardedButton } from '../parts/guarded-button';
 import { notify } from '../parts/notices';
-import { permitted } from '../kubevirt/actions';
 import { quantity } from '../words/measures';
 import { t } from '../words/words';
 
 const MERGE = 'application/merge-patch+json';
+const PATCH: Right = { verb: 'patch', type: RESOURCES.virtualMachines };
 const STRATEGIES = ['Always', 'RerunOnFailure', 'Manual', 'Once', 'Halted'];
 const POLICIES = ['', 'None', 'Hardware', 'Software'];
 
@@ -133,7 +135,7 @@ function SettingsForm(props: { machine: Machine }): React.JSX.Element {
             <Holds when={t("on the next restart; a namespace's or a node's cap stands above it")} />
           </FormGroup>
           <ActionGroup>
-            <Button type="submit" isDisabled={patch === undefined || !isMemoryValid || isBusy} isLoading={isBusy}>{t('Save')}</Button>
+            <GuardedButton right={PATCH} namespace={namespace} type="submit" isDisabled={patch === undefined || !isMemoryValid || isBusy} isLoading={isBusy}>{t('Save')}</GuardedButton>
             <Button variant="link" isDisabled={patch === undefined} onClick={() => setAfter(before)}>{t('Undo')}</Button>
           </ActionGroup>
         </Form>

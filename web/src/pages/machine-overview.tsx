@@ -8,6 +8,7 @@ import { type Event, eventsAbout, happenedAt } from '../kubevirt/event';
 import { type Machine, memoryOf, processorsOf, strategyOf } from '../kubevirt/machine';
 import { ExplainPanel } from '../parts/explain-panel';
 import { Fact } from '../parts/fact';
+import { MachineAdvice } from '../parts/machine-advice';
 import { useNow } from '../parts/now';
 import { Thumbnail } from '../parts/thumbnail';
 import { TimelineCard } from '../parts/timeline';
@@ -23,6 +24,7 @@ export function MachineOverview(props: { machine: Machine }): React.JSX.Element 
   return (
     <div className="av-stack">
       <ExplainPanel machine={machine} />
+      <MachineAdvice machine={machine} />
       <div className="av-two">
         {timeline !== undefined && <TimelineCard timeline={timeline} isOver={phase === 'Failed' || phase === 'Succeeded'} />}
         <DetailsCard machine={machine} />

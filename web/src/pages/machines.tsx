@@ -6,12 +6,13 @@ import { useCallback, useMemo, useState } from 'react';
 import { keyOf } from '../kubernetes/object';
 import { RESOURCES } from '../kubernetes/resource';
 import { useWatched } from '../kubernetes/store';
-import { type Action, ACTIONS, permitted } from '../kubevirt/actions';
+import { type Action, ACTIONS, permitted, type Right } from '../kubevirt/actions';
 import { ACCELERATIONS, found, type Acceleration, type Search, type SortKey } from '../kubevirt/filter';
 import { type Machine, machinesOf, PRINTABLE_STATUSES, type VirtualMachine, type VirtualMachineInstance } from '../kubevirt/machine';
 import { actionLabel, AskDialog, carryOut, type Intent, needsConsent } from '../parts/ask';
 import { Choice } from '../parts/choice';
 import { Freshness, LiveDot } from '../parts/freshness';
+import { GuardedButton } from '../parts/guarded-button';
 import { ActionItems } from '../parts/machine-actions';
 import { notify } from '../parts/notices';
 import { ProjectChoice } from '../parts/project-choice';
@@ -22,6 +23,7 @@ import { plural, t } from '../words/words';
 import { MACHINE_COLUMNS } from './machine-columns';
 
 const rowKey = (machine: Machine): string => keyOf(machine.vm);
+const CREATE: Right = { verb: 'create', type: RESOURCES.virtualMachines };
 const NOBODY: ReadonlySet<string> = new Set();
 
 function accelerationLabel(value: Acceleration): string {
@@ -74,7 +76,7 @@ export function MachinesPage(): React.JSX.Element {
                 : t('{shown} of {all} machines', { shown: rows.length, all: machines.length })}
             </span>
           </div>
-          <Button onClick={() => void navigate({ to: '/create' })}>{t('Create')}</Button>
+          <GuardedButton right={CREATE} namespace={search.project} onClick={() => void navigate({ to: '/create' })}>{t('Create')}</GuardedButton>
         </div>
         <Freshness what={t('VirtualMachines')} watched={vms} />
         <Filters search={search} onChange={change}>

@@ -3,7 +3,7 @@ import { useState } from 'react';
 
 import { type Action, ACTIONS, permitted, RIGHTS } from '../kubevirt/actions';
 import type { Machine } from '../kubevirt/machine';
-import { rightName, useRight } from '../session/rights';
+import { useWhyNot } from '../session/rights';
 import { t } from '../words/words';
 import { actionLabel } from './ask';
 
@@ -11,9 +11,9 @@ import { actionLabel } from './ask';
 export function ActionItem(props: { action: Action; machine: Machine; onAsk: (action: Action, machine: Machine) => void }): React.JSX.Element {
   const { action, machine, onAsk } = props;
   const right = RIGHTS[action];
-  const isAllowed = useRight(right, machine.vm.metadata.namespace);
+  const whyNot = useWhyNot(right, machine.vm.metadata.namespace);
   const permission = permitted(action, machine);
-  const why = !permission.may ? permission.why : isAllowed === false ? t('You may not: {right}', { right: rightName(right) }) : undefined;
+  const why = permission.may ? whyNot : permission.why;
   return (
     <DropdownItem
       key={action}

@@ -3,11 +3,12 @@ import { useMemo, useState } from 'react';
 
 import { Failure } from '../kubernetes/failure';
 import { send } from '../kubernetes/request';
-import { collectionPath, objectPath } from '../kubernetes/resource';
+import { collectionPath, objectPath, RESOURCES } from '../kubernetes/resource';
 import type { Edit, Wanted } from '../kubevirt/emulation-switch';
 import { t } from '../words/words';
 import { ConsequencesList } from './consequences-list';
 import { FailureAlert } from './failure-alert';
+import { GuardedButton } from './guarded-button';
 import { notify } from './notices';
 
 const MERGE = 'application/merge-patch+json';
@@ -31,6 +32,8 @@ export function SwitchDialog(props: { wanted: Wanted; before: Wanted; edits: rea
   const [failure, setFailure] = useState<Failure>();
   // What is shown stays as it was when the dialog opened, though the cluster goes on.
   const [plan] = useState(edits);
+  const [first] = plan;
+  const right = useMemo(() => ({ verb: 'patch', type: first?.type ?? RESOURCES.configMaps }), [first]);
   const main = useMemo(() => plan.at(-1)?.after, [plan]);
 
   async function apply(): Promise<void> {
@@ -74,7 +77,7 @@ export function SwitchDialog(props: { wanted: Wanted; before: Wanted; edits: rea
         </div>
       </ModalBody>
       <ModalFooter>
-        <Button isDisabled={plan.length === 0 || isBusy} isLoading={isBusy} onClick={() => void apply()}>{t('Apply')}</Button>
+        <GuardedButton right={right} namespace={first?.namespace} isDisabled={plan.length === 0 || isBusy} isLoading={isBusy} onClick={() => void apply()}>{t('Apply')}</GuardedButton>
         <Button variant="link" onClick={onClose}>{t('Cancel')}</Button>
       </ModalFooter>
     </Modal>

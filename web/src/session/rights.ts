@@ -1,6 +1,7 @@
 import { useEffect, useState } from 'react';
 
 import { send } from '../kubernetes/request';
+import { t } from '../words/words';
 import type { Right } from '../kubevirt/actions';
 
 interface Review {
@@ -61,4 +62,9 @@ export function useRight(right: Right, namespace: string | undefined): boolean |
 export function rightName(right: Right): string {
   const plural = right.subresource === undefined ? right.type.plural : `${right.type.plural}/${right.subresource}`;
   return `${right.verb} ${plural}`;
+}
+
+/** Why the user may not, in a sentence; `undefined` if they may, or it is not known yet. */
+export function useWhyNot(right: Right, namespace: string | undefined): string | undefined {
+  return useRight(right, namespace) === false ? t('You may not: {right}', { right: rightName(right) }) : undefined;
 }

@@ -138,11 +138,16 @@ impl Scanner {
                 let text = text(&self.line);
                 self.fail(milestones::EMERGENCY, &text, &mut marks);
             }
+            // After a kernel it is something of the guest's own.
+            Some(Prompt::Firmware) if self.reached <= Step::Firmware => {
+                let shell = text(&self.line);
+                self.fail_to_boot(&shell, &mut marks);
+            }
             // The shell of an emergency is no place to log in.
             Some(Prompt::Shell) if !self.failed.contains(&milestones::EMERGENCY) => {
                 self.step(Step::Login, &mut marks);
             }
-            Some(Prompt::Shell) | None => {}
+            Some(Prompt::Shell | Prompt::Firmware) | None => {}
         }
         marks
     }
@@ -207,11 +212,7 @@ impl Scanner {
         // systemd shows what programs log as if the kernel had said it.
         let by_program = stamped && is_of_program(words);
         if says_no_boot_disk(words, &mut self.boot_failed) {
-            let text = match self.boot_failed.take() {
-                Some(first) => format!("{first}; {words}"),
-                None => words.to_owned(),
-            };
-            self.fail(milestones::NO_BOOT_DISK, &text, marks);
+            self.fail_to_boot(words, marks);
         }
         if self.origin == Origin::Firmware {
             return;
@@ -244,6 +245,14 @@ impl Scanner {
         }
         self.reached = step;
         marks.extend(step.name().map(|name| Mark { name, text: None }));
+    }
+
+    fn fail_to_boot(&mut self, words: &str, marks: &mut Vec<Mark>) {
+        let text = match self.boot_failed.take() {
+            Some(first) => format!("{first}; {words}"),
+            None => words.to_owned(),
+        };
+        self.fail(milestones::NO_BOOT_DISK, &text, marks);
     }
 
     fn fail(&mut self, name: &'static str, words: &str, marks: &mut Vec<Mark>) {
@@ -297,10 +306,10 @@ fn is_firmware(words: &str) -> bool {
         .any(|start| words.starts_with(start))
 }
 
-/// SeaBIOS names each device it tried, and at the end says that there is no more; EDK II says it
-/// in one line.
+/// SeaBIOS and EDK II name each device they tried. At the end SeaBIOS says that there is no more, and so does an
+/// EDK II without a shell; one with a shell starts that ([`Prompt::Firmware`]).
 fn says_no_boot_disk(words: &str, failed: &mut Option<String>) -> bool {
-    if words.starts_with("Boot failed: ") {
+    if words.starts_with("Boot failed: ") || words.starts_with("BdsDxe: failed to load Boot") {
         failed.get_or_insert_with(|| words.trim_end().to_owned());
     }
     words.starts_with("No bootable device.")
@@ -364,6 +373,8 @@ enum Prompt {
     Shell,
     /// The shell of an initramfs that found no root file system.
     Rescue,
+    /// EDK II's own, which it starts when nothing else boots, and which has no script to run.
+    Firmware,
 }
 
 /// What the end of a line would be, if nothing followed it.
@@ -371,6 +382,9 @@ fn prompt(line: &[u8]) -> Option<Prompt> {
     let line = std::str::from_utf8(line).ok()?;
     if line == "(initramfs) " {
         return Some(Prompt::Rescue);
+    }
+    if line == "Shell> " {
+        return Some(Prompt::Firmware);
     }
     let before = line.strip_suffix("# ").or(line.strip_suffix("$ "))?;
     // `# `, `~ # `, `root@host:/# `, `bash-5.2# `, `[root@host ~]# `

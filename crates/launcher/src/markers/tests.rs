@@ -29,13 +29,44 @@ fn serial(bytes: &[u8]) -> Vec<String> {
     told(Origin::Serial, &[bytes])
 }
 
-/// The recordings and what they tell.
-fn recordings() -> Vec<(&'static str, Origin, &'static [u8], &'static [&'static str])> {
-    macro_rules! recorded {
-        ($name:literal) => {
-            include_bytes!(concat!("recorded/", $name)).as_slice()
-        };
-    }
+/// A name, where it came from, what came, and what it tells.
+type Recording = (&'static str, Origin, &'static [u8], &'static [&'static str]);
+
+macro_rules! recorded {
+    ($name:literal) => {
+        include_bytes!(concat!("recorded/", $name)).as_slice()
+    };
+}
+
+fn recordings() -> Vec<Recording> {
+    [on_pc(), on_arm()].concat()
+}
+
+/// Machines for ARM, which start by AAVMF.
+fn on_arm() -> Vec<Recording> {
+    use Origin::Serial;
+    vec![
+        (
+            "Debian for ARM, from its disk",
+            Serial,
+            recorded!("debian-arm64.log"),
+            &["firmware", "kernel", "user-space", "login"],
+        ),
+        (
+            "AAVMF, an empty disk",
+            Serial,
+            recorded!("no-boot-disk-arm64.log"),
+            &[
+                "firmware",
+                "no-boot-disk: BdsDxe: failed to load Boot0001 \"UEFI Misc Device\" from \
+                 PciRoot(0x0)/Pci(0x3,0x0): Not Found; Shell>",
+            ],
+        ),
+    ]
+}
+
+/// PCs, which start by SeaBIOS.
+fn on_pc() -> Vec<Recording> {
     use Origin::{Firmware, Serial};
     vec![
         (
@@ -218,6 +249,15 @@ fn lines_tell_what_only_the_right_one_writes() {
     ] {
         assert_eq!(serial(line.as_bytes()), marks, "{line:?}");
     }
+}
+
+#[test]
+fn the_firmwares_shell_tells_that_nothing_boots_unless_it_runs_a_script() {
+    let script = b"Shell> FS0:\\EFI\\BOOT\\BOOTAA64.EFI\n";
+    assert_eq!(serial(script), [""; 0]);
+    assert_eq!(serial(b"Shell> "), ["no-boot-disk: Shell>"]);
+    let guests_own = b"[    0.000000] Linux version 6.1\nShell> ";
+    assert_eq!(serial(guests_own), ["kernel"]);
 }
 
 #[test]

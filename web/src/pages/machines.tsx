@@ -182,16 +182,15 @@ function BulkActions(props: { chosen: readonly Machine[]; onAsk: (intent: Intent
   if (chosen.length === 0) return null;
   return (
     <ToolbarGroup variant="action-group" align={{ default: 'alignEnd' }} aria-label={t('Selected machines')}>
-      {ACTIONS.map((action) => {
-        const machines = chosen.filter((machine) => permitted(action, machine).may);
-        return (
+      {ACTIONS.map((action) => ({ action, machines: chosen.filter((machine) => permitted(action, machine).may) }))
+        .filter(({ machines }) => machines.length > 0)
+        .map(({ action, machines }) => (
           <ToolbarItem key={action}>
-            <Button variant={action === 'delete' ? 'danger' : 'secondary'} size="sm" isDisabled={machines.length === 0} onClick={() => onAsk({ action, machines })}>
+            <Button variant={action === 'delete' ? 'danger' : 'secondary'} size="sm" onClick={() => onAsk({ action, machines })}>
               {t('{action} ({count})', { action: actionLabel(action), count: machines.length })}
             </Button>
           </ToolbarItem>
-        );
-      })}
+        ))}
     </ToolbarGroup>
   );
 }

@@ -1,10 +1,9 @@
-import { Dropdown, DropdownList, MenuToggle } from '@patternfly/react-core';
-import { EllipsisVIcon } from '@patternfly/react-icons';
 import { useVirtualizer } from '@tanstack/react-virtual';
 import { memo, type ReactNode, useCallback, useEffect, useRef, useState } from 'react';
 
 import { t } from '../words/words';
 import { takesKeys } from './keys';
+import { RowMenu } from './row-menu';
 
 /** One column of a table. */
 export interface Column<T> {
@@ -190,31 +189,6 @@ const Row = memo(function Row(props: RowProps): React.JSX.Element {
     </tr>
   );
 });
-
-/** A plain button until it is opened: a thousand real menus would be slow. */
-function RowMenu(props: { id: string; isOpen: boolean; open: (key: string | undefined) => void; children: ReactNode }): React.JSX.Element {
-  const { id, isOpen, open } = props;
-  const label = t('Actions of {name}', { name: id });
-  if (!isOpen) {
-    return (
-      <button type="button" className="pf-v6-c-menu-toggle pf-m-plain" aria-label={label} aria-haspopup="menu" aria-expanded={false} onClick={() => open(id)}>
-        <span className="pf-v6-c-menu-toggle__icon"><EllipsisVIcon /></span>
-      </button>
-    );
-  }
-  return (
-    <Dropdown
-      isOpen
-      shouldFocusFirstItemOnOpen
-      onSelect={() => open(undefined)}
-      onOpenChange={(stays) => !stays && open(undefined)}
-      toggle={(ref) => <MenuToggle ref={ref} variant="plain" isExpanded aria-label={label} icon={<EllipsisVIcon />} onClick={() => open(undefined)} />}
-      popperProps={{ position: 'right' }}
-    >
-      <DropdownList>{props.children}</DropdownList>
-    </Dropdown>
-  );
-}
 
 /** The row that the keys are at moves with `j` and `k`; `x` selects it, `.` opens its menu, Enter follows its link. */
 function useRowKeys<T>(it: {

@@ -3,6 +3,8 @@ import assert from 'node:assert/strict';
 
 import { open } from './browser.mjs';
 
+const [, NAME] = (process.env.ANYVIRT_MACHINE ?? 'default/fedora-1').split('/');
+
 export async function keyboard(browser, session) {
   const { page, faults, goto, close } = await open(browser, session);
   const press = (keys) => page.keyboard.press(keys);
@@ -50,6 +52,24 @@ export async function keyboard(browser, session) {
   await press('g');
   await press('v');
   await page.getByRole('heading', { level: 1, name: 'VirtualMachines' }).waitFor();
+  console.log('j, x and . reach a machine, its check box and its menu; a click opens the menu too');
+  await press('j');
+  await page.waitForFunction((name) => document.activeElement?.textContent === name, NAME);
+  await press('x');
+  await page.getByRole('button', { name: 'Delete (1)' }).waitFor();
+  await press('x');
+  await press('.');
+  await page.getByRole('menuitem', { name: /^Delete/ }).waitFor();
+  await press('Escape');
+  await page.getByRole('menuitem', { name: /^Delete/ }).waitFor({ state: 'detached' });
+  const toggle = page.getByRole('button', { name: /^Actions of/ }).first();
+  await toggle.click();
+  await page.getByRole('menuitem', { name: /^Delete/ }).waitFor();
+  const [from, to] = [await toggle.boundingBox(), await page.getByRole('menuitem', { name: /^Delete/ }).boundingBox()];
+  assert.ok(from !== null && to !== null && to.y > from.y && to.x > from.x - 600, `the menu stands at ${to?.x}, ${to?.y}, its button at ${from?.x}, ${from?.y}`);
+  await press('Escape');
+  await page.getByRole('menuitem', { name: /^Delete/ }).waitFor({ state: 'detached' });
+  await page.evaluate(() => document.activeElement?.blur());
   await press('?');
   await page.getByRole('dialog', { name: 'Keyboard shortcuts' }).waitFor();
   await press('Escape');

@@ -3,6 +3,7 @@ import { EditorState } from '@codemirror/state';
 import { EditorView } from '@codemirror/view';
 import { useEffect, useRef } from 'react';
 
+import { t } from '../words/words';
 import { pane } from './code-mirror';
 
 /**
@@ -33,7 +34,7 @@ export function DiffPane(props: {
       b: { doc: right, extensions: [pane(rightLabel), isEditable ? told : fixed] },
       collapseUnchanged: { margin: 3, minSize: 6 },
       gutter: true,
-      ...(isEditable ? { revertControls: 'a-to-b' as const } : {}),
+      ...(isEditable ? { revertControls: 'a-to-b' as const, renderRevertControl: takeOver } : {}),
     });
     return () => view.destroy();
   }, [left, right, leftLabel, rightLabel, isEditable]);
@@ -43,4 +44,14 @@ export function DiffPane(props: {
       <div className="av-editor" ref={place} data-takes-keys="" data-editor="diff" />
     </div>
   );
+}
+
+/** The button between two panes that takes one difference over from the left. */
+function takeOver(): HTMLElement {
+  const button = document.createElement('button');
+  button.type = 'button';
+  button.textContent = '→';
+  button.title = t('Take this difference from the left');
+  button.setAttribute('aria-label', button.title);
+  return button;
 }

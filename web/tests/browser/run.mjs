@@ -9,8 +9,9 @@ import { everyPage } from './every-page.mjs';
 import { journey } from './journey.mjs';
 import { keyboard } from './keyboard.mjs';
 import { speed } from './speed.mjs';
+import { work } from './work.mjs';
 
-const TESTS = { keyboard, journey, 'every-page': everyPage, speed };
+const TESTS = { keyboard, work, journey, 'every-page': everyPage, speed };
 
 const wanted = process.argv.slice(2);
 const unknown = wanted.filter((name) => !(name in TESTS));

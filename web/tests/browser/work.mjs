@@ -1,0 +1,91 @@
+// A day's work: create a machine, change it, change it while somebody else does, delete it.
+import assert from 'node:assert/strict';
+
+import { complaints, open } from './browser.mjs';
+
+const NAME = 'made-in-the-console';
+const MACHINE = `/machines/default/${NAME}`;
+
+export async function work(browser, session) {
+  const first = await open(browser, session);
+  // A conflict is answered with 409, which Chromium tells on its console.
+  const second = await open(browser, session, { expected: [{ path: new RegExp(NAME), status: 409 }] });
+  await create(first);
+  await configure(first);
+  await collide(first, second);
+  await remove(first);
+  assert.deepEqual([...first.faults, ...second.faults], []);
+  await first.close();
+  await second.close();
+}
+
+async function create({ page, goto }) {
+  console.log('a machine is made on one page, and refused by the form before the server is asked');
+  await goto('/create');
+  await page.getByRole('button', { name: 'Create', exact: true }).click();
+  await page.getByText('Small letters, digits and hyphens').waitFor();
+  await page.getByLabel('Container disk').fill('registry.example/machines/none:1');
+  await page.getByRole('textbox', { name: 'Name' }).fill(NAME);
+  await page.getByLabel('Password').fill('<script>alert(1)</script>');
+  await page.getByText('Start it now').click();
+  assert.deepEqual(await complaints(page), []);
+  await page.getByRole('button', { name: 'Create', exact: true }).click();
+  await page.getByRole('heading', { level: 1, name: NAME }).waitFor();
+  await page.locator('[data-status="Stopped"]').waitFor();
+}
+
+async function configure({ page, goto }) {
+  console.log('its processors are changed in the form');
+  await goto(`${MACHINE}?tab=configuration`);
+  await page.getByRole('button', { name: 'One processor more' }).click();
+  await page.getByRole('button', { name: 'Save' }).click();
+  await page.getByText(`${NAME} was changed`).waitFor();
+  await goto('/machines');
+  await page.locator(`[data-row="default/${NAME}"]`).getByText('2 CPUs').waitFor();
+}
+
+/** Adds a label to the YAML that a page shows, and has it reviewed. */
+async function label({ page }, text) {
+  const editor = page.locator('[data-editor="yaml"] .cm-content');
+  await editor.getByText('VirtualMachine').first().waitFor();
+  await editor.getByText('metadata:', { exact: true }).first().click();
+  await page.keyboard.press('End');
+  await page.keyboard.insertText(`\n  labels:\n    by: ${text}`);
+  await page.getByRole('button', { name: 'Review changes' }).click();
+}
+
+async function collide(first, second) {
+  console.log('two people change it: the second sees what the first has done, beside their own');
+  await first.goto(`${MACHINE}?tab=yaml`);
+  await second.goto(`${MACHINE}?tab=yaml`);
+  await second.page.locator('[data-editor="yaml"] .cm-content').getByText('VirtualMachine').first().waitFor();
+  // Begun before the first has saved: the editor keeps what is typed.
+  await label(second, 'second');
+  const review = second.page.getByRole('dialog', { name: `Change ${NAME}?` });
+  await review.waitFor();
+  await label(first, 'first');
+  await first.page.getByRole('dialog', { name: `Change ${NAME}?` }).getByRole('button', { name: 'Apply' }).click();
+  await first.page.getByText(`VirtualMachine ${NAME} was saved`).waitFor();
+  await review.getByRole('button', { name: 'Apply' }).click();
+  const conflict = second.page.getByRole('dialog', { name: `Somebody has changed ${NAME} meanwhile` });
+  await conflict.waitFor();
+  assert.deepEqual(await complaints(second.page), []);
+  await conflict.getByRole('button', { name: 'Go on with the right side' }).click();
+  await second.page.getByRole('button', { name: 'Review changes' }).click();
+  await review.getByRole('button', { name: 'Apply' }).click();
+  await second.page.getByText(`VirtualMachine ${NAME} was saved`).waitFor();
+  console.log('and the first sees it without a reload');
+  await first.page.locator('[data-editor="yaml"] .cm-content').getByText('by: second').waitFor();
+}
+
+async function remove({ page, goto }) {
+  console.log('it is deleted from the list, after a question that shows the command');
+  await goto(`/machines?q=${NAME}`);
+  await page.getByRole('checkbox', { name: `Select default/${NAME}` }).check();
+  await page.getByRole('button', { name: 'Delete (1)' }).click();
+  const dialog = page.getByRole('dialog', { name: `Delete ${NAME}?` });
+  await dialog.getByRole('button', { name: 'Show command' }).click();
+  assert.deepEqual(await complaints(page), []);
+  await dialog.getByRole('button', { name: 'Delete', exact: true }).click();
+  await page.locator(`[data-row="default/${NAME}"]`).waitFor({ state: 'detached' });
+}

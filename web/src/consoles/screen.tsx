@@ -8,7 +8,14 @@ import { functionKey, KEYSYMS, keysymOf } from './keysyms';
 import { leavesConsole } from './leave';
 import { Veil } from './veil';
 
-type State = { is: 'connecting' } | { is: 'open' } | { is: 'closed'; why: string };
+/** `refused`: closed before anything was shown; somebody else may be at the screen. */
+type State = { is: 'connecting' } | { is: 'open' } | { is: 'refused' } | { is: 'closed' };
+/** How to connect: with `takesOver` whoever is at the screen is sent away. */
+interface Attempt {
+  number: number;
+  takesOver: boolean;
+}
+
 /** Milliseconds between characters that are typed for a person: a guest's keyboard buffer is short. */
 const TYPING = 20;
 
@@ -20,7 +27,7 @@ export function ScreenConsole(props: { namespace: string; name: string }): React
   const leave = useRef<HTMLButtonElement>(null);
   const client = useRef<RFB>(undefined);
   const [state, setState] = useState<State>({ is: 'connecting' });
-  const [attempt, setAttempt] = useState(0);
+  const [attempt, setAttempt] = useState<Attempt>({ number: 0, takesOver: false });
   const [isScaled, setScaled] = useState(true);
   const [isViewOnly, setViewOnly] = useState(false);
   const [isPasting, setPasting] = useState(false);
@@ -28,12 +35,12 @@ export function ScreenConsole(props: { namespace: string; name: string }): React
   useEffect(() => {
     const target = place.current;
     if (target === null) return undefined;
-    const shown = new RFB(target, streamAddress(window.location, namespace, name, 'vnc'), { wsProtocols: [PLAIN], shared: true });
+    const shown = new RFB(target, streamAddress(window.location, namespace, name, 'vnc', attempt.takesOver ? {} : { preserveSession: 'true' }), { wsProtocols: [PLAIN], shared: true });
     shown.scaleViewport = true;
     shown.background = '#000';
     client.current = shown;
     shown.addEventListener('connect', () => setState({ is: 'open' }));
-    shown.addEventListener('disconnect', () => setState({ is: 'closed', why: t('The screen was closed. The guest may have stopped, have no graphics device, or somebody else has taken it over.') }));
+    shown.addEventListener('disconnect', () => setState(({ is }) => ({ is: is === 'open' ? 'closed' : 'refused' })));
     function pressed(event: KeyboardEvent): void {
       if (!leavesConsole(event)) return;
       event.stopPropagation();
@@ -71,16 +78,29 @@ export function ScreenConsole(props: { namespace: string; name: string }): React
       </Toolbar>
       <div className="av-screen" ref={frame}>
         <div ref={place} data-state={state.is} data-console="screen" style={{ height: '100%' }} />
-        {state.is !== 'open' && (
-          <Veil
-            text={state.is === 'connecting' ? t('Connecting to the screen…') : state.why}
-            onRetry={state.is === 'closed' ? () => { setState({ is: 'connecting' }); setAttempt(attempt + 1); } : undefined}
-          />
-        )}
+        <ScreenVeil state={state} onConnect={(takesOver) => { setState({ is: 'connecting' }); setAttempt({ number: attempt.number + 1, takesOver }); }} />
       </div>
       {isPasting && <PasteDialog onClose={() => setPasting(false)} onType={(text) => type(client.current, text)} />}
     </div>
   );
+}
+
+function ScreenVeil(props: { state: State; onConnect: (takesOver: boolean) => void }): React.JSX.Element | null {
+  const { state, onConnect } = props;
+  switch (state.is) {
+    case 'open':
+      return null;
+    case 'connecting':
+      return <Veil text={t('Connecting to the screen…')} />;
+    case 'refused':
+      return (
+        <Veil text={t('The screen cannot be opened: somebody else has it open, or the guest has just stopped.')} onRetry={() => onConnect(false)}>
+          <Button variant="secondary" onClick={() => onConnect(true)}>{t('Take it over')}</Button>
+        </Veil>
+      );
+    case 'closed':
+      return <Veil text={t('The screen was closed: the guest has stopped, or somebody else has taken it over.')} onRetry={() => onConnect(false)} />;
+  }
 }
 
 function KeysMenu(props: { toggleRef: React.RefObject<HTMLButtonElement | null>; send: (keysyms: readonly number[]) => void }): React.JSX.Element {

@@ -62,6 +62,7 @@ export async function journey(browser, session) {
   await picture(page, 'figure-6-review');
   await review.getByRole('button', { name: 'Apply' }).click();
   await page.getByText('ConfigMap kubevirt-config was saved').waitFor();
+  await closeNotices(page);
 
   console.log('figures 7 and 8: Starting, then Running, without a reload');
   await page.getByRole('link', { name: 'VirtualMachines' }).click();
@@ -85,6 +86,12 @@ export async function journey(browser, session) {
   await wayBack(page, goto, status);
   assert.deepEqual(faults, []);
   await close();
+}
+
+/** Closes what is told in the corner, which would cover half of a picture. */
+async function closeNotices(page) {
+  const close = page.locator('.pf-v6-c-alert-group .pf-v6-c-alert__action button');
+  while ((await close.count()) > 0) await close.first().click();
 }
 
 async function serial(page, goto, clean) {

@@ -5,9 +5,10 @@ import { type Event, eventsAbout, eventsFound } from './event';
 import { explanationOf } from './explanation';
 import { accelerationOf, found, searchOf } from './filter';
 import { imagesInUse, volumesInUse } from './images';
+import { instancesAlone } from './machine';
 import { blank, flawsOf, manifestOf, userData } from './new-machine';
 import { patchOf, pendingOf, settingsOf } from './pending';
-import { sampleMachine, sampleVm } from './sample';
+import { sampleInstance, sampleMachine, sampleVm } from './sample';
 
 const named = (name: string, part: Parameters<typeof sampleMachine> = []) => {
   const machine = sampleMachine(...part);
@@ -126,4 +127,11 @@ test('consequences are read whether they are lines or objects', () => {
   expect(readConsequences({ waiting: [{ namespace: 'demo', name: 'a', message: 'starts' }, 'b'], running: [], new: 'KVM', problems: null })).toEqual({
     waiting: ['demo/a: starts', 'b'], running: [], new: 'KVM', problems: [],
   });
+});
+
+test('an instance that nobody but itself stands for is told; one whose machine is going is not', () => {
+  const orphan = sampleInstance('c');
+  orphan.metadata.ownerReferences = [{ kind: 'VirtualMachine', name: 'c', uid: 'c' }];
+  const instances = new Map([['demo/a', sampleInstance('a')], ['demo/b', sampleInstance('b')], ['demo/c', orphan]]);
+  expect(instancesAlone(new Map([['demo/a', sampleVm('a')]]), instances).map(({ metadata }) => metadata.name)).toEqual(['b']);
 });

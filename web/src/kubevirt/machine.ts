@@ -168,3 +168,12 @@ export function machinesOf(
 ): Machine[] {
   return [...vms].map(([key, vm]) => ({ vm, vmi: instances.get(key) }));
 }
+
+/** Instances that no machine of their name stands for: somebody made them by themselves. */
+export function instancesAlone(
+  vms: ReadonlyMap<string, VirtualMachine>,
+  instances: ReadonlyMap<string, VirtualMachineInstance>,
+): VirtualMachineInstance[] {
+  const isOwned = ({ metadata }: VirtualMachineInstance): boolean => metadata.ownerReferences?.some(({ kind }) => kind === 'VirtualMachine') ?? false;
+  return [...instances].flatMap(([key, instance]) => (vms.has(key) || isOwned(instance) ? [] : [instance]));
+}

@@ -1,6 +1,6 @@
-import { Button, Content, EmptyState, EmptyStateActions, EmptyStateBody, EmptyStateFooter, PageSection, SearchInput, Skeleton, Toolbar, ToolbarContent, ToolbarGroup, ToolbarItem } from '@patternfly/react-core';
+import { Alert, Button, Content, EmptyState, EmptyStateActions, EmptyStateBody, EmptyStateFooter, PageSection, SearchInput, Skeleton, Toolbar, ToolbarContent, ToolbarGroup, ToolbarItem } from '@patternfly/react-core';
 import { DesktopIcon, SearchIcon } from '@patternfly/react-icons';
-import { useNavigate, useSearch } from '@tanstack/react-router';
+import { Link, useNavigate, useSearch } from '@tanstack/react-router';
 import { useCallback, useMemo, useState } from 'react';
 
 import { keyOf } from '../kubernetes/object';
@@ -8,7 +8,7 @@ import { RESOURCES } from '../kubernetes/resource';
 import { useWatched } from '../kubernetes/store';
 import { type Action, ACTIONS, permitted, type Right } from '../kubevirt/actions';
 import { ACCELERATIONS, found, type Acceleration, type Search, type SortKey } from '../kubevirt/filter';
-import { type Machine, machinesOf, PRINTABLE_STATUSES, type VirtualMachine, type VirtualMachineInstance } from '../kubevirt/machine';
+import { instancesAlone, type Machine, machinesOf, PRINTABLE_STATUSES, type VirtualMachine, type VirtualMachineInstance } from '../kubevirt/machine';
 import { actionLabel, AskDialog, carryOut, type Intent, needsConsent } from '../parts/ask';
 import { Choice } from '../parts/choice';
 import { Freshness, LiveDot } from '../parts/freshness';
@@ -39,6 +39,7 @@ export function MachinesPage(): React.JSX.Element {
   const instances = useWatched<VirtualMachineInstance>(RESOURCES.virtualMachineInstances);
   const machines = useMachines(vms.objects, instances.objects);
   const rows = useMemo(() => found(machines, search), [machines, search]);
+  const alone = useMemo(() => instancesAlone(vms.objects, instances.objects), [vms.objects, instances.objects]);
   const [selected, setSelected] = useState<ReadonlySet<string>>(NOBODY);
   const [intent, setIntent] = useState<Intent>();
 
@@ -79,6 +80,7 @@ export function MachinesPage(): React.JSX.Element {
           <GuardedButton right={CREATE} namespace={search.project} onClick={() => void navigate({ to: '/create' })}>{t('Create')}</GuardedButton>
         </div>
         <Freshness what={t('VirtualMachines')} watched={vms} />
+        {vms.phase === 'live' && <Alone instances={alone} />}
         <Filters search={search} onChange={change}>
           <BulkActions chosen={chosen} onAsk={setIntent} />
         </Filters>
@@ -103,6 +105,26 @@ export function MachinesPage(): React.JSX.Element {
       </div>
       {intent !== undefined && <AskDialog intent={intent} onClose={() => setIntent(undefined)} onDone={() => setSelected(NOBODY)} />}
     </PageSection>
+  );
+}
+
+/** Instances named at most beside the list. */
+const MOST_ALONE = 5;
+
+/** Tells of instances that are in no row of the list, because no VirtualMachine stands for them. */
+function Alone(props: { instances: readonly VirtualMachineInstance[] }): React.JSX.Element | null {
+  const { instances } = props;
+  if (instances.length === 0) return null;
+  return (
+    <Alert variant="info" isInline isPlain title={plural(instances.length, '{count} instance has no VirtualMachine', '{count} instances have no VirtualMachine')}>
+      <span className="av-row">
+        {instances.slice(0, MOST_ALONE).map(({ metadata }) => (
+          <Link key={metadata.uid} to="/k8s/ns/$namespace/$plural/$name" params={{ namespace: metadata.namespace ?? 'default', plural: RESOURCES.virtualMachineInstances.plural, name: metadata.name }}>
+            {metadata.name}
+          </Link>
+        ))}
+      </span>
+    </Alert>
   );
 }
 

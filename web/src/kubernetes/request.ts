@@ -7,6 +7,8 @@ export interface Sent {
   /** Default `application/json`. */
   contentType?: string;
   accept?: string;
+  /** The tag of what is known already; the answer may then be 304, without a body. */
+  knownTag?: string | undefined;
   signal?: AbortSignal;
 }
 
@@ -36,6 +38,7 @@ export async function open(path: string, sent: Sent = {}): Promise<Response> {
   const headers: Record<string, string> = { accept: sent.accept ?? 'application/json' };
   if (method !== 'GET') headers['x-csrf-token'] = csrf;
   if (sent.body !== undefined) headers['content-type'] = sent.contentType ?? 'application/json';
+  if (sent.knownTag !== undefined) headers['if-none-match'] = sent.knownTag;
   const response = await fetch(path, {
     method,
     headers,
@@ -44,7 +47,7 @@ export async function open(path: string, sent: Sent = {}): Promise<Response> {
     ...(sent.body === undefined ? {} : { body: typeof sent.body === 'string' ? sent.body : JSON.stringify(sent.body) }),
     ...(sent.signal === undefined ? {} : { signal: sent.signal }),
   });
-  if (response.ok) return response;
+  if (response.ok || response.status === 304) return response;
   const failure = Failure.ofAnswer(response.status, await response.text());
   if (failure.isLoggedOut) loggedOut();
   throw failure;

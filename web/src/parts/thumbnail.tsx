@@ -75,11 +75,14 @@ function usePicture(isWanted: boolean, namespace: string, name: string): string 
     }
     const stop = new AbortController();
     let shown: string | undefined;
+    let tag: string | undefined;
     async function look(): Promise<void> {
       if (isUnserved || document.hidden) return;
       try {
         const path = subresourcePath(RESOURCES.virtualMachineInstances, namespace, name, 'vnc/screenshot');
-        const response = await open(path, { accept: 'image/png,*/*', signal: stop.signal });
+        const response = await open(path, { accept: 'image/png,*/*', knownTag: tag, signal: stop.signal });
+        if (response.status === 304) return;
+        tag = response.headers.get('etag') ?? undefined;
         const blob = await response.blob();
         if (stop.signal.aborted) return;
         if (shown !== undefined) URL.revokeObjectURL(shown);

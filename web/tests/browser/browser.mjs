@@ -80,8 +80,17 @@ async function visit(page, address) {
   }
 }
 
+/** Waits until nothing fades in or out: half a fade has half the contrast. What moves for ever is left out. */
+async function still(page) {
+  await page.evaluate(async () => {
+    const ending = document.getAnimations().filter((one) => Number.isFinite(one.effect?.getComputedTiming().endTime ?? Infinity));
+    await Promise.allSettled(ending.map((one) => one.finished));
+  });
+}
+
 /** What axe and the content security policy say against the page, a line each. */
 export async function complaints(page) {
+  await still(page);
   const session = await page.context().newCDPSession(page);
   // Through the debugger: a script element would be against the page's own policy.
   const { result } = await session.send('Runtime.evaluate', {

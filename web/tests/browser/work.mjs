@@ -3,7 +3,8 @@ import assert from 'node:assert/strict';
 
 import { complaints, open } from './browser.mjs';
 
-const NAME = 'made-in-the-console';
+// Of its own for each run: one that was broken off leaves its machine behind.
+const NAME = `made-here-${Date.now().toString(36)}`;
 const MACHINE = `/machines/default/${NAME}`;
 
 export async function work(browser, session) {

@@ -14,7 +14,7 @@ use controllers::kubevirt::Reader;
 use controllers::overview::Overview;
 use controllers::subresource::{self, PauseOptions, Refusal};
 use http::{Response, StatusCode};
-use node::{Connection, HandleError, LogError, LogOptions, NodeHandle};
+use node::{Connection, HandleError, LogError, LogOptions, LogStream, NodeHandle};
 use std::sync::{Arc, OnceLock};
 
 /// Answers all routes that need the controllers' decisions or the node's streams.
@@ -28,7 +28,7 @@ pub(crate) struct Routes {
 }
 
 /// `(resource/subresource, verb)` of everything served.
-const SERVED: [(&str, &str); 7] = [
+const SERVED: [(&str, &str); 9] = [
     ("virtualmachines/start", "update"),
     ("virtualmachines/stop", "update"),
     ("virtualmachines/restart", "update"),
@@ -36,6 +36,8 @@ const SERVED: [(&str, &str); 7] = [
     ("virtualmachineinstances/unpause", "update"),
     ("virtualmachineinstances/console", "get"),
     ("virtualmachineinstances/vnc", "get"),
+    ("virtualmachineinstances/vnc/screenshot", "get"),
+    ("virtualmachineinstances/log", "get"),
 ];
 
 /// The group for discovery, answered by `routes`.
@@ -88,10 +90,15 @@ impl Routes {
             .clone()
             .ok_or_else(Status::no_such_resource)?;
         let name = request.name.clone().ok_or_else(Status::no_such_resource)?;
-        let (resource, verb) = (
-            request.resource.as_str(),
-            request.subresource.as_deref().unwrap_or_default(),
-        );
+        let resource = request.resource.clone();
+        let asked = request.subresource.clone().unwrap_or_default();
+        let resource = resource.as_str();
+        // KubeVirt's one path with a word behind the sub-resource; who may see the screen may picture it.
+        let verb = match (asked.as_str(), request.rest.as_slice()) {
+            (verb, []) => verb,
+            ("vnc", [word]) if word == "screenshot" => "vnc/screenshot",
+            _ => return Err(Status::no_such_resource()),
+        };
         may_be_asked(resource, verb, request.verb)?;
         match (resource, verb) {
             ("pods", "log") => self.log(client, &namespace, &name, &request).await,
@@ -122,20 +129,68 @@ impl Routes {
                 apiserver::warn(&mut response, &warnings);
                 Ok(response)
             }
-            ("virtualmachineinstances", "pause" | "unpause") => {
+            ("virtualmachineinstances", _) => {
                 let instance = subresource::instance(client, &namespace, &name)
                     .await
                     .map_err(refused)?;
-                self.pause(&instance, verb == "pause", &request.body).await
-            }
-            ("virtualmachineinstances", "console" | "vnc") => {
-                let instance = subresource::instance(client, &namespace, &name)
-                    .await
-                    .map_err(refused)?;
-                self.stream(&instance, verb == "console", request).await
+                self.of_instance(&instance, verb, request).await
             }
             _ => Err(Status::no_such_resource()),
         }
+    }
+
+    async fn of_instance(
+        &self,
+        instance: &VirtualMachineInstance,
+        verb: &str,
+        request: HandlerRequest,
+    ) -> Result<Response<Body>, Status> {
+        match verb {
+            "pause" | "unpause" => self.pause(instance, verb == "pause", &request.body).await,
+            "console" | "vnc" => self.stream(instance, verb == "console", request).await,
+            "vnc/screenshot" => self.screenshot(instance, &request).await,
+            "log" => {
+                let uid = instance.metadata.uid.as_deref().unwrap_or_default();
+                let log = self.node.serial_log(uid, log_options(&request)?).await;
+                text(log.map_err(|error| match error {
+                    LogError::NoPod(_) => {
+                        Status::bad_request("VMI has not started, so nothing was logged")
+                    }
+                    error => log_refused(&error),
+                })?)
+            }
+            _ => Err(Status::no_such_resource()),
+        }
+    }
+
+    /// A picture of the screen. `If-None-Match` spares who has the same one already.
+    async fn screenshot(
+        &self,
+        instance: &VirtualMachineInstance,
+        request: &HandlerRequest,
+    ) -> Result<Response<Body>, Status> {
+        may_stream(instance, false)?;
+        let uid = instance.metadata.uid.as_deref().unwrap_or_default();
+        let picture = self
+            .node
+            .screenshot(uid, flag(request, "moveCursor")?)
+            .await;
+        let picture = picture.map_err(|error| unreachable_machine(&error))?;
+        let tag = entity_tag(&picture);
+        let known = request.headers.get(http::header::IF_NONE_MATCH);
+        let known = known.and_then(|value| value.to_str().ok());
+        let mut response = if known.is_some_and(|tags| tags.split(',').any(|it| it.trim() == tag)) {
+            empty(StatusCode::NOT_MODIFIED)
+        } else {
+            Response::new(Body::full(picture))
+        };
+        let headers = response.headers_mut();
+        let fixed = http::HeaderValue::from_static;
+        headers.insert(http::header::CONTENT_TYPE, fixed("image/png"));
+        headers.insert("x-content-type-options", fixed("nosniff"));
+        let tag = http::HeaderValue::try_from(tag).map_err(Status::internal)?;
+        headers.insert(http::header::ETAG, tag);
+        Ok(response)
     }
 
     /// What is to be said of the accelerator of a machine that starts now: the same as of one that is
@@ -190,6 +245,7 @@ impl Routes {
         request: HandlerRequest,
     ) -> Result<Response<Body>, Status> {
         may_stream(instance, console)?;
+        let preserve = !console && flag(&request, "preserveSession")?;
         let upgrade = request.upgrade.ok_or_else(|| {
             Status::bad_request("this is a WebSocket: ask with Upgrade: websocket (kubectl get cannot; use virtctl or anyvirt console)")
         })?;
@@ -197,7 +253,7 @@ impl Routes {
         let opened = if console {
             self.node.open_console(uid).await
         } else {
-            self.node.open_vnc(uid).await
+            self.node.open_vnc(uid, preserve).await
         };
         let machine: Connection = opened.map_err(|error| unreachable_machine(&error))?;
         let (response, socket) = upgrade.accept(choose_protocol)?;
@@ -238,21 +294,42 @@ impl Routes {
             .node
             .pod_log(namespace, pod, &container, log_options(request)?)
             .await
-            .map_err(|error| match error {
-                LogError::NoPod(_) | LogError::NoContainer(_) | LogError::Unsupported(_) => {
-                    Status::bad_request(error.to_string())
-                }
-                LogError::Io(_) => Status::internal(error),
-            })?;
-        let mut response = Response::new(Body::stream(futures::StreamExt::map(stream, |piece| {
-            piece.map(bytes::Bytes::from)
-        })));
-        response.headers_mut().insert(
-            http::header::CONTENT_TYPE,
-            http::HeaderValue::from_static("text/plain"),
-        );
-        Ok(response)
+            .map_err(|error| log_refused(&error))?;
+        text(stream)
     }
+}
+
+/// A log as it comes. What a guest wrote is text, whatever it looks like.
+fn text(log: LogStream) -> Result<Response<Body>, Status> {
+    let pieces = futures::StreamExt::map(log, |piece| piece.map(bytes::Bytes::from));
+    let mut response = Response::new(Body::stream(pieces));
+    let headers = response.headers_mut();
+    headers.insert(
+        http::header::CONTENT_TYPE,
+        http::HeaderValue::from_static("text/plain"),
+    );
+    headers.insert(
+        "x-content-type-options",
+        http::HeaderValue::from_static("nosniff"),
+    );
+    Ok(response)
+}
+
+fn log_refused(error: &LogError) -> Status {
+    match error {
+        LogError::NoPod(_) | LogError::NoContainer(_) | LogError::Unsupported(_) => {
+            Status::bad_request(error.to_string())
+        }
+        LogError::Io(_) => Status::internal(error),
+    }
+}
+
+/// The same for the same bytes, in this process; a browser that comes back after a restart gets the picture again.
+fn entity_tag(bytes: &[u8]) -> String {
+    use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+    let mut hasher = DefaultHasher::new();
+    bytes.hash(&mut hasher);
+    format!("\"{:016x}\"", hasher.finish())
 }
 
 #[async_trait]
@@ -285,6 +362,10 @@ fn refused(refusal: Refusal) -> Status {
 
 fn unreachable_machine(error: &HandleError) -> Status {
     match error {
+        // KubeVirt's code for a screen that another session keeps.
+        HandleError::Refused { reason, message } if reason == "InUse" => {
+            Status::unavailable(message.clone())
+        }
         HandleError::NotHere(_) | HandleError::Refused { .. } => {
             Status::bad_request(error.to_string())
         }
@@ -348,15 +429,19 @@ fn default_container(pod: &k8s_openapi::api::core::v1::Pod) -> Result<String, St
     }
 }
 
-/// Query parameters of `pods/log`. A value that cannot be understood is refused by name.
-fn log_options(request: &HandlerRequest) -> Result<LogOptions, Status> {
-    let flag = |name: &str| match request.parameter(name) {
+fn flag(request: &HandlerRequest, name: &str) -> Result<bool, Status> {
+    match request.parameter(name) {
         None | Some("" | "false" | "0") => Ok(false),
         Some("true" | "1") => Ok(true),
         Some(other) => Err(Status::bad_request(format!(
             "{name}: {other:?} is neither true nor false"
         ))),
-    };
+    }
+}
+
+/// Query parameters of `pods/log`. A value that cannot be understood is refused by name.
+fn log_options(request: &HandlerRequest) -> Result<LogOptions, Status> {
+    let flag = |name: &str| flag(request, name);
     fn number<T: std::str::FromStr>(
         request: &HandlerRequest,
         name: &str,
@@ -402,6 +487,9 @@ mod tests {
             ("virtualmachineinstances", "pause", "get", false),
             ("virtualmachineinstances", "console", "get", true),
             ("virtualmachineinstances", "console", "update", false),
+            ("virtualmachineinstances", "vnc/screenshot", "get", true),
+            ("virtualmachineinstances", "vnc/screenshot", "create", false),
+            ("virtualmachineinstances", "log", "update", false),
             ("pods", "log", "get", true),
         ] {
             let asked = may_be_asked(resource, subresource, verb);

@@ -19,6 +19,9 @@ use crate::virtual_machine_instance::VirtualMachineInstance;
 /// several times over, and a client that never sends a newline cannot fill the launcher's memory.
 pub const LARGEST_REQUEST_BYTES: usize = 4 << 20;
 
+/// Bound of a screenshot in bytes. A guest's screen of 16 MiB of video memory that nothing compresses is below it.
+pub const LARGEST_SCREENSHOT_BYTES: usize = 24 << 20;
+
 /// Names of the files in a launcher's directory.
 pub mod files {
     /// The launcher's [`Identity`](super::Identity), written by the node before it starts the launcher.
@@ -90,8 +93,16 @@ pub enum Request {
     Unpause,
     /// Attach to the serial console; the previous client is closed.
     Console,
-    /// Attach to the VNC server.
+    /// Attach to the VNC server; the previous client is closed.
     Vnc,
+    /// Attach to the VNC server, unless another client is attached (`InUse`).
+    VncUnlessInUse,
+    /// What the screen shows: after the answer come the bytes of a PNG of at most [`LARGEST_SCREENSHOT_BYTES`], and
+    /// the end of the connection.
+    Screenshot {
+        /// Move the pointer first, to wake a screen that sleeps.
+        move_pointer: bool,
+    },
     /// End the launcher; refused while a guest runs.
     End,
 }

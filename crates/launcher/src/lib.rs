@@ -24,6 +24,7 @@ mod markers;
 mod monitor;
 mod output;
 mod owner;
+mod screenshot;
 mod serial;
 mod server;
 mod signs;

@@ -13,6 +13,7 @@ use tokio::sync::{Semaphore, oneshot};
 
 use crate::life::{Input, Refusal};
 use crate::owner::{Attachable, Desk, Order};
+use crate::screenshot;
 
 /// Connections at a time: the node has two or three, people a few; more would be a mistake that
 /// must not use up our open files.
@@ -50,6 +51,7 @@ impl Room {
 /// Answers for ever.
 pub(crate) async fn serve(listener: UnixListener, desk: Desk, room: Room) {
     let screen = Arc::new(Mutex::new(None));
+    let pictures = Arc::new(tokio::sync::Mutex::new(()));
     let mut failing = false;
     loop {
         let stream = match listener.accept().await {
@@ -79,6 +81,7 @@ pub(crate) async fn serve(listener: UnixListener, desk: Desk, room: Room) {
             stream,
             desk: desk.clone(),
             screen: Arc::clone(&screen),
+            pictures: Arc::clone(&pictures),
         };
         match Arc::clone(&room.0).try_acquire_owned() {
             Ok(permit) => {
@@ -101,6 +104,8 @@ struct Connection {
     stream: UnixStream,
     desk: Desk,
     screen: Screen,
+    /// One picture at a time: QEMU does nothing else while it makes one.
+    pictures: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl Connection {
@@ -133,7 +138,9 @@ impl Connection {
             }
             Request::Watch => return self.watch().await,
             Request::Console => return self.console(early).await,
-            Request::Vnc => return self.vnc(early).await,
+            Request::Vnc => return self.vnc(early, false).await,
+            Request::VncUnlessInUse => return self.vnc(early, true).await,
+            Request::Screenshot { move_pointer } => return self.screenshot(move_pointer).await,
             Request::Start(request) => Order::Start(request),
             Request::Stop {
                 grace_period_seconds,
@@ -237,7 +244,13 @@ impl Connection {
     }
 
     /// The client's own connection is handed to QEMU, so that not a byte of it passes through here.
-    async fn vnc(mut self, early: Bytes) {
+    async fn vnc(mut self, early: Bytes, preserve: bool) {
+        if preserve && self.is_watched() {
+            let message = "Active VNC connection. Request denied.".to_owned();
+            let reason = "InUse";
+            self.answer_status(Err(Refusal { reason, message })).await;
+            return;
+        }
         let result = self.hand_over(early).await;
         let (guest, name) = match result {
             Ok(handed) => handed,
@@ -264,15 +277,51 @@ impl Connection {
         close(older);
     }
 
-    async fn hand_over(&self, early: Bytes) -> Result<(Attachable, String), Refusal> {
-        let guest = self.guest()?;
-        if !guest.graphics {
-            return Err(Refusal {
-                reason: "NoGraphics",
-                message: "the guest has no graphics card (autoattachGraphicsDevice: false)"
-                    .to_owned(),
-            });
+    /// Is a VNC client attached that has not closed?
+    fn is_watched(&self) -> bool {
+        let screen = self.screen.lock().unwrap_or_else(PoisonError::into_inner);
+        screen.as_ref().is_some_and(is_open)
+    }
+
+    async fn screenshot(mut self, move_pointer: bool) {
+        let taken = match self.guest_with_screen() {
+            Ok(guest) => {
+                let _one = self.pictures.lock().await;
+                let taken = screenshot::take(&guest.monitor, move_pointer).await;
+                taken.map_err(|error| Refusal {
+                    reason: "QemuFailed",
+                    message: error.to_string(),
+                })
+            }
+            Err(refusal) => Err(refusal),
+        };
+        match taken {
+            Ok(picture) => {
+                if self.answer_status(Ok(())).await {
+                    // A client that does not take it has gone, or hangs.
+                    let sent = self.stream.write_all(&picture);
+                    let _ = tokio::time::timeout(ANSWER_WITHIN, sent).await;
+                }
+            }
+            Err(refusal) => {
+                self.answer_status(Err(refusal)).await;
+            }
         }
+    }
+
+    fn guest_with_screen(&self) -> Result<Attachable, Refusal> {
+        let guest = self.guest()?;
+        if guest.graphics {
+            return Ok(guest);
+        }
+        Err(Refusal {
+            reason: "NoGraphics",
+            message: "the guest has no graphics card (autoattachGraphicsDevice: false)".to_owned(),
+        })
+    }
+
+    async fn hand_over(&self, early: Bytes) -> Result<(Attachable, String), Refusal> {
+        let guest = self.guest_with_screen()?;
         if !early.is_empty() {
             return Err(Refusal {
                 reason: "SpokeFirst",
@@ -296,6 +345,14 @@ impl Connection {
             .map_err(|error| failed(error.to_string()))?;
         Ok((guest, name))
     }
+}
+
+/// Is the other end of this connection still there?
+fn is_open(connection: &OwnedFd) -> bool {
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+    let mut looked = [PollFd::new(connection, PollFlags::RDHUP)];
+    // One that cannot be looked at keeps nobody out.
+    poll(&mut looked, Some(&Timespec::default())).is_ok_and(|_| looked[0].revents().is_empty())
 }
 
 /// Ends a connection whose other copies are in QEMU.

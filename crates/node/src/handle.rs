@@ -2,12 +2,18 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use api::launcher::{Request, Status, files};
+use api::launcher::{LARGEST_SCREENSHOT_BYTES, Request, Status, files};
+use api::names::containers;
+use tokio::io::AsyncReadExt as _;
 
 use crate::launcher::{self, Connection, LauncherError};
 use crate::log::{self, LogError, LogOptions, LogStream};
 use crate::machine::Record;
+
+/// A picture comes from memory over a local socket.
+const PICTURE_PATIENCE: Duration = Duration::from_secs(10);
 
 /// The folder of machines in a data directory.
 pub(crate) const MACHINES: &str = "machines";
@@ -54,12 +60,52 @@ impl NodeHandle {
         Ok(self.ask(uid, &Request::Console).await?.1)
     }
 
-    /// The guest's screen: the RFB protocol in both directions.
+    /// The guest's screen: the RFB protocol in both directions. An earlier client is closed, or, with `preserve`,
+    /// kept: then this one is refused with the reason `InUse`.
     ///
     /// # Errors
     /// [`HandleError`].
-    pub async fn open_vnc(&self, uid: &str) -> Result<Connection, HandleError> {
-        Ok(self.ask(uid, &Request::Vnc).await?.1)
+    pub async fn open_vnc(&self, uid: &str, preserve: bool) -> Result<Connection, HandleError> {
+        let request = if preserve {
+            Request::VncUnlessInUse
+        } else {
+            Request::Vnc
+        };
+        Ok(self.ask(uid, &request).await?.1)
+    }
+
+    /// What the guest's screen shows, as PNG of at most [`LARGEST_SCREENSHOT_BYTES`]. With `move_pointer` its pointer
+    /// is moved first, which wakes a screen that sleeps.
+    ///
+    /// # Errors
+    /// [`HandleError`].
+    pub async fn screenshot(&self, uid: &str, move_pointer: bool) -> Result<Vec<u8>, HandleError> {
+        let (_, mut connection) = self.ask(uid, &Request::Screenshot { move_pointer }).await?;
+        let mut picture = Vec::new();
+        let most = LARGEST_SCREENSHOT_BYTES as u64;
+        let mut limited = (&mut connection).take(most);
+        let read = limited.read_to_end(&mut picture);
+        let read = tokio::time::timeout(PICTURE_PATIENCE, read).await;
+        read.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))
+            .and_then(|read| read)
+            .map_err(HandleError::Unreachable)?;
+        // PNG's last chunk: a launcher that ended in the middle leaves half a picture.
+        if !picture.ends_with(b"IEND\xae\x42\x60\x82") {
+            let cut = io::Error::new(io::ErrorKind::UnexpectedEof, "the picture is cut off");
+            return Err(HandleError::Unreachable(cut));
+        }
+        Ok(picture)
+    }
+
+    /// What the guest of `uid` wrote to its serial console, from its first byte.
+    ///
+    /// # Errors
+    /// [`LogError`] if it has not started here.
+    pub async fn serial_log(&self, uid: &str, options: LogOptions) -> Result<LogStream, LogError> {
+        let directory = self
+            .directory(uid)
+            .ok_or_else(|| LogError::NoPod(uid.to_owned()))?;
+        log::open(&directory, containers::GUEST_CONSOLE_LOG, options).await
     }
 
     /// Stops the guest's processors, keeping its memory.
@@ -110,16 +156,21 @@ impl NodeHandle {
         log::open(&directory, container, options).await
     }
 
-    async fn ask(&self, uid: &str, request: &Request) -> Result<(Status, Connection), HandleError> {
+    /// The folder of a machine that is here.
+    fn directory(&self, uid: &str) -> Option<PathBuf> {
         // The UID comes from an object, never from a path; still it must not leave the folder.
         let plain = !uid.is_empty()
             && uid
                 .bytes()
                 .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
         let directory = self.machines.join(uid);
-        if !plain || !directory.join(files::IDENTITY).is_file() {
-            return Err(HandleError::NotHere(uid.to_owned()));
-        }
+        (plain && directory.join(files::IDENTITY).is_file()).then_some(directory)
+    }
+
+    async fn ask(&self, uid: &str, request: &Request) -> Result<(Status, Connection), HandleError> {
+        let directory = self
+            .directory(uid)
+            .ok_or_else(|| HandleError::NotHere(uid.to_owned()))?;
         launcher::ask(&directory, request)
             .await
             .map_err(|error| match error {

@@ -40,7 +40,7 @@ pub mod decisions {
 pub use address::AddressRange;
 pub use handle::{HandleError, NodeHandle};
 pub use launcher::Connection;
-pub use log::{LogError, LogOptions};
+pub use log::{LogError, LogOptions, LogStream};
 
 /// The time, as an argument, so that a simulation has its own.
 #[derive(Clone)]

@@ -432,6 +432,44 @@ async fn a_vnc_client_is_greeted_by_qemu_and_replaced_by_a_newer_one() {
 }
 
 #[tokio::test]
+async fn a_screen_is_shared_with_nobody_unless_asked_and_can_be_pictured() {
+    let home = Home::new("picture");
+    let launcher = home.launcher().await;
+    let picture = Request::Screenshot { move_pointer: true };
+    let (reason, _) = launcher.refused(&picture).await;
+    assert_eq!(reason, "NotRunning");
+    let mut request = home.request(Manner::Polite);
+    let devices = &mut request.instance.spec.domain.devices;
+    devices.autoattach_graphics_device = Some(true);
+    launcher.start_guest(request).await;
+    launcher.running().await;
+    // More than once: nothing of a picture stays behind in QEMU.
+    for _ in 0..3 {
+        let (_, mut connection) = launcher.open(&picture).await;
+        let mut bytes = Vec::new();
+        let read = tokio::time::timeout(SOON, connection.read_to_end(&mut bytes));
+        read.await.expect("in time").expect("a whole picture");
+        assert!(bytes.starts_with(b"\x89PNG\r\n\x1a\n") && bytes.len() > 100);
+        assert!(bytes.ends_with(b"IEND\xae\x42\x60\x82"), "cut off");
+    }
+
+    let (_, mut first) = launcher.open(&Request::VncUnlessInUse).await;
+    expect(&mut first, "RFB 003.008\n").await;
+    let (reason, message) = launcher.refused(&Request::VncUnlessInUse).await;
+    assert_eq!(
+        (reason.as_str(), message.as_str()),
+        ("InUse", "Active VNC connection. Request denied.")
+    );
+    first.write_all(b"RFB 003.008\n").await.expect("it goes on");
+    drop(first);
+    let (_, mut second) = launcher.open(&Request::VncUnlessInUse).await;
+    expect(&mut second, "RFB 003.008\n").await;
+    launcher.done(&Request::Kill).await;
+    launcher.ended().await;
+    launcher.end().await;
+}
+
+#[tokio::test]
 async fn qemu_is_jailed_with_its_own_user_and_sees_nothing_of_its_disks_paths() {
     let home = Home::new("jailed");
     let launcher = home.launcher().await;

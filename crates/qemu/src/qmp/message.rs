@@ -59,6 +59,21 @@ pub enum Command {
         /// The name of an earlier [`Command::TakeDescriptor`].
         name: String,
     },
+    /// Keeps the descriptor that is sent along with this command in a new set. Answer: [`Command::descriptor_set`].
+    AddDescriptor,
+    /// Forgets a set of descriptors.
+    RemoveDescriptor {
+        /// The set.
+        set: u64,
+    },
+    /// Writes what the guest's first screen shows, as PNG (QEMU 7.1), into the descriptor of a set, which is open for
+    /// writing only. Answered once it is written.
+    Screendump {
+        /// The set.
+        set: u64,
+    },
+    /// Moves the pointer a little, and back: wakes a screen that sleeps.
+    MovePointer,
 }
 
 impl Command {
@@ -97,6 +112,16 @@ impl Command {
                 "add_client",
                 json!({"protocol": "vnc", "fdname": name, "skipauth": true}),
             ),
+            Self::AddDescriptor => ("add-fd", none),
+            Self::RemoveDescriptor { set } => ("remove-fd", json!({"fdset-id": set})),
+            Self::Screendump { set } => (
+                "screendump",
+                json!({"filename": format!("/dev/fdset/{set}"), "format": "png"}),
+            ),
+            Self::MovePointer => {
+                let step = |by: i8| json!({"type": "rel", "data": {"axis": "x", "value": by}});
+                ("input-send-event", json!({"events": [step(1), step(-1)]}))
+            }
         }
     }
 
@@ -156,6 +181,12 @@ impl Command {
     pub fn machine_type(answer: &Value) -> Option<&str> {
         let name = answer.as_str()?;
         Some(name.strip_suffix("-machine").unwrap_or(name))
+    }
+
+    /// Reads the answer to [`Command::AddDescriptor`]: the set; `None` if it is none.
+    #[must_use]
+    pub fn descriptor_set(answer: &Value) -> Option<u64> {
+        answer.get("fdset-id")?.as_u64()
     }
 
     /// Reads the answer to [`Command::QueryProcessors`]: where the first processor is; `None` if it

@@ -548,6 +548,29 @@ impl Client {
         })
     }
 
+    /// Gets what is no object: the status code, the entity tag, and the bytes.
+    ///
+    /// # Panics
+    /// If no answer comes.
+    pub fn get_bytes(&self, path: &str, known_tag: &str) -> (u16, String, Vec<u8>) {
+        self.runtime.block_on(async {
+            let request = Request::get(path)
+                .header("if-none-match", known_tag)
+                .body(kube::client::Body::empty())
+                .expect("a request");
+            let response = self
+                .client
+                .send(request)
+                .await
+                .unwrap_or_else(|error| panic!("no answer to GET {path}: {error}"));
+            let code = response.status().as_u16();
+            let tag = response.headers().get("etag");
+            let tag = tag.map_or("", |tag| tag.to_str().expect("text")).to_owned();
+            let bytes = response.into_body().collect_bytes().await;
+            (code, tag, bytes.expect("a whole answer").to_vec())
+        })
+    }
+
     /// Creates the VM of a manifest in YAML, in the namespace default.
     ///
     /// # Panics

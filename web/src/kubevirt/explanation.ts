@@ -56,3 +56,14 @@ export function explanationOf(body: unknown): Explanation | undefined {
     cures,
   };
 }
+
+/** Letters that fit into a headline. */
+const HEADLINE = 160;
+
+/** A cause as a headline, and what of it is too long for one. */
+export function headline(cause: string): { title: string; rest: string } {
+  const sentence = cause.charAt(0).toUpperCase() + cause.slice(1);
+  const colon = sentence.indexOf(': ');
+  if (sentence.length <= HEADLINE || colon < 0 || colon > HEADLINE) return { title: sentence, rest: '' };
+  return { title: sentence.slice(0, colon), rest: sentence.slice(colon + 2) };
+}

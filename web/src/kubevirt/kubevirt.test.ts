@@ -2,7 +2,7 @@ import { describe, expect, test } from 'vitest';
 
 import { readConsequences } from './consequences';
 import { type Event, eventsAbout, eventsFound } from './event';
-import { explanationOf } from './explanation';
+import { explanationOf, headline } from './explanation';
 import { accelerationOf, found, searchOf } from './filter';
 import { imagesInUse, volumesInUse } from './images';
 import { instancesAlone } from './machine';
@@ -134,4 +134,10 @@ test('an instance that nobody but itself stands for is told; one whose machine i
   orphan.metadata.ownerReferences = [{ kind: 'VirtualMachine', name: 'c', uid: 'c' }];
   const instances = new Map([['demo/a', sampleInstance('a')], ['demo/b', sampleInstance('b')], ['demo/c', orphan]]);
   expect(instancesAlone(new Map([['demo/a', sampleVm('a')]]), instances).map(({ metadata }) => metadata.name)).toEqual(['b']);
+});
+
+test('a long cause has a headline, a short one is one', () => {
+  expect(headline('no node is there: join one')).toEqual({ title: 'No node is there: join one', rest: '' });
+  const evidence = 'x'.repeat(200);
+  expect(headline(`KVM does not work: ${evidence}`)).toEqual({ title: 'KVM does not work', rest: evidence });
 });

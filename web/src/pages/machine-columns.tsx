@@ -12,14 +12,14 @@ import { plural, t } from '../words/words';
 
 /** The columns of the list of machines. */
 export const MACHINE_COLUMNS: readonly Column<Machine>[] = [
-  { key: 'screen', width: '6.75rem', title: t('Screen'), cell: (machine) => <Thumbnail machine={machine} /> },
+  { key: 'screen', width: '5.75rem', title: t('Screen'), cell: (machine) => <Thumbnail machine={machine} /> },
   { key: 'name', width: 'auto', title: t('Name'), isSortable: true, cell: ({ vm }) => <NameCell vm={vm} /> },
   { key: 'status', width: '9.75rem', title: t('Status'), isSortable: true, cell: (machine) => <StatusLabel status={statusOf(machine)} /> },
-  { key: 'accel', width: '8.5rem', title: t('Acceleration'), isSortable: true, cell: (machine) => <BadgeCell machine={machine} /> },
-  { key: 'step', width: '8rem', title: t('Step'), cell: (machine) => <StepCell machine={machine} /> },
+  { key: 'accel', width: '8rem', title: t('Acceleration'), isSortable: true, cell: (machine) => <BadgeCell machine={machine} /> },
+  { key: 'step', width: '7.5rem', title: t('Step'), cell: (machine) => <StepCell machine={machine} /> },
   { key: 'node', width: '7.5rem', title: t('IP, node'), isSortable: true, cell: (machine) => <Two first={addressOf(machine)} second={machine.vmi?.status?.nodeName} /> },
-  { key: 'memory', width: '6rem', title: t('Memory'), isSortable: true, cell: ({ vm }) => <SizeCell vm={vm} /> },
-  { key: 'created', width: '3.75rem', title: t('Age'), isSortable: true, cell: ({ vm }) => <AgeCell time={vm.metadata.creationTimestamp} /> },
+  { key: 'memory', width: '5.5rem', title: t('Memory'), isSortable: true, cell: ({ vm }) => <SizeCell vm={vm} /> },
+  { key: 'created', width: '3.25rem', title: t('Age'), isSortable: true, cell: ({ vm }) => <AgeCell time={vm.metadata.creationTimestamp} /> },
 ];
 
 function NameCell(props: { vm: Machine['vm'] }): React.JSX.Element {
@@ -41,7 +41,7 @@ function SizeCell(props: { vm: Machine['vm'] }): React.JSX.Element {
 function Two(props: { first: string | undefined; second: string | undefined }): React.JSX.Element {
   return (
     <span className="av-number">
-      <span className="av-name">{props.first ?? '–'}</span>
+      <span className="av-name" title={props.first}>{props.first ?? '–'}</span>
       <span className="av-name av-subtle av-small" title={props.second}>{props.second}</span>
     </span>
   );
@@ -66,14 +66,8 @@ function Ticking(props: { timeline: NonNullable<NonNullable<Machine['vmi']>['sta
   const step = latestOf(timeline);
   const elapsed = duration((now - Date.parse(timeline.startedAt)) / 1000);
   const rest = remainingOf(timeline, now);
-  const left = rest === undefined || rest.high === 0 ? '' : t(', at most {time} left', { time: duration(rest.high) });
-  return (
-    <span className="av-number av-small">
-      <span className="av-nowrap">{step?.label}</span>
-      <br />
-      <span className="av-subtle av-nowrap">{`${elapsed}${left}`}</span>
-    </span>
-  );
+  const left = rest === undefined || rest.high === 0 ? undefined : t('≤ {time} left', { time: duration(rest.high) });
+  return <Two first={t('{step}, {time}', { step: step?.label ?? '–', time: elapsed })} second={left} />;
 }
 
 function AgeCell(props: { time: string | undefined }): React.JSX.Element {

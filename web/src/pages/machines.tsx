@@ -92,7 +92,7 @@ export function MachinesPage(): React.JSX.Element {
             rows={rows}
             keyOf={rowKey}
             columns={MACHINE_COLUMNS}
-            rowHeight={71}
+            rowHeight={62}
             sorting={{ by: search.sort ?? 'name', descending: search.desc === true }}
             onSort={({ by, descending }) => change({ sort: by as SortKey, desc: descending ? true : undefined })}
             selected={selected}

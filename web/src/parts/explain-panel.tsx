@@ -5,7 +5,7 @@ import { useEffect, useState } from 'react';
 import { Failure } from '../kubernetes/failure';
 import { obstacleOf } from '../kubevirt/acceleration';
 import { SWITCH_MAP } from '../kubevirt/configuration';
-import { type Cure, explain, type Explanation } from '../kubevirt/explanation';
+import { type Cure, explain, type Explanation, headline } from '../kubevirt/explanation';
 import { type Machine, statusOf } from '../kubevirt/machine';
 import { t } from '../words/words';
 import { CureDialog } from './cure-dialog';
@@ -22,11 +22,12 @@ export function ExplainPanel(props: { machine: Machine }): React.JSX.Element | n
   const { explanation, failure, isUnserved } = useExplanation(isWrong, namespace, name, `${status}|${obstacle ?? ''}`);
   if (!isWrong) return null;
   const words = explanation?.evidence ?? (obstacle === undefined ? [] : [{ source: t('the scheduler'), text: obstacle }]);
+  const { title, rest } = headline(explanation?.cause ?? timeline?.trouble?.message ?? timeline?.stuck?.message ?? obstacle ?? t('It is {status}.', { status }));
   return (
     <Card component="section" aria-labelledby="explain-title">
       <CardTitle component="h2" id="explain-title">{t('Why {name} does not run', { name })}</CardTitle>
       <CardBody className="av-stack">
-        <Alert variant="danger" isInline title={explanation?.cause ?? timeline?.trouble?.message ?? timeline?.stuck?.message ?? obstacle ?? t('It is {status}.', { status })} />
+        <Alert variant="danger" isInline title={title}>{rest === '' ? undefined : <p className="av-wrap">{rest}</p>}</Alert>
         {isUnserved && <p className="av-subtle">{t('This server does not explain failures to the console. In a terminal: anyvirt explain {name}', { name })}</p>}
         {failure !== undefined && <p className="av-subtle av-wrap">{failure.message}</p>}
         {words.map(({ source, text }) => (

@@ -2,7 +2,10 @@
 //!
 //! Everything waits for conditions with a deadline; nothing sleeps in the hope that it is enough.
 
+mod memory;
 pub mod starts;
+
+pub use memory::Memory;
 
 use futures::StreamExt as _;
 use http::Request;

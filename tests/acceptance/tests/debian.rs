@@ -1,6 +1,6 @@
 //! The Debian guest of `examples/debian.yaml`, as a user meets it: boot, log in as cloud-init's user, reach the network, stop.
 
-use acceptance::{Console, PATIENCE, Server, wait_for};
+use acceptance::{Console, Memory, PATIENCE, Server, wait_for};
 use laboratory::guests;
 use laboratory::registry::Registry;
 use std::time::{Duration, Instant};
@@ -70,6 +70,9 @@ fn debian_boots_to_a_login_for_cloud_inits_user_under_emulation_and_stops_cleanl
     assert_eq!(times.len(), 8, "{steps:?}");
     assert!(times.is_sorted(), "{times:?}");
     println!("{}", server.anyvirt(&["timeline", "debian"]).out);
+
+    // It has used what it ever will, and the pod's account of memory was true all the time.
+    Memory::of(&server, "debian", 512).check();
 
     let log = server.anyvirt(&["logs", "debian"]).out;
     assert!(

@@ -1,7 +1,7 @@
 //! What ends a virtual machine, and what each run strategy makes of it: with real guests that are shut down, killed, and
 //! robbed of their launcher and of their network.
 
-use acceptance::{Client, Console, PATIENCE, Server, processes_of, wait_for};
+use acceptance::{Client, Console, Memory, PATIENCE, Server, processes_of, wait_for};
 use laboratory::guests;
 use laboratory::registry::Registry;
 use serde_json::Value;
@@ -178,6 +178,10 @@ fn each_run_strategy_answers_a_guest_that_powers_off_and_one_that_crashes() {
     kill(stage.process(&ever, "anyvirt"));
     let ever = stage.another("ever", &ever);
     assert!(!runs(orphan), "no QEMU runs beside its successor");
+
+    // A guest that booted to its prompt takes no more memory than its pod accounts for.
+    drop(type_in_guest(server, "ever", "true"));
+    Memory::of(server, "ever", 256).check();
 
     // Off by its own will: Always starts another, RerunOnFailure is content.
     let _consoles = ["ever", "rerun"].map(|name| type_in_guest(server, name, "poweroff"));

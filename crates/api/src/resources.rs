@@ -5,10 +5,11 @@ use std::collections::BTreeMap;
 use k8s_openapi::api::core::v1::ResourceRequirements as PodResources;
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity as KubernetesQuantity;
 
+use crate::accelerator::{self, EffectivePolicy};
 use crate::configuration::ClusterConfiguration;
 use crate::quantity::Quantity;
 use crate::virtual_machine_instance::{
-    CpuTopology, ResourceRequirements, VirtualMachineInstanceSpec,
+    CpuTopology, ResourceRequirements, VirtualMachineInstance, VirtualMachineInstanceSpec,
 };
 
 const MEBIBYTE: u64 = 1 << 20;
@@ -133,6 +134,17 @@ pub fn memory_overhead_bytes(spec: &VirtualMachineInstanceSpec, emulated: bool) 
         overhead += (cache + records) * MEBIBYTE;
     }
     overhead
+}
+
+/// What the launcher pod of an instance was given beside the guest's memory, in bytes. None: the instance
+/// does not tell under which policy a pod was made for it, so none was.
+pub fn memory_overhead_of(instance: &VirtualMachineInstance) -> Option<u64> {
+    let annotations = instance.metadata.annotations.as_ref()?;
+    let policy = EffectivePolicy::of_annotations(annotations)?;
+    // An annotation that nobody understands makes no pod.
+    let forced = accelerator::forced(annotations).unwrap_or_default();
+    let emulated = accelerator::may_be_emulated(policy.policy, forced);
+    Some(memory_overhead_bytes(&instance.spec, emulated))
 }
 
 /// Whether an ARM guest starts by firmware, and not by a kernel that is given.

@@ -76,7 +76,7 @@ pub(crate) async fn run(
             .get_opt(&settings.name)
             .await;
         match node {
-            Ok(Some(node)) => knowledge.take_node(&node),
+            Ok(Some(node)) => take_node(&knowledge, &recorder, &clock, &node),
             Ok(None) => {}
             Err(error) => tracing::warn!(%error, "what the Node object asks is not known yet"),
         }
@@ -227,13 +227,23 @@ async fn keep_cache_small(context: &Context) {
     }
 }
 
+/// Takes what the Node object asks of us. A cap that cannot be read permits nothing, and that is told once.
+fn take_node(knowledge: &Knowledge, recorder: &Recorder, clock: &Clock, node: &Node) {
+    if let Some(problem) = knowledge.take_node(node) {
+        let fact = Fact::warning("InvalidConfiguration", problem.message);
+        recorder.record(node.object_ref(&()), fact, clock.now());
+    }
+}
+
 /// Hears what the Node object asks of us.
 async fn keep_asked(context: &Context) {
     let ours = format!("metadata.name={}", context.settings.name);
     let mut nodes = watch_all::<Node>(&context.client, watcher::Config::default().fields(&ours));
     while let Some(event) = nodes.next().await {
         match event {
-            Event::Apply(node) | Event::InitApply(node) => context.knowledge.take_node(&node),
+            Event::Apply(node) | Event::InitApply(node) => {
+                take_node(&context.knowledge, &context.recorder, &context.clock, &node);
+            }
             Event::Init | Event::InitDone | Event::Delete(_) => {}
         }
     }

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use api::accelerator::{Cap, HelperDevice, NodeFacts, NodeVerdict, Scope};
+use api::accelerator::{Cap, HelperDevice, NodeFacts, NodeVerdict, Problem, Scope};
 use api::launcher::KvmFailure;
 use api::names::annotations;
 use host::changes::{Change, Changes};
@@ -272,12 +272,14 @@ impl Knowledge {
         self.doubt.notify_one();
     }
 
-    /// The Node object as it is now.
-    pub(crate) fn take_node(&self, node: &Node) {
+    /// The Node object as it is now; why its cap cannot be read, if that is news.
+    pub(crate) fn take_node(&self, node: &Node) -> Option<Problem> {
         let asked = Asked::of(node);
+        let mut told = None;
         let changed = self.known.send_if_modified(|known| {
             let changed = known.asked != asked;
-            known.asked = asked.clone();
+            let before = std::mem::replace(&mut known.asked, asked.clone());
+            told = before.cap.and_then(|cap| cap.problem);
             changed
         });
         if changed {
@@ -286,6 +288,8 @@ impl Knowledge {
         if asked.retake.is_some() {
             self.doubt.notify_one();
         }
+        let problem = asked.cap.and_then(|cap| cap.problem);
+        problem.filter(|problem| told.as_ref() != Some(problem))
     }
 
     fn log(&self) {
@@ -627,6 +631,22 @@ mod tests {
         })));
         assert!(!asked.assume);
         assert_eq!(asked.retake, None);
+    }
+
+    #[tokio::test]
+    async fn a_cap_that_cannot_be_read_is_told_once() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let knowledge = knowledge(directory.path()).await;
+        let mut told = Vec::new();
+        for cap in ["Hardware", "soft", "soft", "Software", "hard", "soft"] {
+            let mut node = node(json!({}));
+            let labels = node.labels_mut();
+            labels.insert("anyvirt.io/emulation-policy".to_owned(), cap.to_owned());
+            let problem = knowledge.take_node(&node);
+            told.push(problem.map(|it| it.message.contains("no policy and counts as None")));
+        }
+        let news = Some(true);
+        assert_eq!(told, [None, news, None, None, news, news]);
     }
 
     #[test]

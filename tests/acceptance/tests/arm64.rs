@@ -1,7 +1,7 @@
 //! A guest of another architecture: `spec.architecture: arm64` on an amd64 machine, by emulation.
 
 use acceptance::starts::see_three_starts;
-use acceptance::{Client, Console, PATIENCE, Server, wait_for};
+use acceptance::{Client, Console, Memory, PATIENCE, Server, wait_for};
 use laboratory::guests;
 use laboratory::registry::Registry;
 use std::time::Duration;
@@ -33,6 +33,7 @@ fn an_arm64_guest_runs_on_amd64_answers_on_its_serial_port_and_says_what_it_is()
     // The answer differs from the question's echo.
     console.send("echo machine=$(uname -m) cards=$(ls /sys/class/net | wc -w)\n");
     console.expect("machine=aarch64 cards=2", PATIENCE);
+    Memory::of(&server, "arm", 256).check();
 
     // Beside it, a machine type of another architecture is refused by its field.
     let wrong = guests::small_arm_vm("wrong", &registry.reference("small"))
@@ -72,6 +73,7 @@ fn is_as_it_should_be(server: &Server) {
     let status = &instance["status"];
     assert_eq!(status["accelerator"]["type"], "TCG", "{status}");
     server.wait_condition("vmi", "arm", "AgentConnected");
+    Memory::of(server, "arm", 512).check();
 
     let screen =
         "/apis/subresources.kubevirt.io/v1/namespaces/default/virtualmachineinstances/arm/vnc";

@@ -180,7 +180,10 @@ fn each_run_strategy_answers_a_guest_that_powers_off_and_one_that_crashes() {
     assert!(!runs(orphan), "no QEMU runs beside its successor");
 
     // A guest that booted to its prompt takes no more memory than its pod accounts for.
-    drop(type_in_guest(server, "ever", "true"));
+    let mut console = Console::attach(server, "ever");
+    console.send("\n");
+    console.expect("login:", BOOT);
+    drop(console);
     Memory::of(server, "ever", 256).check();
 
     // Off by its own will: Always starts another, RerunOnFailure is content.

@@ -2,7 +2,7 @@
 
 use super::{Family, Label, Series, View};
 use crate::virtual_machine_instance::ACCELERATOR_AVAILABLE;
-use api::accelerator::{self, EffectivePolicy, NodeFacts};
+use api::accelerator::NodeFacts;
 use api::condition::{self, Condition};
 use api::names;
 use api::resources;
@@ -260,13 +260,8 @@ fn instances(view: &View) -> Vec<Family> {
         })
     });
     let overheads = view.instances.iter().filter_map(|instance| {
-        // As its pod was made; without a pod there is no launcher.
-        let annotations = instance.annotations();
-        let policy = EffectivePolicy::of_annotations(annotations)?;
-        let forced = accelerator::forced(annotations).unwrap_or_default();
-        let emulated = accelerator::may_be_emulated(policy.policy, forced);
+        let bytes = resources::memory_overhead_of(instance)?;
         let [_, namespace, name] = place(instance);
-        let bytes = resources::memory_overhead_bytes(&instance.spec, emulated);
         Some(series([namespace, name], count(bytes)))
     });
     vec![

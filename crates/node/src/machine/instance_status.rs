@@ -236,7 +236,7 @@ fn run(
             guest_at_boot: guest.clone(),
             guest_current: guest.clone(),
             guest_requested: guest,
-            memory_overhead: status.memory.take().and_then(|known| known.memory_overhead),
+            memory_overhead: resources::memory_overhead_of(instance).map(Quantity::from_bytes),
         }
     });
     status.volume_status = volumes(&instance.spec, pulled, &status.volume_status);

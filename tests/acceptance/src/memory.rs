@@ -65,6 +65,10 @@ impl Memory {
     ///
     /// # Panics
     /// With all figures, if it is not.
+    #[expect(
+        clippy::print_stdout,
+        reason = "figures for whoever reads the test's output"
+    )]
     pub fn check(&self) {
         println!("{self:?}");
         let others = self.launcher + self.network_peak;

@@ -12,6 +12,8 @@ const MEBIBYTE: usize = 1 << 20;
 const NETWORK_BYTES: usize = 48 * MEBIBYTE;
 const DISK_BYTES: usize = 96 * MEBIBYTE;
 const RANDOM_READS: u64 = 1500;
+/// Of eight multiplications and additions each.
+const FUSED_ROUNDS: u32 = 500_000;
 
 fn timed(name: &str, work: impl FnOnce()) {
     let began = Instant::now();
@@ -66,14 +68,14 @@ fn fused() {
     let (mut sums, factors) = ([0.5_f64; 8], [0.999_f64; 8]);
     #[cfg(target_arch = "x86_64")]
     if std::is_x86_feature_detected!("fma") {
-        for _ in 0..100_000 {
+        for _ in 0..FUSED_ROUNDS {
             // SAFETY: the processor has the feature.
             unsafe { fused_by_hardware(&mut sums, black_box(&factors)) };
         }
         black_box(sums);
         return;
     }
-    for _ in 0..100_000 {
+    for _ in 0..FUSED_ROUNDS {
         for (sum, factor) in sums.iter_mut().zip(black_box(&factors)) {
             *sum = *sum * factor + 1.0;
         }

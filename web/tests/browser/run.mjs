@@ -9,9 +9,10 @@ import { everyPage } from './every-page.mjs';
 import { journey } from './journey.mjs';
 import { keyboard } from './keyboard.mjs';
 import { speed } from './speed.mjs';
+import { takeOver } from './take-over.mjs';
 import { work } from './work.mjs';
 
-const TESTS = { keyboard, work, journey, 'every-page': everyPage, speed };
+const TESTS = { keyboard, work, journey, 'take-over': takeOver, 'every-page': everyPage, speed };
 
 const wanted = process.argv.slice(2);
 const unknown = wanted.filter((name) => !(name in TESTS));

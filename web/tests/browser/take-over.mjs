@@ -1,0 +1,30 @@
+// Two people at one screen: the second is told, may take it over, and the first is told so. The machine runs (after `journey`).
+import assert from 'node:assert/strict';
+
+import { complaints, open } from './browser.mjs';
+
+const [namespace, name] = (process.env.ANYVIRT_MACHINE ?? 'default/fedora-1').split('/');
+const SCREEN = `/machines/${namespace}/${name}?tab=console&view=vnc`;
+
+export async function takeOver(browser, session) {
+  // A refused WebSocket is told on the console by Chromium.
+  const expected = [{ path: /./, status: undefined }];
+  const first = await open(browser, session, { expected });
+  const second = await open(browser, session, { expected });
+  const shown = ({ page }) => page.locator('[data-console="screen"][data-state="open"]').waitFor();
+
+  console.log('the second to come is refused, and told why');
+  await first.goto(SCREEN);
+  await shown(first);
+  await second.goto(SCREEN);
+  await second.page.getByText('somebody else has it open').waitFor();
+  assert.deepEqual(await complaints(second.page), []);
+
+  console.log('whoever takes the screen over has it, and the other is told');
+  await second.page.getByRole('button', { name: 'Take it over' }).click();
+  await shown(second);
+  await first.page.getByText('somebody else has taken it over').waitFor();
+  assert.deepEqual(await complaints(first.page), []);
+  await first.close();
+  await second.close();
+}

@@ -24,10 +24,19 @@ pub(crate) fn test(tests_only: bool) -> Result<(), String> {
     }
     // Built first and by itself, so that the tests' own time limits never include a build.
     run::run("cargo", &["build", "--workspace", "--locked"])?;
+    web()?;
     run::run(
         "cargo",
         &["test", "--workspace", "--locked", "--no-fail-fast"],
     )
+}
+
+/// The web console's own checks. Its packages were installed by the build; its tests in a browser are acceptance tests.
+fn web() -> Result<(), String> {
+    for script in ["build", "test", "budget"] {
+        run::run("npm", &["--prefix", "web", "run", script])?;
+    }
+    Ok(())
 }
 
 /// Licences, sources and bans of all dependencies (`advisories` needs a

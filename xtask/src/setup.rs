@@ -1,4 +1,4 @@
-//! Installs what a fresh Debian machine lacks: QEMU, passt, the tools that make guests, and kubectl.
+//! Installs what a fresh Debian machine lacks: QEMU, passt, the tools that make guests, a browser, and kubectl.
 
 use crate::run::{exists, root, run};
 use std::path::PathBuf;
@@ -41,6 +41,7 @@ const PACKAGES: &[(&str, &str, &str)] = &[
     ("lz4", "lz4", "unpacks kernels"),
     ("unzip", "unzip", "unpacks kubectl"),
     ("cc", "gcc", "links Rust programs and builds SQLite"),
+    ("chromium", "chromium", "shows the web console to its tests"),
     ("python3", "python3", "runs the licence checker's installer"),
 ];
 

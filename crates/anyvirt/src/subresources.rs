@@ -151,13 +151,12 @@ impl Routes {
             "vnc/screenshot" => self.screenshot(instance, &request).await,
             "log" => {
                 let uid = instance.metadata.uid.as_deref().unwrap_or_default();
-                let log = self.node.serial_log(uid, log_options(&request)?).await;
-                text(log.map_err(|error| match error {
-                    LogError::NoPod(_) => {
-                        Status::bad_request("VMI has not started, so nothing was logged")
-                    }
-                    error => log_refused(&error),
-                })?)
+                match self.node.serial_log(uid, log_options(&request)?).await {
+                    Ok(log) => text(log),
+                    // A guest that has not started has written nothing.
+                    Err(LogError::NoPod(_)) => text(Box::pin(futures::stream::empty())),
+                    Err(error) => Err(log_refused(&error)),
+                }
             }
             _ => Err(Status::no_such_resource()),
         }

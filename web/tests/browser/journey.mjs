@@ -56,7 +56,8 @@ export async function journey(browser, session) {
   console.log('figure 6: what would change, and what follows');
   await page.getByRole('button', { name: 'Review changes' }).click();
   const review = page.getByRole('dialog', { name: /Change kubevirt-config/ });
-  await review.getByText('debug.useEmulation').waitFor();
+  // In the difference, and in what follows from it.
+  await review.getByText('debug.useEmulation').first().waitFor();
   await review.getByText('Asking the server what follows').waitFor({ state: 'detached' });
   await clean('figure 6');
   await picture(page, 'figure-6-review');

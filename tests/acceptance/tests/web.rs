@@ -1,0 +1,61 @@
+//! The web console in a real browser: the article's walk, every page, the keyboard, against a real server with a real
+//! guest. The steps are written in `web/tests/browser/`; here is what they need.
+
+use acceptance::{PATIENCE, Server, run};
+use laboratory::guests;
+use laboratory::registry::Registry;
+use std::path::Path;
+
+#[test]
+fn the_articles_walk_is_walked_in_a_browser() {
+    assert!(
+        Path::new("/usr/bin/chromium").is_file(),
+        "this test needs Debian's chromium: cargo xtask setup installs it"
+    );
+    let image = guests::debian().expect("the Debian guest is made from Debian packages");
+    let registry = Registry::serve(&image.layout).expect("a registry on loopback");
+    let server = Server::start(&["--emulation", "off"]);
+    let example = std::fs::read_to_string(concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../../examples/debian.yaml"
+    ))
+    .expect("the example");
+    let manifest = example.replace(
+        "localhost:5000/anyvirt/debian:12",
+        &registry.reference("debian"),
+    );
+    server.apply(&manifest);
+    server.wait_until(
+        "vm",
+        "debian",
+        "/status/printableStatus",
+        "ErrorUnschedulable",
+        PATIENCE,
+    );
+    let link = server.anyvirt(&["web", "--print"]);
+    assert!(link.success, "{}", link.err);
+    let script = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../../web/tests/browser/run.mjs"
+    );
+    let said = run(
+        Path::new("/usr/bin/env"),
+        &["node", script],
+        &[
+            ("ANYVIRT_CONSOLE_URL", link.out.trim()),
+            ("ANYVIRT_MACHINE", "default/debian"),
+            (
+                "ANYVIRT_PICTURES",
+                concat!(env!("CARGO_TARGET_TMPDIR"), "/console"),
+            ),
+        ],
+    );
+    println!("{}", said.out);
+    assert!(
+        said.success,
+        "{}\n{}\nserver:\n{}",
+        said.out,
+        said.err,
+        server.log()
+    );
+}

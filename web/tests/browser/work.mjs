@@ -8,9 +8,11 @@ const NAME = `made-here-${Date.now().toString(36)}`;
 const MACHINE = `/machines/default/${NAME}`;
 
 export async function work(browser, session) {
-  const first = await open(browser, session);
-  // A conflict is answered with 409, which Chromium tells on its console.
-  const second = await open(browser, session, { expected: [{ path: new RegExp(NAME), status: 409 }] });
+  // Refusals are what Chromium tells on its console: 404 for what was asked of the machine while it was
+  // being deleted, 409 for a conflict.
+  const gone = { path: new RegExp(NAME), status: 404 };
+  const first = await open(browser, session, { expected: [gone] });
+  const second = await open(browser, session, { expected: [gone, { path: new RegExp(NAME), status: 409 }] });
   await create(first);
   await configure(first);
   await collide(first, second);

@@ -42,7 +42,10 @@ pub const MTU: u16 = 65_520;
 /// Room for so many bytes on their way between QEMU and passt, in each direction: many frames of
 /// the largest size, as passt itself sets it on sockets that it opens.
 const SOCKET_BUFFER: usize = 4 << 20;
-/// Larger frames than passt's largest (65,520 and headers) mean that the stream is broken.
+/// The same from the cable to passt: far less than the 8 MiB that passt reads at once, since a read that
+/// ends where that room does may cut a frame's length (see [`cable`]).
+const BUFFER_TO_PASST: usize = 256 << 10;
+/// Larger frames than any card sends mean that the stream is broken.
 const LARGEST_FRAME: u32 = 65_600;
 
 /// A transport protocol.
@@ -131,9 +134,10 @@ impl Network {
         let low_ports = self.user.is_some() && self.forwards.iter().any(|(_, port)| *port < 1024);
         let (ours, theirs) = socket::pair()?;
         let (card, ours_of_card) = socket::pair()?;
-        for end in [&ours, &theirs, &card, &ours_of_card] {
-            enlarge(end)?;
+        for end in [&theirs, &card, &ours_of_card] {
+            set_buffer(end, SOCKET_BUFFER)?;
         }
+        set_buffer(&ours, BUFFER_TO_PASST)?;
         let child = Program::new(&self.program)
             .arguments(arguments(self.address, &self.forwards, &name_servers))
             .inherit(theirs, SOCKET_NUMBER)
@@ -237,13 +241,11 @@ fn arguments(
     arguments
 }
 
-/// Gives a socket large buffers; as large as the host lets anybody have, if we may not have more.
-fn enlarge(socket: &OwnedFd) -> io::Result<()> {
-    if sockopt::set_socket_send_buffer_size_force(socket, SOCKET_BUFFER).is_err() {
-        sockopt::set_socket_send_buffer_size(socket, SOCKET_BUFFER)?;
-    }
-    if sockopt::set_socket_recv_buffer_size_force(socket, SOCKET_BUFFER).is_err() {
-        sockopt::set_socket_recv_buffer_size(socket, SOCKET_BUFFER)?;
+/// Gives a unix socket room for so many bytes that it has sent; as much as the host lets anybody have, if
+/// we may not have more. What it receives waits in the other end's room.
+fn set_buffer(socket: &OwnedFd, bytes: usize) -> io::Result<()> {
+    if sockopt::set_socket_send_buffer_size_force(socket, bytes).is_err() {
+        sockopt::set_socket_send_buffer_size(socket, bytes)?;
     }
     Ok(())
 }

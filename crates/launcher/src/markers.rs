@@ -80,6 +80,8 @@ pub(crate) struct Scanner {
     reached: Step,
     /// The firmware's words about the first disk it could not boot from.
     boot_failed: Option<String>,
+    /// The firmware has started its own shell.
+    in_firmwares_shell: bool,
     /// Failures told already, each once.
     failed: Vec<&'static str>,
     /// Nothing has come since the line's end was looked at for a prompt.
@@ -95,6 +97,7 @@ impl Scanner {
             escape: Escape::None,
             reached: Step::Nothing,
             boot_failed: None,
+            in_firmwares_shell: false,
             failed: Vec::new(),
             settled: false,
         }
@@ -138,8 +141,8 @@ impl Scanner {
                 let text = text(&self.line);
                 self.fail(milestones::EMERGENCY, &text, &mut marks);
             }
-            // After a kernel it is something of the guest's own.
-            Some(Prompt::Firmware) if self.reached <= Step::Firmware => {
+            // Otherwise, or after a kernel, it is something of the guest's own.
+            Some(Prompt::Firmware) if self.in_firmwares_shell && self.reached <= Step::Firmware => {
                 let shell = text(&self.line);
                 self.fail_to_boot(&shell, &mut marks);
             }
@@ -220,6 +223,7 @@ impl Scanner {
         if is_firmware(words) {
             self.step(Step::Firmware, marks);
         }
+        self.in_firmwares_shell |= words.starts_with("UEFI Interactive Shell ");
         if (stamped && !by_program) || is_kernel(words) {
             self.step(Step::Kernel, marks);
         }

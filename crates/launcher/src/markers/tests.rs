@@ -253,11 +253,16 @@ fn lines_tell_what_only_the_right_one_writes() {
 
 #[test]
 fn the_firmwares_shell_tells_that_nothing_boots_unless_it_runs_a_script() {
-    let script = b"Shell> FS0:\\EFI\\BOOT\\BOOTAA64.EFI\n";
-    assert_eq!(serial(script), [""; 0]);
-    assert_eq!(serial(b"Shell> "), ["no-boot-disk: Shell>"]);
-    let guests_own = b"[    0.000000] Linux version 6.1\nShell> ";
-    assert_eq!(serial(guests_own), ["kernel"]);
+    let firmwares = "UEFI Interactive Shell v2.2\r\nEDK II\r\n";
+    let script = format!("{firmwares}Shell> FS0:\\EFI\\BOOT\\BOOTAA64.EFI\n");
+    assert_eq!(serial(script.as_bytes()), [""; 0]);
+    let prompt = format!("{firmwares}Shell> ");
+    assert_eq!(serial(prompt.as_bytes()), ["no-boot-disk: Shell>"]);
+    // A guest's own, with a kernel that says nothing or is none.
+    assert_eq!(serial(b"Shell> "), [""; 0]);
+    assert_eq!(serial(b"SeaBIOS (version 1.16)\nShell> "), ["firmware"]);
+    let after = format!("{firmwares}[    0.000000] Linux version 6.1\nShell> ");
+    assert_eq!(serial(after.as_bytes()), ["kernel"]);
 }
 
 #[test]

@@ -42,7 +42,14 @@ impl Memory {
         // The network's program has no file of the machine open.
         let parent = launcher.to_string();
         let network = run(Path::new("pgrep"), &["--parent", &parent, "passt"], &[]);
-        let network = network.out.trim().parse().ok();
+        let network = network.out.lines().map(|line| line.parse().expect("a pid"));
+        let networks: Vec<u32> = network.collect();
+        let cards = instance["spec"]["networks"].as_array().map_or(0, Vec::len);
+        assert_eq!(
+            networks.len(),
+            cards,
+            "one passt for each network of {name}"
+        );
         let selector = format!("kubevirt.io/created-by={uid}");
         let pods = server.kubectl(&["get", "pods", "-l", &selector, "-o", "json"]);
         let pods: Value = serde_json::from_str(&pods).expect("a list");
@@ -54,7 +61,7 @@ impl Memory {
             qemu_peak: peak(qemu),
             qemu_beside_guest: resident_beside(qemu, guest * 1024) / 1024,
             launcher: own(launcher),
-            network_peak: network.map_or(0, peak),
+            network_peak: networks.into_iter().map(peak).sum(),
             requested: mebibytes(requested.as_str().expect("an amount")),
             overhead: overhead / MEBIBYTE,
         }

@@ -93,8 +93,9 @@ impl Console {
         entered.map_err(|refusal| status(&refusal))
     }
 
-    /// As whom a call under `/console/api/` acts.
+    /// As whom a call under `/console/api/` acts: never as another than who proves it.
     fn caller(&self, parts: &Parts, proven: Option<&User>) -> Result<User, Status> {
+        refuse_impersonation(parts)?;
         match proven {
             Some(user) => Ok(user.clone()),
             None => Ok(self.session(parts)?.ok_or_else(logged_out)?.user),
@@ -180,11 +181,7 @@ impl Console {
                 "a link is made for who has a kubeconfig: run anyvirt web",
             )
         })?;
-        if request.parts.headers.contains_key("impersonate-user") {
-            return Err(Status::bad_request(
-                "Impersonate-User: a link acts as whoever asks for it; ask with the other user's kubeconfig",
-            ));
-        }
+        refuse_impersonation(&request.parts)?;
         let seconds = ::console::LINK_LIFE.as_secs();
         Ok(answer(
             &json!({"path": self.link_path(user), "expiresInSeconds": seconds}),
@@ -198,6 +195,18 @@ impl Console {
 enum Credential {
     Link(String),
     Token(String),
+}
+
+/// A proxy that asks in another's name must not get answers, or a link, with its own rights. Refused rather than
+/// served: no client of these calls impersonates.
+fn refuse_impersonation(parts: &Parts) -> Result<(), Status> {
+    let mut names = parts.headers.keys().map(header::HeaderName::as_str);
+    match names.find(|name| name.starts_with("impersonate-")) {
+        None => Ok(()),
+        Some(name) => Err(Status::bad_request(format!(
+            "{name}: the console's calls act as whoever asks; ask with the other user's own kubeconfig or token"
+        ))),
+    }
 }
 
 fn route(parts: &Parts) -> Route {

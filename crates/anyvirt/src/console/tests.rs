@@ -548,17 +548,6 @@ async fn links_are_made_for_who_has_a_credential_and_not_for_sessions() {
         world.ask("POST", "/console/api/links", &[], "").await.code,
         401
     );
-    let other = [
-        ("Authorization", "Bearer admin-token"),
-        ("Impersonate-User", "bob"),
-    ];
-    assert_eq!(
-        world
-            .ask("POST", "/console/api/links", &other, "")
-            .await
-            .code,
-        400
-    );
 }
 
 #[tokio::test]
@@ -674,4 +663,36 @@ async fn what_is_told_of_machines_is_told_with_the_rights_of_who_asks() {
             .code,
         422
     );
+}
+
+#[tokio::test]
+async fn no_call_lends_an_impersonators_rights_to_whom_it_speaks_for() {
+    let world = World::new().await;
+    let alice = world.log_in(User::admin("alice")).await;
+    let admin = ("Authorization", "Bearer admin-token");
+    let explain = "/console/api/explain?namespace=default&name=web";
+    for header in [
+        "Impersonate-User",
+        "Impersonate-Group",
+        "Impersonate-Uid",
+        "Impersonate-Extra-Scopes",
+    ] {
+        let asked = (header, "bob");
+        for (method, path) in [
+            ("POST", "/console/api/links"),
+            ("POST", "/console/api/consequences"),
+            ("GET", explain),
+        ] {
+            let body = r#"{"object": {"kind": "Pod", "apiVersion": "v1"}}"#;
+            let answer = world.ask(method, path, &[admin, asked], body).await;
+            assert_eq!(answer.code, 400, "{path} {header}: {}", answer.body);
+            assert!(
+                answer.body.contains(&header.to_ascii_lowercase()),
+                "{path}: {}",
+                answer.body
+            );
+        }
+        let by_session = world.ask_as(&alice, "GET", explain, &[asked]).await;
+        assert_eq!(by_session.code, 400, "{header}: {}", by_session.body);
+    }
 }

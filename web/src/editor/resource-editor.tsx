@@ -7,6 +7,7 @@ import { useObject } from '../kubernetes/store';
 import { FailureAlert } from '../parts/failure-alert';
 import { GuardedButton } from '../parts/guarded-button';
 import { notify } from '../parts/notices';
+import { oneAtATime } from '../parts/one-at-a-time';
 import { t } from '../words/words';
 import { ConflictDialog } from './conflict-dialog';
 import { type Flaw, flawsIn } from './guard';
@@ -38,6 +39,8 @@ export function ResourceEditor(props: Props): React.JSX.Element {
   const [review, setReview] = useState<Review>();
   const [conflict, setConflict] = useState<{ theirs: KubernetesObject; mine: KubernetesObject }>();
   const [isBusy, setBusy] = useState(false);
+  // The state is as old as the last drawing: it alone would let a second key through.
+  const [run] = useState(oneAtATime);
 
   const fill = useCallback((content: string) => {
     setFilled(({ id }) => ({ id: id + 1, text: content }));
@@ -64,13 +67,15 @@ export function ResourceEditor(props: Props): React.JSX.Element {
 
   /** Does it, shows what the server refuses, and never twice at once. */
   async function guarded(act: () => Promise<void>): Promise<void> {
-    setBusy(true);
-    setFailure(undefined);
-    await act().catch((thrown: unknown) => {
-      setReview(undefined);
-      setFailure(Failure.of(thrown));
+    await run(async () => {
+      setBusy(true);
+      setFailure(undefined);
+      await act().catch((thrown: unknown) => {
+        setReview(undefined);
+        setFailure(Failure.of(thrown));
+      });
+      setBusy(false);
     });
-    setBusy(false);
   }
 
   async function look(): Promise<void> {

@@ -3,6 +3,7 @@ import { useEffect } from 'react';
 
 import type { KubernetesObject } from '../kubernetes/object';
 import { ConsequencesList } from '../parts/consequences-list';
+import { confirms, isConfirmingKey } from '../parts/keys';
 import { t } from '../words/words';
 import { DiffPane } from './diff-pane';
 import { toYaml } from './yaml-text';
@@ -24,13 +25,13 @@ export function ReviewDialog(props: { review: Review; isBusy: boolean; onApply: 
   const { before, after, warnings } = review;
   useEffect(() => {
     function pressed(event: KeyboardEvent): void {
-      if (event.key !== 'Enter' || !(event.ctrlKey || event.metaKey)) return;
+      if (!isConfirmingKey(event)) return;
       event.preventDefault();
-      onApply();
+      if (confirms(event) && !isBusy) onApply();
     }
     window.addEventListener('keydown', pressed);
     return () => window.removeEventListener('keydown', pressed);
-  }, [onApply]);
+  }, [onApply, isBusy]);
   return (
     <Modal isOpen onClose={onClose} variant="large" aria-labelledby="review-title">
       <ModalHeader

@@ -14,7 +14,9 @@ import { blank, flawsOf, KNOWN_IMAGES, manifestOf, type NewMachine, SIZES } from
 import { FailureAlert } from '../parts/failure-alert';
 import { Forecast } from '../parts/forecast';
 import { GuardedButton } from '../parts/guarded-button';
+import { confirms } from '../parts/keys';
 import { notify } from '../parts/notices';
+import { oneAtATime } from '../parts/one-at-a-time';
 import { useTitle } from '../parts/title';
 import { toYaml } from '../editor/yaml-text';
 import { t } from '../words/words';
@@ -31,6 +33,7 @@ export function CreatePage(): React.JSX.Element {
   const [machine, setMachine] = useState<NewMachine>(() => blank(project ?? 'default', image));
   const [failure, setFailure] = useState<Failure>();
   const [isBusy, setBusy] = useState(false);
+  const [run] = useState(oneAtATime);
   const [hasTried, setTried] = useState(false);
   const [isYaml, setYaml] = useState(false);
   const flaws = flawsOf(machine);
@@ -61,8 +64,8 @@ export function CreatePage(): React.JSX.Element {
       <div className="av-stack">
         <Content component="h1">{t('Create a VirtualMachine')}</Content>
         <Form
-          onSubmit={(event) => { event.preventDefault(); void create(); }}
-          onKeyDown={(event) => { if (event.key === 'Enter' && event.ctrlKey) void create(); }}
+          onSubmit={(event) => { event.preventDefault(); void run(create); }}
+          onKeyDown={(event) => { if (!isBusy && confirms(event)) void run(create); }}
         >
           {failure !== undefined && <FailureAlert title={t('The server does not accept this machine')} failure={failure} />}
           <div className="av-two">

@@ -24,3 +24,21 @@ export function takesKeys(element: { tagName: string; isContentEditable?: boolea
   if (['INPUT', 'TEXTAREA', 'SELECT'].includes(element.tagName)) return true;
   return element.isContentEditable === true || element.closest('[data-takes-keys],[role=menu],[role=dialog]') !== null;
 }
+
+/** What of a keyboard event decides whether it confirms. */
+export interface Press {
+  key: string;
+  ctrlKey: boolean;
+  metaKey: boolean;
+  repeat: boolean;
+}
+
+/** Is it Ctrl+Enter, or Command+Enter, pressed or held? */
+export function isConfirmingKey(press: Press): boolean {
+  return press.key === 'Enter' && (press.ctrlKey || press.metaKey);
+}
+
+/** Does it confirm what is shown? A key that is held was pressed for what was shown before, so that it does not. */
+export function confirms(press: Press): boolean {
+  return isConfirmingKey(press) && !press.repeat;
+}

@@ -9,7 +9,8 @@ import { destination, keyInFragment } from '../session/link';
 import { classesOf } from '../theme/theme';
 import { age, bytes, duration, quantity } from '../words/measures';
 import { plural, pseudo, speak, t } from '../words/words';
-import { meaning, takesKeys } from './keys';
+import { confirms, meaning, takesKeys } from './keys';
+import { oneAtATime } from './one-at-a-time';
 
 describe('words', () => {
   test('placeholders are filled, unknown ones stay', () => {
@@ -119,4 +120,39 @@ test('the log is of the pod that was made last', () => {
   const pod = (name: string, creationTimestamp: string) => ({ metadata: { name, creationTimestamp } });
   expect(latestPod([pod('old', '2026-01-01T00:00:00Z'), pod('new', '2026-01-02T00:00:00Z'), pod('older', '2025-01-01T00:00:00Z')])).toBe('new');
   expect(latestPod([])).toBeUndefined();
+});
+
+describe('a change is confirmed', () => {
+  const press = { key: 'Enter', ctrlKey: true, metaKey: false, repeat: false };
+  test.each([
+    ['by Ctrl+Enter', press, true],
+    ['by Command+Enter', { ...press, ctrlKey: false, metaKey: true }, true],
+    ['not by Enter alone', { ...press, ctrlKey: false }, false],
+    ['not by another key', { ...press, key: 'a' }, false],
+    ['not by a key that is held since before', { ...press, repeat: true }, false],
+  ])('%s', (_how, pressed, wanted) => {
+    expect(confirms(pressed)).toBe(wanted);
+  });
+});
+
+test('what is asked while a task runs is refused, and not done later', async () => {
+  const run = oneAtATime();
+  const done: string[] = [];
+  let resolve = (): void => undefined;
+  const first = run(async () => {
+    await new Promise<void>((done) => { resolve = done; });
+    done.push('first');
+  });
+  const task = (name: string) => (): Promise<void> => Promise.resolve(void done.push(name));
+  expect(await run(task('second'))).toBe(false);
+  resolve();
+  expect(await first).toBe(true);
+  expect(await run(task('third'))).toBe(true);
+  expect(done).toEqual(['first', 'third']);
+});
+
+test('a task that fails lets the next one run', async () => {
+  const run = oneAtATime();
+  await expect(run(() => Promise.reject(new Error('no')))).rejects.toThrow('no');
+  expect(await run(() => Promise.resolve())).toBe(true);
 });

@@ -61,7 +61,7 @@ function useLog(namespace: string, name: string): { text: string; failure: Failu
     setText('');
     setFailure(undefined);
     async function read(): Promise<void> {
-      const response = await openLog(namespace, name, stop.signal);
+      const response = await openLog(namespace, name, { follow: 'true' }, stop.signal);
       const reader = response.body?.pipeThrough(new TextDecoderStream()).getReader();
       let raw = '';
       for (;;) {

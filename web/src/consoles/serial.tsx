@@ -5,9 +5,11 @@ import { FitAddon } from '@xterm/addon-fit';
 import { Terminal } from '@xterm/xterm';
 import { useEffect, useRef, useState } from 'react';
 
+import { Failure } from '../kubernetes/failure';
 import { t } from '../words/words';
 import { PLAIN, streamAddress } from './address';
 import { leavesConsole } from './leave';
+import { latestLog } from './log-source';
 import { stylesWithNonce } from './styles-with-nonce';
 import { Veil } from './veil';
 
@@ -34,9 +36,14 @@ export function SerialConsole(props: { namespace: string; name: string }): React
       leave.current?.focus();
       return false;
     });
-    const disconnect = connect(shown.terminal, streamAddress(window.location, namespace, name, 'console'), setState);
+    const stop = new AbortController();
+    const begin = async (): Promise<void> => {
+      await showLatest(shown.terminal, namespace, name, stop.signal);
+      if (!stop.signal.aborted) connect(shown.terminal, streamAddress(window.location, namespace, name, 'console'), setState, stop.signal);
+    };
+    void begin();
     return () => {
-      disconnect();
+      stop.abort();
       shown.dispose();
     };
   }, [namespace, name, attempt]);
@@ -96,28 +103,39 @@ function openTerminal(place: HTMLElement): { terminal: Terminal; dispose: () => 
   };
 }
 
-function connect(terminal: Terminal, address: string, tell: (state: State) => void): () => void {
+/**
+ * Shows what the guest has written last: its line says only what comes from now on. Ends when the terminal has taken
+ * it, before anybody listens to the terminal: it answers old questions of the guest too, which waits for no answer now.
+ */
+async function showLatest(terminal: Terminal, namespace: string, name: string, signal: AbortSignal): Promise<void> {
+  let end: Uint8Array | string;
+  try {
+    end = await latestLog(namespace, name, signal);
+  } catch (thrown) {
+    if (signal.aborted) return;
+    // What was written before is missing, and the line works all the same.
+    end = `${t('What the guest has written before cannot be read: {why}', { why: Failure.of(thrown).message })}\r\n`;
+  }
+  if (!signal.aborted) await new Promise<void>((done) => terminal.write(end, done));
+}
+
+/** Joins terminal and line until `signal` is aborted. Nothing is sent that nobody has typed: Enter answers questions. */
+function connect(terminal: Terminal, address: string, tell: (state: State) => void, signal: AbortSignal): void {
   const socket = new WebSocket(address, [PLAIN]);
   socket.binaryType = 'arraybuffer';
   const encoder = new TextEncoder();
-  let isWanted = true;
-  socket.onopen = () => {
-    tell({ is: 'open' });
-    // A prompt that was printed before is printed again.
-    socket.send(encoder.encode('\n'));
-  };
+  socket.onopen = () => tell({ is: 'open' });
   socket.onmessage = ({ data }: MessageEvent<ArrayBuffer | string>) => terminal.write(typeof data === 'string' ? data : new Uint8Array(data));
   socket.onclose = ({ reason, code }) => {
-    if (!isWanted) return;
+    if (signal.aborted) return;
     const told = reason === '' ? t('The console was closed (code {code}). The guest may have stopped, or somebody else has opened its console.', { code: String(code) }) : reason;
     tell({ is: 'closed', why: told });
   };
   const typing = terminal.onData((text) => socket.readyState === WebSocket.OPEN && socket.send(encoder.encode(text)));
-  return () => {
-    isWanted = false;
+  signal.addEventListener('abort', () => {
     typing.dispose();
     socket.close();
-  };
+  });
 }
 
 function copySelection(terminal: Terminal | undefined): void {

@@ -4,7 +4,7 @@ import { streamAddress } from '../consoles/address';
 import { keysymOf } from '../consoles/keysyms';
 import { marked, withoutEscapes } from '../consoles/log-text';
 import { leavesConsole } from '../consoles/leave';
-import { latestPod } from '../consoles/log-source';
+import { endOf, fromWholeLine, latestPod } from '../consoles/log-source';
 import { destination, keyInFragment } from '../session/link';
 import { classesOf } from '../theme/theme';
 import { age, bytes, duration, quantity } from '../words/measures';
@@ -155,4 +155,21 @@ test('a task that fails lets the next one run', async () => {
   const run = oneAtATime();
   await expect(run(() => Promise.reject(new Error('no')))).rejects.toThrow('no');
   expect(await run(() => Promise.resolve())).toBe(true);
+});
+
+describe('the end of a log', () => {
+  const bytes = (text: string): Uint8Array => new TextEncoder().encode(text);
+  const text = (of: Uint8Array): string => new TextDecoder().decode(of);
+  test.each([
+    [['ab', 'cd'], 'abcd'],
+    [['abcd', 'efgh'], 'defgh'],
+    [['ab', 'cdefghij'], 'fghij'],
+    [['abcdefgh', ''], 'defgh'],
+  ])('%j is at most five bytes: %s', (pieces, wanted) => {
+    expect(text(pieces.map(bytes).reduce((end, piece) => endOf(end, piece, 5), bytes('')))).toBe(wanted);
+  });
+
+  test('begins with a whole line, or as it is where there is none', () => {
+    expect([text(fromWholeLine(bytes('[1m cut\nwhole\nlogin: '))), text(fromWholeLine(bytes('one line')))]).toEqual(['whole\nlogin: ', 'one line']);
+  });
 });

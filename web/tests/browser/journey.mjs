@@ -97,11 +97,21 @@ async function closeNotices(page) {
 
 async function serial(page, goto, clean) {
   console.log('the serial console asks for a login');
+  const sent = [];
+  page.on('websocket', (socket) => {
+    if (socket.url().endsWith('/console')) socket.on('framesent', ({ payload }) => sent.push(payload.toString()));
+  });
   await goto(`${MACHINE}?tab=console&view=serial`);
   await page.locator('[data-console="serial"][data-state="open"]').waitFor();
   await page.waitForFunction(() => /login:/.test(document.querySelector('.xterm-accessibility-tree, .xterm-rows')?.textContent ?? ''), undefined, { timeout: BOOT });
+  // To look is not to type: Enter might answer a question of the guest.
+  assert.deepEqual(sent, []);
   await clean('serial');
   await picture(page, 'console-serial');
+  console.log('and what is typed reaches the guest');
+  await page.locator('[data-console="serial"] textarea').press('Enter');
+  await page.waitForFunction(() => (document.querySelector('.xterm-accessibility-tree, .xterm-rows')?.textContent ?? '').split('login:').length > 2);
+  assert.deepEqual(sent, ['\r']);
 }
 
 async function screen(page, goto, clean) {

@@ -5,10 +5,41 @@ export function withoutEscapes(raw: string): string {
     .replace(/\u001b\][^\u0007\u001b]*(?:\u0007|\u001b\\)?/g, '')
     .replace(/\u001b\[[0-?]*[ -/]*[@-~]/g, '')
     .replace(/\u001b[()#][0-9A-Za-z]|\u001b[0-9A-Za-z=><]/g, '')
-    .replace(/\r+\n/g, '\n')
-    .replace(/\r/g, '\n')
+    // One look at each run of them: a pattern that demands the `\n` would look again from each `\r` of a run without one.
+    .replace(/\r+\n?/g, (run) => (run.endsWith('\n') ? '\n' : '\n'.repeat(run.length)))
     // eslint-disable-next-line no-control-regex
     .replace(/[\u0000-\u0008\u000b\u000c\u000e-\u001f\u007f]/g, '');
+}
+
+/** The end of a text that comes in pieces. */
+export class End {
+  readonly #most: number;
+  #pieces: string[] = [];
+  #length = 0;
+
+  /** Keeps the last `most` UTF-16 units. */
+  constructor(most: number) {
+    this.#most = most;
+  }
+
+  /** UTF-16 units that are held now: less than twice what is kept, and one piece. */
+  get held(): number {
+    return this.#length;
+  }
+
+  add(piece: string): void {
+    this.#pieces.push(piece);
+    this.#length += piece.length;
+    // Joined now and then only: each time copies everything.
+    if (this.#length >= 2 * this.#most) this.text();
+  }
+
+  text(): string {
+    const text = this.#pieces.join('').slice(-this.#most);
+    this.#pieces = [text];
+    this.#length = text.length;
+    return text;
+  }
 }
 
 /** A piece of a text; `isFound` if it is what was searched for. */

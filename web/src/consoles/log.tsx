@@ -5,10 +5,12 @@ import { Failure } from '../kubernetes/failure';
 import { FailureAlert } from '../parts/failure-alert';
 import { t } from '../words/words';
 import { openLog } from './log-source';
-import { marked, withoutEscapes } from './log-text';
+import { End, marked, withoutEscapes } from './log-text';
 
 /** Characters that are kept: the browser shows no more at a bearable speed. */
 const KEPT = 2_000_000;
+/** Milliseconds between two drawings: each reads everything that is kept. */
+const DRAWN_EVERY = 250;
 
 /** Everything the guest has written to its serial line since it was started, to read and search. */
 export function LogConsole(props: { namespace: string; name: string }): React.JSX.Element {
@@ -60,21 +62,29 @@ function useLog(namespace: string, name: string): { text: string; failure: Failu
     const stop = new AbortController();
     setText('');
     setFailure(undefined);
+    const end = new End(KEPT);
+    let drawing: ReturnType<typeof setTimeout> | undefined;
+    function draw(): void {
+      drawing = undefined;
+      setText(withoutEscapes(end.text()));
+    }
     async function read(): Promise<void> {
       const response = await openLog(namespace, name, { follow: 'true' }, stop.signal);
       const reader = response.body?.pipeThrough(new TextDecoderStream()).getReader();
-      let raw = '';
       for (;;) {
         const piece = await reader?.read();
         if (piece === undefined || piece.done) return;
-        raw = (raw + piece.value).slice(-KEPT);
-        setText(withoutEscapes(raw));
+        end.add(piece.value);
+        drawing ??= setTimeout(draw, DRAWN_EVERY);
       }
     }
     read().catch((thrown: unknown) => {
       if (!stop.signal.aborted) setFailure(Failure.of(thrown));
     });
-    return () => stop.abort();
+    return () => {
+      stop.abort();
+      clearTimeout(drawing);
+    };
   }, [namespace, name, attempt]);
   return { text, failure, retry: () => setAttempt(attempt + 1) };
 }

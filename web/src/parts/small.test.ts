@@ -2,7 +2,7 @@ import { describe, expect, test } from 'vitest';
 
 import { streamAddress } from '../consoles/address';
 import { keysymOf } from '../consoles/keysyms';
-import { marked, withoutEscapes } from '../consoles/log-text';
+import { End, marked, withoutEscapes } from '../consoles/log-text';
 import { leavesConsole } from '../consoles/leave';
 import { endOf, fromWholeLine, latestPod } from '../consoles/log-source';
 import { destination, keyInFragment } from '../session/link';
@@ -172,4 +172,27 @@ describe('the end of a log', () => {
   test('begins with a whole line, or as it is where there is none', () => {
     expect([text(fromWholeLine(bytes('[1m cut\nwhole\nlogin: '))), text(fromWholeLine(bytes('one line')))]).toEqual(['whole\nlogin: ', 'one line']);
   });
+});
+
+describe('returns to the start of a line', () => {
+  test.each([['a\r\nb', 'a\nb'], ['a\r\r\nb', 'a\nb'], ['a\rb', 'a\nb'], ['a\r\rb', 'a\n\nb'], ['\r', '\n']])('%j is %j', (raw, wanted) => {
+    expect(withoutEscapes(raw)).toBe(wanted);
+  });
+
+  test('are many, and each is looked at once: this would not end otherwise', () => {
+    const MANY = 2_000_000;
+    expect(withoutEscapes('\r'.repeat(MANY)) === '\n'.repeat(MANY)).toBe(true);
+    expect(withoutEscapes(`${'\r'.repeat(MANY)}\n`)).toBe('\n');
+  });
+});
+
+test('of a log that goes on for ever the end is kept', () => {
+  const end = new End(4);
+  expect(end.text()).toBe('');
+  for (const piece of ['ab', 'c', '', 'def']) end.add(piece);
+  expect(end.text()).toBe('cdef');
+  for (let piece = 0; piece < 1000; piece += 1) end.add('0123456789');
+  end.add('x');
+  expect([end.text(), end.text()]).toEqual(['789x', '789x']);
+  expect(end.held).toBeLessThanOrEqual(8);
 });

@@ -188,9 +188,10 @@ impl<U: Clone> Door<U> {
         }
     }
 
-    /// Ends sessions that nobody used for [`crate::IDLE`]: with them end their streams, which ask nothing again.
-    pub fn end_idle(&self, now: Timestamp) {
-        self.state().sessions.end_idle(now);
+    /// Ends sessions that nobody used for [`crate::IDLE`] or that are older than [`crate::SESSION_LIFE`]: with them end
+    /// their streams, which ask nothing again.
+    pub fn end_over(&self, now: Timestamp) {
+        self.state().sessions.end_over(now);
     }
 
     fn state(&self) -> MutexGuard<'_, State<U>> {

@@ -10,6 +10,9 @@ use crate::secret::{Digest, Secret, digest};
 /// A session that nobody used for so long is over.
 pub const IDLE: SignedDuration = SignedDuration::from_hours(12);
 
+/// A session is over so long after its login, however much it is used: an open page never stops asking.
+pub const LIFE: SignedDuration = SignedDuration::from_hours(24);
+
 /// Sessions at a time, some hundred bytes each; the one that was idle longest makes room.
 const MOST: usize = 1024;
 
@@ -22,7 +25,14 @@ pub(crate) struct Session<U> {
     pub(crate) csrf: Secret,
     /// Cancelled when the session is over, and with it everything that streams in its name.
     pub(crate) until: CancellationToken,
+    opened: Timestamp,
     used: Timestamp,
+}
+
+impl<U> Session<U> {
+    fn is_over(&self, now: Timestamp) -> bool {
+        now.duration_since(self.used) >= IDLE || now.duration_since(self.opened) >= LIFE
+    }
 }
 
 /// Everybody who is logged in.
@@ -48,7 +58,7 @@ impl<U> Sessions<U> {
         until: CancellationToken,
         now: Timestamp,
     ) {
-        self.end_idle(now);
+        self.end_over(now);
         if self.open.len() >= MOST {
             let idle = self.open.iter().min_by_key(|(_, session)| session.used);
             if let Some(idle) = idle.map(|(id, _)| *id) {
@@ -59,6 +69,7 @@ impl<U> Sessions<U> {
             user,
             csrf,
             until,
+            opened: now,
             used: now,
         };
         self.open.insert(digest(id.text()), session);
@@ -66,7 +77,7 @@ impl<U> Sessions<U> {
 
     /// The session of this id, which is used now.
     pub(crate) fn find(&mut self, id: &str, now: Timestamp) -> Option<&Session<U>> {
-        self.end_idle(now);
+        self.end_over(now);
         let session = self.open.get_mut(&digest(id))?;
         session.used = session.used.max(now);
         Some(session)
@@ -77,15 +88,15 @@ impl<U> Sessions<U> {
         self.end(digest(id));
     }
 
-    /// Ends those that nobody used for [`IDLE`].
-    pub(crate) fn end_idle(&mut self, now: Timestamp) {
-        let idle: Vec<Digest> = self
+    /// Ends those that nobody used for [`IDLE`], or that are older than [`LIFE`].
+    pub(crate) fn end_over(&mut self, now: Timestamp) {
+        let over: Vec<Digest> = self
             .open
             .iter()
-            .filter(|(_, session)| now.duration_since(session.used) >= IDLE)
+            .filter(|(_, session)| session.is_over(now))
             .map(|(id, _)| *id)
             .collect();
-        for id in idle {
+        for id in over {
             self.end(id);
         }
     }
@@ -112,18 +123,30 @@ mod tests {
     }
 
     #[test]
-    fn a_session_lives_as_long_as_it_is_used_and_its_streams_end_with_it() {
+    fn a_session_that_nobody_uses_is_over_and_its_streams_end_with_it() {
         let mut sessions = Sessions::new();
         let until = CancellationToken::new();
         sessions.open(&id(1), id(2), "alice", until.clone(), at(0));
-        let idle = IDLE.as_secs();
-        assert_eq!(
-            sessions.find(id(1).text(), at(idle - 1)).unwrap().user,
-            "alice"
-        );
-        assert!(sessions.find(id(1).text(), at(2 * idle - 2)).is_some());
+        let (idle, used) = (IDLE.as_secs(), 3600);
+        assert_eq!(sessions.find(id(1).text(), at(used)).unwrap().user, "alice");
+        sessions.end_over(at(used + idle - 1));
         assert!(!until.is_cancelled());
-        assert!(sessions.find(id(1).text(), at(3 * idle - 2)).is_none());
+        assert!(sessions.find(id(1).text(), at(used + idle)).is_none());
+        assert!(until.is_cancelled());
+    }
+
+    #[test]
+    fn a_session_that_is_used_all_the_time_is_over_after_a_day_all_the_same() {
+        let mut sessions = Sessions::new();
+        let until = CancellationToken::new();
+        sessions.open(&id(1), id(2), "alice", until.clone(), at(0));
+        // A page reopens its watch sooner than this.
+        let step = 300;
+        for used in (0..LIFE.as_secs()).step_by(step) {
+            assert!(sessions.find(id(1).text(), at(used)).is_some(), "{used}");
+        }
+        assert!(!until.is_cancelled());
+        assert!(sessions.find(id(1).text(), at(LIFE.as_secs())).is_none());
         assert!(until.is_cancelled());
     }
 

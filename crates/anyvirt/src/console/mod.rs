@@ -23,7 +23,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
-/// How often idle sessions are looked for. Their requests are refused at once; this ends their streams.
+/// How often sessions that are over are looked for. Their requests are refused at once; this ends their streams.
 const SWEEP_PERIOD: Duration = Duration::from_secs(60);
 
 /// The console of one server.
@@ -51,7 +51,7 @@ impl Console {
         })
     }
 
-    /// Hands in the server, and from now on ends idle sessions. Called once, inside a runtime.
+    /// Hands in the server, and from now on ends sessions that are over. Called once, inside a runtime.
     pub(crate) fn connect(self: &Arc<Self>, server: ApiServer) {
         self.server.get_or_init(|| server);
         let console = Arc::clone(self);
@@ -59,7 +59,7 @@ impl Console {
             let mut period = tokio::time::interval(SWEEP_PERIOD);
             let stop = console.stop.clone();
             while stop.run_until_cancelled(period.tick()).await.is_some() {
-                console.door.end_idle((console.clock)());
+                console.door.end_over((console.clock)());
             }
         });
     }

@@ -92,8 +92,8 @@ impl<U: Clone> Door<U> {
     /// Logs in.
     ///
     /// # Errors
-    /// 403 when another site's page asks for it, 429 after too many failures, else 401, which does not tell what was
-    /// wrong with the key.
+    /// 403 when another site's page asks for it; for a wrong key or token 401, which does not tell what was wrong with
+    /// it, or 429 after too many failures.
     pub fn log_in(
         &self,
         visit: &Visit,
@@ -104,28 +104,13 @@ impl<U: Clone> Door<U> {
     ) -> Result<Opened<U>, Refusal> {
         visit.check(&self.hosts)?;
         let mut state = self.state();
-        if let Some(seconds) = state.tries.wait(peer, now) {
-            let mut refusal = Refusal::new(
-                429,
-                "TooManyTries",
-                "",
-                format!("too many logins failed; try again in {seconds} s"),
-            );
-            refusal.retry_after = Some(seconds);
-            return Err(refusal);
-        }
+        // Judged before anything else: failures of others at the same address must never keep out who has the key.
         let user = match attempt {
             Attempt::Link(key) => state.links.redeem(key, now),
             Attempt::Token(user) => user,
         };
         let Some(user) = user else {
-            state.tries.fail(peer, now);
-            return Err(Refusal::new(
-                401,
-                "LoginFailed",
-                "",
-                "this link was used or is too old, or this token is not known here; `anyvirt web` makes a new link",
-            ));
+            return Err(failed(&mut state.tries, peer, now));
         };
         state.tries.succeed(peer);
         let until = self.stop.child_token();
@@ -198,4 +183,21 @@ impl<U: Clone> Door<U> {
         // A panic while it was held cannot have let anybody in.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// The answer to a login that failed: too many at once have to wait.
+fn failed(tries: &mut Tries, peer: IpAddr, now: Timestamp) -> Refusal {
+    if let Some(seconds) = tries.wait(peer, now) {
+        let message = format!("too many logins failed; try again in {seconds} s");
+        let mut refusal = Refusal::new(429, "TooManyTries", "", message);
+        refusal.retry_after = Some(seconds);
+        return refusal;
+    }
+    tries.fail(peer, now);
+    Refusal::new(
+        401,
+        "LoginFailed",
+        "",
+        "this link was used or is too old, or this token is not known here; `anyvirt web` makes a new link",
+    )
 }

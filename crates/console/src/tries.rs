@@ -8,7 +8,8 @@ use jiff::{SignedDuration, Timestamp};
 /// Failures in a row that cost nothing.
 const FREE: u32 = 5;
 
-/// The wait after them, before each further try. Keys have 256 bits; this only keeps guessing out of the logs.
+/// The wait after them, during which failures are only told to wait. Right keys never wait, since anybody on the machine
+/// can fail: no pace of guessing finds 256 bits, and a token can be tried at the API itself.
 const WAIT: SignedDuration = SignedDuration::from_secs(30);
 
 /// Failures are forgotten after this long.
@@ -24,7 +25,7 @@ pub(crate) struct Tries {
 }
 
 impl Tries {
-    /// Seconds that `peer` has to wait before it may try; `None`: it may.
+    /// Seconds that `peer`, which failed again, has to wait; `None`: nothing yet.
     pub(crate) fn wait(&self, peer: IpAddr, now: Timestamp) -> Option<u32> {
         let (count, last) = self.failed.get(&network(peer))?;
         let left = WAIT - now.duration_since(*last);

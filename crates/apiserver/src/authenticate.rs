@@ -5,6 +5,7 @@ use http::header::AUTHORIZATION;
 use sha2::{Digest, Sha256};
 use x509_parser::prelude::{FromDer, X509Certificate};
 
+use crate::front::{Proof, Proven};
 use crate::settings::Token;
 use crate::status::Status;
 use crate::user::User;
@@ -46,7 +47,7 @@ fn authenticated(user: User) -> User {
     }
 }
 
-/// The user whom the credentials of a request prove; `None`: it has none.
+/// Whom the credentials of a request prove; `None`: it has none.
 ///
 /// # Errors
 /// 401 when a credential was given and is not good.
@@ -54,13 +55,17 @@ pub(crate) fn user(
     certificate: Option<&User>,
     headers: &HeaderMap,
     tokens: &Tokens,
-) -> Result<Option<User>, Status> {
+) -> Result<Option<Proven>, Status> {
+    let proven = |user: &User, by| {
+        let user = user.clone();
+        Ok(Some(Proven { user, by }))
+    };
     if let Some(user) = certificate {
-        return Ok(Some(user.clone()));
+        return proven(user, Proof::Certificate);
     }
     match bearer(headers)? {
         Some(secret) => match tokens.find(&secret) {
-            Some(user) => Ok(Some(user.clone())),
+            Some(user) => proven(user, Proof::Token),
             None => Err(Status::unauthorized()),
         },
         None => Ok(None),
@@ -140,7 +145,7 @@ mod tests {
     #[test]
     fn a_right_token_is_its_user_and_a_wrong_one_is_refused() {
         let found = user(None, &with("authorization", "Bearer s3cret"), &tokens());
-        let found = found.expect("a right one").expect("bob");
+        let found = found.expect("a right one").expect("bob").user;
         assert_eq!(found.name, "bob");
         assert!(found.is_in("team") && found.is_in(crate::user::AUTHENTICATED));
         for bad in ["Bearer guess", "Bearer ", "Basic Ym9iOnM="] {
@@ -148,7 +153,7 @@ mod tests {
             assert_eq!(status.code, 401);
         }
         let nobody = user(None, &HeaderMap::new(), &tokens()).expect("no credential");
-        assert_eq!(nobody, None);
+        assert!(nobody.is_none());
     }
 
     #[test]
@@ -156,6 +161,15 @@ mod tests {
         let value = "base64url.bearer.authorization.k8s.io.czNjcmV0, plain.kubevirt.io";
         let found = user(None, &with("sec-websocket-protocol", value), &tokens());
         let found = found.expect("a right one").expect("bob");
-        assert_eq!(found.name, "bob");
+        assert_eq!((found.user.name.as_str(), found.by), ("bob", Proof::Token));
+    }
+
+    #[test]
+    fn a_certificate_counts_before_a_token() {
+        let alice = User::new("alice", ["team"]);
+        let headers = with("authorization", "Bearer s3cret");
+        let found = user(Some(&alice), &headers, &tokens()).expect("a certificate");
+        let found = found.expect("alice");
+        assert_eq!((found.user, found.by), (alice, Proof::Certificate));
     }
 }

@@ -12,6 +12,25 @@ use crate::body::Body;
 use crate::status::Status;
 use crate::user::User;
 
+/// Who proved to be the sender of a request, and how.
+#[derive(Clone, Debug)]
+pub struct Proven {
+    /// The user.
+    pub user: User,
+    /// By what.
+    pub by: Proof,
+}
+
+/// By what a request proves its user.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Proof {
+    /// The client certificate of its connection. A browser that has one uses it for whatever page asks, as it does with
+    /// cookies.
+    Certificate,
+    /// A token, which somebody put into this very request.
+    Token,
+}
+
 /// A request that came over a socket, before anything was decided about it.
 #[derive(Debug)]
 pub struct Arrival<'a> {
@@ -19,7 +38,7 @@ pub struct Arrival<'a> {
     pub parts: &'a Parts,
     /// Whom its client certificate or token proves; `None`: it carries neither. A request whose token is not good
     /// never arrives here.
-    pub proven: Option<&'a User>,
+    pub proven: Option<&'a Proven>,
 }
 
 /// What becomes of a request.
@@ -41,7 +60,7 @@ pub struct FrontRequest {
     /// Method, URI and headers.
     pub parts: Parts,
     /// Whom its client certificate or token proves; `None`: it carries neither.
-    pub proven: Option<User>,
+    pub proven: Option<Proven>,
     /// Where it comes from.
     pub peer: IpAddr,
     /// The whole body, of at most [`crate::server::BODY_LIMIT`] bytes.

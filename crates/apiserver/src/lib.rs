@@ -66,7 +66,7 @@ mod watch;
 pub use admission::{Admission, AdmissionRequest, Operation};
 pub use body::Body;
 pub use extension::{Extension, ExtensionResource, Extensions, Handler, HandlerRequest, Upgrade};
-pub use front::{Arrival, Front, FrontRequest, Passage};
+pub use front::{Arrival, Front, FrontRequest, Passage, Proof, Proven};
 pub use local::LocalService;
 pub use resource_type::ResourceType;
 pub use respond::warn;

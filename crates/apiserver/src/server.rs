@@ -18,7 +18,7 @@ use crate::authenticate::Tokens;
 use crate::authorize;
 use crate::body::Body;
 use crate::extension::{Extensions, Upgrade};
-use crate::front::{Front, FrontRequest};
+use crate::front::{Front, FrontRequest, Proven};
 use crate::local::LocalService;
 use crate::registry::Registry;
 use crate::respond;
@@ -238,7 +238,7 @@ impl ApiServer {
         front: &Arc<dyn Front>,
         parts: Parts,
         body: B,
-        proven: Option<User>,
+        proven: Option<Proven>,
         peer: IpAddr,
     ) -> Response<Body>
     where

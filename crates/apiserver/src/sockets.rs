@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::authenticate;
 use crate::extension::Upgrade;
-use crate::front::{Arrival, Passage};
+use crate::front::{Arrival, Passage, Proven};
 use crate::server::{ApiServer, ServerError};
 use crate::user::User;
 
@@ -154,7 +154,8 @@ impl ApiServer {
         let (parts, body) = request.into_parts();
         let upgrade = Upgrade::from_headers(&parts.headers, on_upgrade);
         let proven = authenticate::user(certificate.as_ref(), &parts.headers, &self.inner.tokens);
-        let as_is = |proven: Option<User>| proven.unwrap_or_else(User::anonymous);
+        let as_is =
+            |proven: Option<Proven>| proven.map_or_else(User::anonymous, |proven| proven.user);
         let (user, closing) = match (proven, &self.inner.extensions.front) {
             (Err(status), _) => (Err(status), shutdown),
             (Ok(proven), None) => (Ok(as_is(proven)), shutdown),

@@ -121,6 +121,14 @@ impl<U: Clone> Door<U> {
         Ok(Opened { user, id, csrf })
     }
 
+    /// Was this request of a browser made by a page of ours?
+    ///
+    /// # Errors
+    /// 403 with what shows that it was not.
+    pub fn check(&self, visit: &Visit) -> Result<(), Refusal> {
+        visit.check(&self.hosts)
+    }
+
     /// As whom a request goes on; `None`: it carries no cookie of ours.
     ///
     /// # Errors

@@ -3,6 +3,7 @@
 //! A cookie goes along with every request to its host, whoever's page made the request. So a request with one must
 //! show that a page of ours made it: by the host it names (a name that resolves to us by a trick is not ours), by its
 //! `Origin` and `Sec-Fetch-Site`, which pages cannot set, and, if it changes something, by the session's own token.
+//! A client certificate goes along just so; programs that have one send neither of these headers.
 
 use std::collections::BTreeSet;
 
@@ -72,6 +73,12 @@ impl Visit {
         self.cookie.as_deref()
     }
 
+    /// Does it carry what only browsers send of themselves, or what only browsers were given?
+    #[must_use]
+    pub fn is_of_browser(&self) -> bool {
+        !self.origins.is_empty() || self.site.is_some() || self.cookie.is_some()
+    }
+
     /// What it carries in the header that belongs to the session.
     pub(crate) fn csrf(&self) -> Option<&str> {
         self.csrf.as_deref()
@@ -96,7 +103,7 @@ impl Visit {
                 403,
                 "OriginMissing",
                 "Origin",
-                format!("this request with a session's cookie needs the header Origin: {own}"),
+                format!("this request of a browser needs the header Origin: {own}"),
             ));
         }
         if let Some(other) = self
@@ -109,7 +116,7 @@ impl Visit {
                 "OriginNotAllowed",
                 "Origin",
                 format!(
-                    "a page of {other:?} made this request; only pages of {own} may use a session"
+                    "a page of {other:?} made this request; only pages of {own} may use a browser's session or certificate"
                 ),
             ));
         }
@@ -122,7 +129,7 @@ impl Visit {
                 "SiteNotAllowed",
                 "Sec-Fetch-Site",
                 format!(
-                    "the browser says {site:?} of this request; only pages of {own} may use a session"
+                    "the browser says {site:?} of this request; only pages of {own} may use a browser's session or certificate"
                 ),
             )),
         }
@@ -145,7 +152,7 @@ impl Visit {
             .is_ok_and(|host| hosts.allow(&host));
         if !allowed {
             return Err(refused(format!(
-                "{first:?} is no name of this server, so a session is not used under it; open the console under \
+                "{first:?} is no name of this server, so no session or certificate of a browser is used under it; open the console under \
                  an address that `anyvirt web` prints"
             )));
         }

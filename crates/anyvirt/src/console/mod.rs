@@ -12,8 +12,8 @@ use std::time::Duration;
 use ::console::{Attempt, Door, Entered, Fresh, Hosts, Refusal, Route, Secret, Visit};
 use apiserver::settings::Clock;
 use apiserver::{
-    ApiServer, Arrival, Body, Cause, Front, FrontRequest, Passage, Settings, Status, User,
-    certificates,
+    ApiServer, Arrival, Body, Cause, Front, FrontRequest, Passage, Proof, Proven, Settings, Status,
+    User, certificates,
 };
 use async_trait::async_trait;
 use base64::Engine as _;
@@ -87,19 +87,45 @@ impl Console {
         Ok(kube::Client::new(self.server()?.local(user), "default"))
     }
 
-    /// The session of a request; only requests without other credentials are looked at for one.
-    fn session(&self, parts: &Parts) -> Result<Option<Entered<User>>, Status> {
-        let entered = self.door.enter(&Visit::of(parts), (self.clock)());
-        entered.map_err(|refusal| status(&refusal))
+    /// Who sends a request.
+    ///
+    /// A token was put into it by its sender, so it is judged by that alone. A browser uses its certificate for
+    /// whatever page asks, as it does its cookies: what comes from one must be a page of ours, and belongs to the
+    /// session that somebody opened there, if any.
+    fn sender(&self, parts: &Parts, proven: Option<&Proven>) -> Result<Sender, Status> {
+        let visit = Visit::of(parts);
+        if let Some(Proven { user, by }) = proven {
+            let by_browser = *by == Proof::Certificate && visit.is_of_browser();
+            if !by_browser {
+                return Ok(Sender::Program(user.clone()));
+            }
+            if visit.cookie().is_none() {
+                self.door
+                    .check(&visit)
+                    .map_err(|refusal| status(&refusal))?;
+                return Ok(Sender::Browser(user.clone()));
+            }
+        }
+        let entered = self.door.enter(&visit, (self.clock)());
+        Ok(match entered.map_err(|refusal| status(&refusal))? {
+            Some(entered) => Sender::Session(entered),
+            None => Sender::Nobody,
+        })
     }
 
-    /// As whom a call under `/console/api/` acts: never as another than who proves it.
-    fn caller(&self, parts: &Parts, proven: Option<&User>) -> Result<User, Status> {
+    /// The sender of a call under `/console/api/`, which acts as nobody else.
+    fn caller(&self, parts: &Parts, proven: Option<&Proven>) -> Result<Sender, Status> {
         refuse_impersonation(parts)?;
-        match proven {
-            Some(user) => Ok(user.clone()),
-            None => Ok(self.session(parts)?.ok_or_else(logged_out)?.user),
+        match self.sender(parts, proven)? {
+            Sender::Nobody => Err(logged_out()),
+            sender => Ok(sender),
         }
+    }
+
+    /// The API with the caller's rights.
+    fn callers_client(&self, request: &FrontRequest) -> Result<kube::Client, Status> {
+        let caller = self.caller(&request.parts, request.proven.as_ref())?;
+        self.client(caller.user().ok_or_else(logged_out)?)
     }
 
     async fn call(&self, call: &str, request: &FrontRequest) -> Result<Response<Body>, Status> {
@@ -119,12 +145,12 @@ impl Console {
             }
             (&Method::POST, "links") => self.make_link(request),
             (&Method::GET, "explain") => {
-                let user = self.caller(parts, request.proven.as_ref())?;
-                machines::explain(&self.client(user)?, parts.uri.query().unwrap_or("")).await
+                let client = self.callers_client(request)?;
+                machines::explain(&client, parts.uri.query().unwrap_or("")).await
             }
             (&Method::POST, "consequences") => {
-                let user = self.caller(parts, request.proven.as_ref())?;
-                machines::consequences(&self.client(user)?, &request.body).await
+                let client = self.callers_client(request)?;
+                machines::consequences(&client, &request.body).await
             }
             (_, "login" | "session" | "links" | "explain" | "consequences") => {
                 Err(Status::method_not_allowed())
@@ -134,12 +160,13 @@ impl Console {
     }
 
     fn browser_session(&self, request: &FrontRequest) -> Result<Entered<User>, Status> {
-        if request.proven.is_some() {
-            return Err(Status::bad_request(
+        match self.caller(&request.parts, request.proven.as_ref())? {
+            Sender::Session(entered) => Ok(entered),
+            Sender::Browser(_) | Sender::Nobody => Err(logged_out()),
+            Sender::Program(_) => Err(Status::bad_request(
                 "this is about a browser's session, and a request with a token or a certificate has none",
-            ));
+            )),
         }
-        self.session(&request.parts)?.ok_or_else(logged_out)
     }
 
     fn log_in(&self, request: &FrontRequest) -> Result<Response<Body>, Status> {
@@ -174,18 +201,42 @@ impl Console {
 
     /// Only for who proves an identity by other means than a session, which could otherwise go on for ever.
     fn make_link(&self, request: &FrontRequest) -> Result<Response<Body>, Status> {
-        let user = request.proven.clone().ok_or_else(|| {
-            Status::new(
-                401,
-                "Unauthorized",
-                "a link is made for who has a kubeconfig: run anyvirt web",
-            )
-        })?;
-        refuse_impersonation(&request.parts)?;
+        let user = match self.caller(&request.parts, request.proven.as_ref())? {
+            Sender::Program(user) | Sender::Browser(user) => user,
+            Sender::Session(_) | Sender::Nobody => {
+                return Err(Status::new(
+                    401,
+                    "Unauthorized",
+                    "a link is made for who has a kubeconfig: run anyvirt web",
+                ));
+            }
+        };
         let seconds = ::console::LINK_LIFE.as_secs();
         Ok(answer(
             &json!({"path": self.link_path(user), "expiresInSeconds": seconds}),
         ))
+    }
+}
+
+/// Who sends a request.
+enum Sender {
+    /// A program with a token or a certificate.
+    Program(User),
+    /// A page of ours in a browser that has a certificate and no session.
+    Browser(User),
+    /// A page of ours in the name of a session.
+    Session(Entered<User>),
+    /// It says nothing of it.
+    Nobody,
+}
+
+impl Sender {
+    fn user(self) -> Option<User> {
+        match self {
+            Self::Program(user) | Self::Browser(user) => Some(user),
+            Self::Session(entered) => Some(entered.user),
+            Self::Nobody => None,
+        }
     }
 }
 
@@ -230,10 +281,9 @@ impl Front for Console {
                 Ok(_) => Passage::Own,
                 Err(status) => Passage::Refused(status),
             },
-            Route::Other if arrival.proven.is_some() => Passage::On,
-            Route::Other => match self.session(parts) {
-                Ok(Some(session)) => Passage::As(session.user, session.until),
-                Ok(None) => Passage::On,
+            Route::Other => match self.sender(parts, arrival.proven) {
+                Ok(Sender::Session(session)) => Passage::As(session.user, session.until),
+                Ok(Sender::Program(_) | Sender::Browser(_) | Sender::Nobody) => Passage::On,
                 Err(status) => Passage::Refused(status),
             },
         }

@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use apiserver::certificates::Authority;
 use apiserver::{Extensions, Token};
 use jiff::{SignedDuration, Timestamp};
-use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject as _;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use store::Store;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
@@ -15,6 +15,8 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use super::*;
+
+mod certificate;
 
 /// More than any answer takes; a test that hangs says where.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -24,6 +26,7 @@ struct World {
     console: Arc<Console>,
     /// Seconds that the clock is ahead of its beginning.
     later: Arc<AtomicI64>,
+    authority: Arc<Authority>,
     connector: TlsConnector,
     stop: CancellationToken,
     _directory: tempfile::TempDir,
@@ -104,21 +107,12 @@ impl World {
             .unwrap();
         let serving = stop.clone();
         tokio::spawn(async move { server.serve(listener, tls, serving).await });
-        let mut roots = rustls::RootCertStore::empty();
-        roots
-            .add(CertificateDer::from_pem_slice(authority.ca_pem().as_bytes()).unwrap())
-            .unwrap();
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let client = rustls::ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_root_certificates(roots)
-            .with_no_client_auth();
         Self {
             address,
             console,
             later,
-            connector: TlsConnector::from(Arc::new(client)),
+            connector: connector(&authority, None),
+            authority,
             stop,
             _directory: directory,
         }
@@ -126,6 +120,11 @@ impl World {
 
     fn origin(&self) -> String {
         format!("https://{}", self.address)
+    }
+
+    /// From now on every connection has a certificate of this user.
+    fn carry_certificate(&mut self, user: &str, groups: &[&str]) {
+        self.connector = connector(&self.authority, Some((user, groups)));
     }
 
     fn advance(&self, seconds: i64) {
@@ -215,6 +214,32 @@ impl World {
         let link = self.console.link(user, "");
         link.strip_prefix("/console/login#otk=").unwrap().to_owned()
     }
+}
+
+/// TLS of a client, with a certificate of `user` in these groups or with none.
+fn connector(authority: &Authority, user: Option<(&str, &[&str])>) -> TlsConnector {
+    let mut roots = rustls::RootCertStore::empty();
+    roots
+        .add(CertificateDer::from_pem_slice(authority.ca_pem().as_bytes()).unwrap())
+        .unwrap();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let client = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots);
+    let client = match user {
+        None => client.with_no_client_auth(),
+        Some((user, groups)) => {
+            let identity = authority.client(user, groups, Timestamp::now()).unwrap();
+            let certificate = identity.certificate_pem.as_bytes();
+            let certificate = CertificateDer::from_pem_slice(certificate).unwrap();
+            let key = PrivateKeyDer::from_pem_slice(identity.key_pem.as_bytes()).unwrap();
+            client
+                .with_client_auth_cert(vec![certificate], key)
+                .unwrap()
+        }
+    };
+    TlsConnector::from(Arc::new(client))
 }
 
 impl Drop for World {

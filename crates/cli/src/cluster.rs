@@ -4,8 +4,8 @@ use api::configuration::precedence;
 use api::hyper_converged::HyperConverged;
 use api::kubevirt::KubeVirt;
 use api::names;
-pub(crate) use api::outlook::{Cluster, Machine, NODES, SWITCH_NAMESPACE};
-use api::outlook::{HYPER_CONVERGED, KUBEVIRT, OTHER_MAP, SWITCH_MAP};
+pub(crate) use api::outlook::{Cluster, MACHINES, Machine, NODES, SWITCH_NAMESPACE};
+use api::outlook::{HYPER_CONVERGED, INSTANCES, KUBEVIRT, OTHER_MAP, SWITCH_MAP};
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::api::ListParams;
 use kube::{Api, Client};
@@ -16,8 +16,8 @@ use kube::{Api, Client};
 /// Of a request that failed otherwise.
 pub async fn look(client: &Client) -> kube::Result<Cluster> {
     let mut cluster = look_at_settings(client).await?;
-    cluster.machines = list(&mut cluster, Api::all(client.clone()), "virtual machines").await?;
-    cluster.instances = list(&mut cluster, Api::all(client.clone()), "their instances").await?;
+    cluster.machines = list(&mut cluster, Api::all(client.clone()), MACHINES).await?;
+    cluster.instances = list(&mut cluster, Api::all(client.clone()), INSTANCES).await?;
     Ok(cluster)
 }
 

@@ -8,8 +8,8 @@ use serde_json::Value;
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Node};
 
 use super::{
-    Cluster, Fate, Fates, Machine, Prospect, Request, SWITCH_NAMESPACE, fates, new_start_lines,
-    new_starts,
+    Cluster, Fate, Fates, INSTANCES, MACHINES, Machine, Prospect, Request, SWITCH_NAMESPACE, fates,
+    new_start_lines, new_starts,
 };
 use crate::configuration::precedence;
 use crate::hyper_converged::HyperConverged;
@@ -267,6 +267,13 @@ fn unless_empty(fates: &[Fate], lines: Vec<String>) -> Vec<String> {
 
 /// Of one machine: only itself.
 fn of_machine(cluster: &Cluster, changed: &Cluster, namespace: &str, name: &str) -> Consequences {
+    if [MACHINES, INSTANCES]
+        .iter()
+        .any(|it| cluster.hidden.contains(it))
+    {
+        // It may exist, and run: nothing is sure.
+        return Consequences::default();
+    }
     let own = |it: &&Machine<'_>| it.namespace() == namespace && it.name() == name;
     let (old_machines, new_machines) = (cluster.all_machines(), changed.all_machines());
     let old = old_machines.iter().find(own);

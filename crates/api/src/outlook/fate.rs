@@ -3,7 +3,7 @@
 use kube::ResourceExt;
 use serde::Serialize;
 
-use super::{Cluster, Judge, Machine, Prospect, Request};
+use super::{Cluster, INSTANCES, Judge, Machine, Prospect, Request};
 use crate::accelerator::Decision;
 
 /// The machines or nodes that are named in one line; more are counted.
@@ -77,16 +77,19 @@ pub fn fates(cluster: &Cluster, changed: &Cluster, target: Option<(&str, &str)>)
             fates.running.push(fate);
         } else if old.waits() {
             fates.waiting.push(fate);
-        } else if fate.before != fate.after && is_startable(old) {
+        } else if fate.before != fate.after && cluster.is_startable(old) {
             fates.stopped.push(fate);
         }
     }
     fates
 }
 
-/// A VM that is off can be started; an instance that ended cannot.
-fn is_startable(machine: &Machine<'_>) -> bool {
-    machine.vm.is_some()
+impl Cluster {
+    /// A VM that is off can be started; an instance that ended cannot. Whose instance may not be read
+    /// is not known to be off.
+    fn is_startable(&self, machine: &Machine<'_>) -> bool {
+        machine.vm.is_some() && !self.hidden.contains(INSTANCES)
+    }
 }
 
 /// For each node, or for `only` this one: on what a machine would start that asks as `fresh` says before and after.

@@ -41,6 +41,10 @@ pub const HYPER_CONVERGED: &str = "the HyperConverged object";
 const PLACES: [&str; 4] = [KUBEVIRT, SWITCH_MAP, OTHER_MAP, HYPER_CONVERGED];
 /// The nodes, by which `emulation auto` chooses.
 pub const NODES: &str = "nodes";
+/// The VMs.
+pub const MACHINES: &str = "virtual machines";
+/// Their instances, of which it is known who runs.
+pub const INSTANCES: &str = "their instances";
 
 /// What the server knows that bears on accelerators.
 #[derive(Clone, Debug, Default)]

@@ -157,6 +157,38 @@ fn a_new_machine_is_told_what_it_would_run_on() {
 }
 
 #[test]
+fn of_a_machine_that_may_not_be_read_nothing_is_told() {
+    for hidden in [MACHINES, INSTANCES] {
+        let mut cluster = cluster();
+        cluster.hidden = [hidden].into();
+        if hidden == MACHINES {
+            cluster.machines.clear();
+        } else {
+            cluster.instances.clear();
+        }
+        let mut web = machine("web", "Always");
+        web["spec"]["template"]["spec"]["emulationPolicy"] = json!("Software");
+        let told = consequences(&cluster, &Applied::read(web).unwrap().unwrap());
+        let unseen = format!("you may not read {hidden}, so what is told here leaves that out");
+        let expected = Consequences {
+            problems: vec![unseen],
+            ..Consequences::default()
+        };
+        assert_eq!(told, expected, "{hidden}");
+    }
+}
+
+#[test]
+fn a_machine_whose_instance_may_not_be_read_is_not_called_off() {
+    let mut cluster = cluster();
+    cluster.hidden = [INSTANCES].into();
+    cluster.instances.clear();
+    let on = Applied::read(switch(json!({"debug.useEmulation": "true"})));
+    let told = consequences(&cluster, &on.unwrap().unwrap());
+    assert!(!told.new.contains("would start"), "{}", told.new);
+}
+
+#[test]
 fn a_namespaces_cap_is_told_of_it() {
     let mut cluster = cluster();
     let on = Applied::read(switch(json!({"debug.useEmulation": "true"})))

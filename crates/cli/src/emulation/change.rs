@@ -13,7 +13,7 @@ use kube::{Api, ResourceExt};
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::cluster::{Cluster, NODES, SWITCH_NAMESPACE};
+use crate::cluster::{Cluster, MACHINES, NODES, SWITCH_NAMESPACE};
 use crate::connect::Connection;
 use crate::failure::{Exit, Failure};
 
@@ -123,7 +123,7 @@ pub(crate) fn edits(
         Target::Machine { namespace, name } => {
             if find_machine(cluster, namespace, name).is_none() {
                 let what = format!("VM \"{name}\" in namespace {namespace}");
-                return Err(missing(cluster, "virtual machines", &what).fix(
+                return Err(missing(cluster, MACHINES, &what).fix(
                     "anyvirt status",
                     "shows the virtual machines of all namespaces",
                 ));
@@ -630,7 +630,7 @@ mod tests {
             let failure = edits(&cluster(), &target, Wanted::On, at()).unwrap_err();
             assert_eq!(failure.exit, Exit::NotFound, "{target:?}");
             let mut blind = cluster();
-            blind.hidden = ["namespaces", "nodes", "virtual machines"].into();
+            blind.hidden = ["namespaces", NODES, MACHINES].into();
             let failure = edits(&blind, &target, Wanted::On, at()).unwrap_err();
             assert_eq!(failure.exit, Exit::Forbidden, "{target:?}");
         }

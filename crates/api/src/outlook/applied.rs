@@ -7,9 +7,10 @@ use serde_json::Value;
 
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Node};
 
+use super::judge::UNSEEN;
 use super::{
-    Cluster, Fate, Fates, INSTANCES, MACHINES, Machine, Prospect, Request, SWITCH_NAMESPACE, fates,
-    new_start_lines, new_starts,
+    Cluster, Fate, Fates, INSTANCES, MACHINES, Machine, NODES, Prospect, Request, SWITCH_NAMESPACE,
+    fates, new_start_lines, new_starts,
 };
 use crate::configuration::precedence;
 use crate::hyper_converged::HyperConverged;
@@ -51,6 +52,8 @@ pub struct Consequences {
 enum About {
     /// Nothing that is told here.
     Nothing,
+    /// A thing of a kind that may not be read.
+    Unseen,
     Cluster,
     Namespace(String),
     Node(String),
@@ -121,7 +124,11 @@ impl Applied {
                     .iter_mut()
                     .find(|it| it.name_any() == node.name_any())
                 else {
-                    return About::Nothing;
+                    return if cluster.hidden.contains(NODES) {
+                        About::Unseen
+                    } else {
+                        About::Nothing
+                    };
                 };
                 // What is known of it stays; a person changes its labels.
                 known.metadata.labels = node.metadata.labels.clone();
@@ -176,6 +183,7 @@ pub fn consequences(cluster: &Cluster, applied: &Applied) -> Consequences {
     let about = applied.apply(&mut changed);
     let mut told = match about {
         About::Nothing => return Consequences::default(),
+        About::Unseen => Consequences::default(),
         About::Machine(namespace, name) => of_machine(cluster, &changed, &namespace, &name),
         About::Cluster => of_scope(cluster, &changed, &Request::default(), None, ""),
         About::Node(node) => of_scope(cluster, &changed, &Request::default(), Some(&node), ""),
@@ -236,7 +244,7 @@ fn of_scope(
         ));
     }
     lines.extend(
-        new_start_lines(&starts)
+        new_start_lines(&starts, after.hides_nodes)
             .into_iter()
             .map(|line| format!("{place}{line}")),
     );
@@ -342,5 +350,6 @@ fn would(prospect: &Prospect) -> String {
         }
         Prospect::Waits(refusal) => format!("waits: {}", refusal.cause),
         Prospect::NoNode => "waits: no node that it may go to".to_owned(),
+        Prospect::Unseen => format!("runs or waits, which is {UNSEEN}"),
     }
 }

@@ -3,6 +3,7 @@
 use kube::ResourceExt;
 use serde::Serialize;
 
+use super::judge::{UNKNOWN, UNSEEN};
 use super::{Cluster, INSTANCES, Judge, Machine, Prospect, Request};
 use crate::accelerator::Decision;
 
@@ -35,14 +36,14 @@ pub struct Fate {
     /// What it runs on now, if it runs.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub accelerator: Option<String>,
-    /// On what it would start as things are: `KVM`, `TCG` or `waits`.
+    /// On what it would start as things are: `KVM`, `TCG`, `waits` or `unknown`.
     pub before: String,
     /// On what it would start after the change.
     pub after: String,
     /// The node it would start on.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub node: Option<String>,
-    /// Why it would wait.
+    /// Why it would wait, or why that is unknown.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub because: Option<String>,
 }
@@ -129,6 +130,7 @@ fn fate(machine: &Machine<'_>, before: &Prospect, after: &Prospect) -> Fate {
         Prospect::Runs(_, node) => (Some(node.clone()), None),
         Prospect::Waits(refusal) => (None, Some(refusal.cause.clone())),
         Prospect::NoNode => (None, Some("no node that it may go to".to_owned())),
+        Prospect::Unseen => (None, Some("you may not read nodes".to_owned())),
     };
     Fate {
         namespace: machine.namespace(),
@@ -163,8 +165,8 @@ impl Fate {
     }
 }
 
-/// One line for all nodes on which the same happens.
-pub fn new_start_lines(starts: &[NewStart]) -> Vec<String> {
+/// One line for all nodes on which the same happens; `hides_nodes`: they may not be read.
+pub fn new_start_lines(starts: &[NewStart], hides_nodes: bool) -> Vec<String> {
     let mut groups: Vec<(String, Vec<&str>)> = Vec::new();
     for start in starts {
         let speed = match (&start.expected_slowdown, start.after.as_str()) {
@@ -181,6 +183,9 @@ pub fn new_start_lines(starts: &[NewStart]) -> Vec<String> {
             Some((_, nodes)) => nodes.push(&start.node),
             None => groups.push((words, vec![&start.node])),
         }
+    }
+    if hides_nodes {
+        return vec![UNSEEN.to_owned()];
     }
     if groups.is_empty() {
         return vec!["there is no node".to_owned()];
@@ -219,6 +224,7 @@ impl Fates {
                     fate.full_name(),
                     fate.after
                 ),
+                (None, _) if fate.after == UNKNOWN => format!("{}: {UNSEEN}", fate.full_name()),
                 (None, because) => format!(
                     "{}: goes on waiting: {}",
                     fate.full_name(),
@@ -248,6 +254,7 @@ impl Fates {
         let would_differ: Vec<&Fate> = self
             .running
             .iter()
+            .filter(|fate| fate.after != UNKNOWN)
             .filter(|fate| fate.accelerator.as_deref() != Some(fate.after.as_str()))
             .collect();
         for fate in would_differ.iter().take(MOST_NAMES) {

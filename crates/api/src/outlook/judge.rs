@@ -19,7 +19,14 @@ pub enum Prospect {
     Waits(Box<Refusal>),
     /// There is no node.
     NoNode,
+    /// Nodes may not be read.
+    Unseen,
 }
+
+/// What is told of [`Prospect::Unseen`]: [`UNKNOWN`], and why.
+pub(super) const UNSEEN: &str = "unknown: you may not read nodes";
+/// The word of [`Prospect::Unseen`].
+pub(super) const UNKNOWN: &str = "unknown";
 
 /// Says how machines would fare, by the pure rules of `api::accelerator`.
 #[derive(Debug)]
@@ -29,6 +36,8 @@ pub struct Judge<'a> {
     pub(super) architecture: String,
     /// Of namespaces.
     pub(super) caps: BTreeMap<String, Cap>,
+    /// The nodes may not be read, so that nothing is known of them.
+    pub hides_nodes: bool,
     /// All nodes, and what is known of each.
     pub nodes: Vec<(&'a Node, NodeFacts)>,
 }
@@ -75,6 +84,9 @@ impl Judge<'_> {
 
     /// How it would fare on the best of all nodes.
     pub fn prospect(&self, request: &Request) -> Prospect {
+        if self.hides_nodes {
+            return Prospect::Unseen;
+        }
         let selected = |node: &Node| {
             request
                 .selector
@@ -101,11 +113,12 @@ impl Judge<'_> {
 }
 
 impl Prospect {
-    /// `KVM`, `TCG`, or `waits`.
+    /// `KVM`, `TCG`, `waits`, or `unknown`.
     pub fn word(&self) -> String {
         match self {
             Self::Runs(decision, _) => decision.accelerator.to_string(),
             Self::Waits(_) | Self::NoNode => "waits".to_owned(),
+            Self::Unseen => UNKNOWN.to_owned(),
         }
     }
 }

@@ -281,6 +281,7 @@ impl Cluster {
             policy: self.policy(),
             architecture: self.architecture(),
             caps: caps.collect(),
+            hides_nodes: self.hidden.contains(NODES),
             nodes: self
                 .nodes
                 .iter()

@@ -189,6 +189,27 @@ fn a_machine_whose_instance_may_not_be_read_is_not_called_off() {
 }
 
 #[test]
+fn nodes_that_may_not_be_read_are_unknown_and_not_none() {
+    let mut cluster = cluster();
+    cluster.hidden = [NODES].into();
+    cluster.nodes.clear();
+    let told = |object: Value| consequences(&cluster, &Applied::read(object).unwrap().unwrap());
+    let unseen = "you may not read nodes, so what is told here leaves that out";
+    let on = told(switch(json!({"debug.useEmulation": "true"})));
+    let unknown = "unknown: you may not read nodes";
+    assert_eq!(on.waiting, [format!("demo/fedora: {unknown}")]);
+    assert_eq!(on.running, ["1 VM goes on unchanged until it restarts"]);
+    assert!(on.new.ends_with(&format!("; {unknown}")), "{}", on.new);
+    assert_eq!(on.problems, [unseen]);
+    let new = told(machine("new", "Always"));
+    let fares = format!("runs or waits, which is {unknown}");
+    assert_eq!(new.new, format!("demo/new: it starts at once, and {fares}"));
+    let capped = told(json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": "one"}}));
+    assert_eq!(capped.problems, [unseen]);
+    assert_eq!(capped.new, "");
+}
+
+#[test]
 fn a_namespaces_cap_is_told_of_it() {
     let mut cluster = cluster();
     let on = Applied::read(switch(json!({"debug.useEmulation": "true"})))

@@ -29,6 +29,9 @@ pub(crate) struct Plan {
     /// For people: what is asked for.
     #[serde(skip)]
     wanted: &'static str,
+    /// For people: no nodes are told because they may not be read.
+    #[serde(skip)]
+    hides_nodes: bool,
 }
 
 #[derive(Debug, Serialize)]
@@ -67,6 +70,7 @@ pub(crate) fn plan(cluster: &Cluster, target: &Target, wanted: Wanted, edits: &[
             .map(|it| it.message.clone())
             .collect(),
         wanted: wanted.word(),
+        hides_nodes: after.hides_nodes,
     };
     plan.notes
         .extend(notes(cluster, target, wanted, &plan, &after));
@@ -172,7 +176,7 @@ fn notes(
             listed(own.iter().map(String::as_str))
         ));
     }
-    if after.nodes.is_empty() {
+    if after.nodes.is_empty() && !after.hides_nodes {
         notes.push("there is no node yet".to_owned());
     }
     notes
@@ -216,7 +220,10 @@ pub(crate) fn table(plan: &Plan) -> String {
             format!("{} -> {}", plan.policy.before, plan.policy.after)
         }],
     );
-    section("new starts", new_start_lines(&plan.new_starts));
+    section(
+        "new starts",
+        new_start_lines(&plan.new_starts, plan.hides_nodes),
+    );
     section("waiting now", plan.fates.waiting_lines());
     section("running now", plan.fates.running_lines());
     section("stopped now", plan.fates.stopped_lines());
@@ -515,6 +522,26 @@ mod tests {
                 .starts_with("Software (ConfigMap openshift-cnv/")
         );
         assert!(plan.notes[0].starts_with("you may not read the HyperConverged object"));
+    }
+
+    #[test]
+    fn nodes_that_may_not_be_read_are_not_told_as_none() {
+        let mut cluster = cluster();
+        cluster.hidden = [api::outlook::NODES].into();
+        cluster.nodes.clear();
+        check(
+            &cluster,
+            &Target::Cluster,
+            Wanted::On,
+            &expect![[r#"
+            This sets debug.useEmulation of ConfigMap openshift-cnv/kubevirt-config from unset to "true".
+              policy        None (default) -> Software (ConfigMap openshift-cnv/kubevirt-config debug.useEmulation)
+              new starts    unknown: you may not read nodes
+              waiting now   demo/fedora: unknown: you may not read nodes
+              running now   1 VM goes on unchanged until it restarts
+              note          you may not read nodes, so what is told here leaves that out
+        "#]],
+        );
     }
 
     #[test]

@@ -79,6 +79,9 @@ pub mod labels {
 pub mod annotations {
     /// On a VM or VMI: force one accelerator, `kvm` or `tcg`.
     pub const ACCELERATOR: &str = "anyvirt.io/accelerator";
+    /// On a VMI: the accelerator that its VM insisted on when this was last looked at; absent if on
+    /// none. One that a person asked the VMI itself for is theirs.
+    pub const MACHINE_ACCELERATOR: &str = "anyvirt.io/machine-accelerator";
     /// On a launcher pod and VMI: the policy under which it was made.
     pub const EMULATION_POLICY: &str = "anyvirt.io/emulation-policy";
     /// On a launcher pod and VMI: the place that decided that policy.

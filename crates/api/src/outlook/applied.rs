@@ -9,8 +9,8 @@ use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Node};
 
 use super::judge::UNSEEN;
 use super::{
-    Cluster, Fate, Fates, INSTANCES, MACHINES, Machine, NODES, Prospect, Request, SWITCH_NAMESPACE,
-    fates, new_start_lines, new_starts,
+    Cluster, Fate, INSTANCES, MACHINES, Machine, NODES, Prospect, Request, SWITCH_NAMESPACE, fates,
+    new_start_lines, new_starts,
 };
 use crate::configuration::precedence;
 use crate::hyper_converged::HyperConverged;
@@ -224,7 +224,7 @@ fn of_scope(
 ) -> Consequences {
     let (before, after) = (cluster.judge(), changed.judge());
     let starts = new_starts(&before, &after, node, &(fresh.clone(), fresh.clone()));
-    let fates = fates(cluster, changed, None);
+    let fates = fates(cluster, changed);
     let (old, new) = (before.policy_of(fresh), after.policy_of(fresh));
     let moves = |fate: &Fate| fate.before != fate.after;
     let mut all = fates
@@ -317,16 +317,7 @@ fn of_machine(cluster: &Cluster, changed: &Cluster, namespace: &str, name: &str)
             would(&prospect)
         ))
     } else if old.follows() {
-        let Fates { waiting, .. } = fates(cluster, changed, Some((namespace, name)));
-        let own = waiting
-            .into_iter()
-            .find(|it| it.namespace == namespace && it.name == name);
-        let moves = own.filter(|it| it.before != it.after);
-        Some(match moves {
-            Some(_) => format!("waits for a node, and follows at once: it {}", would(&prospect)),
-            None => "waits; but for its emulation policy, what is changed in its template counts from its next start"
-                .to_owned(),
-        })
+        Some(of_waiting(cluster, changed, old, new, &prospect))
     } else {
         Some("is starting; what is changed in its template counts from its next start".to_owned())
     };
@@ -337,6 +328,40 @@ fn of_machine(cluster: &Cluster, changed: &Cluster, namespace: &str, name: &str)
         told.waiting.extend(line);
     }
     told
+}
+
+/// Of a machine that waits for a node; `later` is how it fares from its next start.
+fn of_waiting(
+    cluster: &Cluster,
+    changed: &Cluster,
+    old: &Machine<'_>,
+    new: &Machine<'_>,
+    later: &Prospect,
+) -> String {
+    let before = cluster.judge().prospect(&old.request(false));
+    let after = changed.judge().prospect(&new.request(false));
+    if before.word() == after.word() {
+        return "waits; but for its emulation policy, what is changed in its template counts from its next start"
+            .to_owned();
+    }
+    // All of the template that it does not follow.
+    let rest = |machine: &Machine<'_>| {
+        let mut spec = machine.vm?.spec.template.as_ref()?.spec.clone();
+        spec.emulation_policy = None;
+        Some(spec)
+    };
+    let rest = if rest(old) == rest(new) {
+        String::new()
+    } else {
+        format!(
+            "; what else is changed in its template counts from its next start, when it {}",
+            would(later)
+        )
+    };
+    format!(
+        "waits for a node, and follows at once: it {}{rest}",
+        would(&after)
+    )
 }
 
 fn would(prospect: &Prospect) -> String {

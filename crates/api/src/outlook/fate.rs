@@ -59,16 +59,13 @@ pub struct Fates {
     pub stopped: Vec<Fate>,
 }
 
-/// What becomes of the machines of `cluster` when it is as `changed`, which has the same machines; `(namespace, name)`:
-/// the one that the change is about.
-pub fn fates(cluster: &Cluster, changed: &Cluster, target: Option<(&str, &str)>) -> Fates {
+/// What becomes of the machines of `cluster` when it is as `changed`, which has the same machines.
+pub fn fates(cluster: &Cluster, changed: &Cluster) -> Fates {
     let (before, after) = (cluster.judge(), changed.judge());
     let mut fates = Fates::default();
     // Both lists are of the same machines in the same order.
     for (old, new) in cluster.all_machines().iter().zip(changed.all_machines()) {
-        let is_target = target == Some((old.namespace().as_str(), old.name().as_str()));
-        // An instance keeps its spec, but one that waits for a node follows its machine's policy.
-        let next = old.runs() || old.phase().is_none() || (is_target && old.follows());
+        let next = old.runs() || old.phase().is_none();
         let fate = fate(
             old,
             &before.prospect(&old.request(next)),

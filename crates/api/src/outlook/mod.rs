@@ -13,12 +13,14 @@ use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Node};
 use kube::ResourceExt;
 
 use crate::accelerator::{
-    Cap, ClusterInputs, ClusterPolicy, ENVIRONMENT, EmulationPolicy, NodeFacts, Problem, Scope,
+    Accelerator, Cap, ClusterInputs, ClusterPolicy, ENVIRONMENT, EmulationPolicy, NodeFacts,
+    Problem, Scope,
 };
 use crate::configuration::ClusterConfiguration;
 use crate::hyper_converged::HyperConverged;
 use crate::kubevirt::KubeVirt;
 use crate::names;
+use crate::names::annotations::MACHINE_ACCELERATOR;
 use crate::virtual_machine::VirtualMachine;
 use crate::virtual_machine_instance::{Phase, VirtualMachineInstance};
 
@@ -312,33 +314,24 @@ impl Machine<'_> {
     }
 
     /// What decides about its instance, or, with `next`, about the one that is made from the
-    /// template when it starts the next time.
+    /// template when it starts the next time. An instance that [follows](Self::follows) is as it will
+    /// be when the controllers have written into it what its VM says of emulation, and nothing else.
     pub fn request(&self, next: bool) -> Request {
         let template = self.vm.and_then(|vm| vm.spec.template.as_ref());
         let instance = self.instance.filter(|_| !next || template.is_none());
-        // An unknown value is refused at admission; what slipped through forces nothing.
-        let (spec, forced) = match instance {
-            Some(instance) => (
-                Some(&instance.spec),
-                instance.forced_accelerator().unwrap_or_default(),
-            ),
-            None => (
-                template.map(|template| &template.spec),
-                self.vm
-                    .and_then(VirtualMachine::forced_accelerator)
-                    .and_then(|it| it.accelerator()),
-            ),
-        };
+        let of_template = template.map(|template| &template.spec);
+        let spec = instance.map(|it| &it.spec).or(of_template);
+        let followed = of_template.filter(|_| self.follows()).or(spec);
         let (kind, field) = match self.vm {
             Some(_) => ("VirtualMachine", "spec.template.spec.emulationPolicy"),
             None => ("VirtualMachineInstance", "spec.emulationPolicy"),
         };
         let place = format!("{kind} {} {field}", self.full_name());
-        let own = spec.and_then(|spec| spec.emulation_policy);
+        let own = followed.and_then(|spec| spec.emulation_policy);
         Request {
             namespace: self.namespace(),
             own: own.map(|policy| (place, policy)),
-            forced,
+            forced: self.forced(instance),
             architecture: spec
                 .and_then(|spec| spec.architecture.clone())
                 .unwrap_or_default(),
@@ -346,6 +339,25 @@ impl Machine<'_> {
                 .map(|spec| spec.node_selector.clone())
                 .unwrap_or_default(),
         }
+    }
+
+    /// The accelerator that `instance` insists on, or, without it, that the VM's next one will. An
+    /// unknown value is refused at admission; what slipped through forces nothing.
+    fn forced(&self, instance: Option<&VirtualMachineInstance>) -> Option<Accelerator> {
+        let wanted = self.vm.and_then(VirtualMachine::forced_accelerator);
+        let Some(instance) = instance else {
+            return wanted?.accelerator();
+        };
+        let own = instance.forced_accelerator().unwrap_or_default();
+        let has_template = self.vm.is_some_and(|vm| vm.spec.template.is_some());
+        let known = instance.annotations().get(MACHINE_ACCELERATOR);
+        let known = known.map(String::as_str).unwrap_or_default();
+        let told = wanted.as_ref().map(|it| it.value).unwrap_or_default();
+        if !has_template || !self.follows() || known == told {
+            // Nothing is written, and what a person asked the instance itself for stays.
+            return own;
+        }
+        wanted?.accelerator()
     }
 
     /// Where its instance is in its life, if it has one that has not ended.
@@ -370,9 +382,12 @@ impl Machine<'_> {
 
     /// It has no node yet, so that the controllers write what its VM says of emulation into it.
     pub fn follows(&self) -> bool {
+        let is_going = |it: &VirtualMachineInstance| it.metadata.deletion_timestamp.is_some();
         let status = self.instance.and_then(|it| it.status.as_ref());
         let placed = status.is_some_and(|status| status.node_name.is_some());
-        matches!(self.phase(), Some(Phase::Pending | Phase::Scheduling)) && !placed
+        matches!(self.phase(), Some(Phase::Pending | Phase::Scheduling))
+            && !placed
+            && !self.instance.is_some_and(is_going)
     }
 
     /// `KVM` or `TCG`, as QEMU says, once it runs.

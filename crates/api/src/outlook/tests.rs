@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::*;
+use crate::accelerator::Accelerator;
 
 fn node(name: &str, usable: bool) -> Node {
     let (status, reason, message) = if usable {
@@ -154,6 +155,80 @@ fn a_new_machine_is_told_what_it_would_run_on() {
         told(new).new,
         "demo/new: when it is started, it runs on TCG, node one"
     );
+}
+
+#[test]
+fn a_machine_that_waits_follows_in_what_it_says_of_emulation_and_in_nothing_else() {
+    let told_of = |change: fn(&mut Value)| {
+        let mut fedora = machine("fedora", "Always");
+        change(&mut fedora["spec"]["template"]["spec"]);
+        let mut told = told(fedora);
+        assert_eq!(told.waiting.len(), 1, "{told:?}");
+        told.waiting.remove(0)
+    };
+    let later = "what else is changed in its template counts from its next start, when it waits: no node that it may go to";
+    let selects = json!({"zone": "far"});
+    // What the template selects is not followed, so it starts here.
+    assert_eq!(
+        told_of(|spec| {
+            spec["emulationPolicy"] = json!("Software");
+            spec["nodeSelector"] = json!({"zone": "far"});
+        }),
+        format!(
+            "demo/fedora waits for a node, and follows at once: it runs on TCG, node one; {later}"
+        )
+    );
+    assert!(
+        told_of(|spec| spec["nodeSelector"] = json!({"zone": "far"}))
+            .starts_with("demo/fedora waits; but for its emulation policy,")
+    );
+    // Its node is what is missing: a template without a selector does not help it before it restarts.
+    let mut cluster = cluster();
+    cluster.instances[0].spec.node_selector = serde_json::from_value(selects).unwrap();
+    let mut fedora = machine("fedora", "Always");
+    fedora["spec"]["template"]["spec"]["emulationPolicy"] = json!("Software");
+    let told = consequences(&cluster, &Applied::read(fedora).unwrap().unwrap());
+    assert!(
+        told.waiting[0].starts_with("demo/fedora waits; but for its emulation policy,"),
+        "{:?}",
+        told.waiting
+    );
+}
+
+#[test]
+fn an_instance_that_waits_asks_for_what_its_machine_insists_on() {
+    let waiting = |of_machine: Option<&str>, own: Option<&str>, copied: Option<&str>| {
+        let (mut vm, mut instance) = (cluster().machines.remove(0), cluster().instances.remove(0));
+        let annotations = |pairs: &[(&str, Option<&str>)]| {
+            let set = pairs
+                .iter()
+                .filter_map(|(key, value)| Some(((*key).to_owned(), (*value)?.to_owned())));
+            Some(set.collect::<BTreeMap<_, _>>())
+        };
+        vm.metadata.annotations = annotations(&[("anyvirt.io/accelerator", of_machine)]);
+        instance.metadata.annotations = annotations(&[
+            ("anyvirt.io/accelerator", own),
+            ("anyvirt.io/machine-accelerator", copied),
+        ]);
+        let machine = Machine {
+            vm: Some(&vm),
+            instance: Some(&instance),
+        };
+        machine.request(false).forced
+    };
+    let (tcg, kvm) = (Some(Accelerator::Tcg), Some(Accelerator::Kvm));
+    for (of_machine, own, copied, expected) in [
+        (None, None, None, None),
+        (Some("tcg"), None, None, tcg),
+        (Some("tcg"), Some("kvm"), Some("kvm"), tcg),
+        (None, Some("kvm"), Some("kvm"), None),
+        // A person asked the instance itself.
+        (None, Some("kvm"), None, kvm),
+        (Some("tcg"), Some("tcg"), Some("tcg"), tcg),
+    ] {
+        let found = waiting(of_machine, own, copied);
+        assert_eq!(found, expected, "{of_machine:?} {own:?} {copied:?}");
+    }
 }
 
 #[test]

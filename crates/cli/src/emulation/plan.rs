@@ -48,10 +48,9 @@ pub(crate) fn plan(cluster: &Cluster, target: &Target, wanted: Wanted, edits: &[
     }
     let (before, after) = (cluster.judge(), changed.judge());
     let fresh = fresh(cluster, &changed, target);
-    let (only_node, machine) = match target {
-        Target::Node(name) => (Some(name.as_str()), None),
-        Target::Machine { namespace, name } => (None, Some((namespace.as_str(), name.as_str()))),
-        Target::Cluster | Target::Namespace(_) => (None, None),
+    let only_node = match target {
+        Target::Node(name) => Some(name.as_str()),
+        Target::Machine { .. } | Target::Cluster | Target::Namespace(_) => None,
     };
     let mut plan = Plan {
         api_version: crate::status::API_VERSION,
@@ -62,7 +61,7 @@ pub(crate) fn plan(cluster: &Cluster, target: &Target, wanted: Wanted, edits: &[
             after: in_force(&after, target, &fresh.1),
         },
         new_starts: new_starts(&before, &after, only_node, &fresh),
-        fates: fates(cluster, &changed, machine),
+        fates: fates(cluster, &changed),
         notes: cluster
             .unseen()
             .iter()

@@ -13,10 +13,6 @@ use crate::event::fingerprint;
 /// was changed since.
 pub(super) const TEMPLATE_FINGERPRINT: &str = "anyvirt.io/template-fingerprint";
 
-/// On a VMI: the accelerator that its VM insisted on when this was last looked at; absent if on none. One
-/// that a person asked the VMI itself for is theirs.
-const MACHINE_ACCELERATOR: &str = "anyvirt.io/machine-accelerator";
-
 /// Whether the guest's processors run from the start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Start {
@@ -40,7 +36,10 @@ pub(super) fn instance(vm: &VirtualMachine, start: Start) -> Option<VirtualMachi
     let accelerator = accelerator(vm);
     if !accelerator.is_empty() {
         annotated.insert(annotations::ACCELERATOR.to_owned(), accelerator.to_owned());
-        annotated.insert(MACHINE_ACCELERATOR.to_owned(), accelerator.to_owned());
+        annotated.insert(
+            annotations::MACHINE_ACCELERATOR.to_owned(),
+            accelerator.to_owned(),
+        );
     }
     let mut spec = template.spec.clone();
     if start == Start::Paused {
@@ -84,12 +83,12 @@ pub(super) fn follow_policy(vm: &VirtualMachine, vmi: &VirtualMachineInstance) -
         && !is_going(vmi);
     let template = vm.spec.template.as_ref().filter(|_| waits)?;
     let mut change = json!({});
-    let known = vmi.annotations().get(MACHINE_ACCELERATOR);
+    let known = vmi.annotations().get(annotations::MACHINE_ACCELERATOR);
     let wanted = accelerator(vm);
     if known.map(String::as_str).unwrap_or_default() != wanted {
         let told = (!wanted.is_empty()).then_some(wanted);
         change["metadata"]["annotations"] =
-            json!({ annotations::ACCELERATOR: told, MACHINE_ACCELERATOR: told });
+            json!({ annotations::ACCELERATOR: told, annotations::MACHINE_ACCELERATOR: told });
     }
     if template.spec.emulation_policy != vmi.spec.emulation_policy {
         change["spec"]["emulationPolicy"] = json!(template.spec.emulation_policy);

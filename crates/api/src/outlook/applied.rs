@@ -111,6 +111,15 @@ impl Applied {
                 About::Cluster
             }
             Self::HyperConverged(object) => {
+                let key = |object: &HyperConverged| {
+                    let namespace = names::NAMESPACE_OPENSHIFT_CNV;
+                    precedence(&object.metadata, namespace, names::HYPER_CONVERGED)
+                };
+                let present = cluster.hyper_converged.as_ref();
+                if present.is_some_and(|it| key(it) < key(object)) {
+                    // The other one counts.
+                    return About::Nothing;
+                }
                 cluster.hyper_converged = Some((**object).clone());
                 About::Cluster
             }

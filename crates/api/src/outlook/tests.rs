@@ -285,6 +285,57 @@ fn nodes_that_may_not_be_read_are_unknown_and_not_none() {
 }
 
 #[test]
+fn of_several_objects_of_a_kind_the_one_with_the_usual_name_counts() {
+    let kubevirt = |name: &str| {
+        json!({"apiVersion": "kubevirt.io/v1", "kind": "KubeVirt",
+            "metadata": {"name": name, "namespace": "kubevirt"},
+            "spec": {"configuration": {"emulationPolicy": "Software"}}})
+    };
+    let converged = |name: &str| {
+        let patch = r#"[{"op": "add",
+            "path": "/spec/configuration/developerConfiguration/useEmulation", "value": true}]"#;
+        json!({"apiVersion": "hco.kubevirt.io/v1beta1", "kind": "HyperConverged",
+            "metadata": {"name": name, "namespace": "openshift-cnv",
+                "annotations": {"kubevirt.kubevirt.io/jsonpatch": patch}}, "spec": {}})
+    };
+    let usual = ("kubevirt", "kubevirt-hyperconverged");
+    for (present, applied, counts) in [
+        (None, "other", true),
+        (Some("usual"), "other", false),
+        (Some("usual"), "usual", true),
+        (Some("other"), "usual", true),
+        (Some("b-other"), "a-other", true),
+        (Some("a-other"), "b-other", false),
+    ] {
+        let named = |name: &str, usual: &str| name.replace("usual", usual);
+        let mut with_kubevirt = cluster();
+        with_kubevirt.kubevirt = present.map(|name| {
+            let mut object = kubevirt(&named(name, usual.0));
+            object["spec"] = json!({});
+            serde_json::from_value(object).unwrap()
+        });
+        let mut with_converged = cluster();
+        with_converged.hyper_converged = present.map(|name| {
+            let mut object = converged(&named(name, usual.1));
+            object["metadata"]["annotations"] = json!({});
+            serde_json::from_value(object).unwrap()
+        });
+        for (cluster, object) in [
+            (with_kubevirt, kubevirt(&named(applied, usual.0))),
+            (with_converged, converged(&named(applied, usual.1))),
+        ] {
+            let kind = object["kind"].clone();
+            let told = consequences(&cluster, &Applied::read(object).unwrap().unwrap());
+            assert_eq!(
+                told.new.starts_with("the policy is Software"),
+                counts,
+                "{kind} {applied} beside {present:?}: {told:?}"
+            );
+        }
+    }
+}
+
+#[test]
 fn a_namespaces_cap_is_told_of_it() {
     let mut cluster = cluster();
     let on = Applied::read(switch(json!({"debug.useEmulation": "true"})))

@@ -3,6 +3,7 @@ import { describe, expect, test } from 'vitest';
 import { waitAfter } from './backoff';
 import { Failure } from './failure';
 import { Lines } from './lines';
+import { madeBy } from './patch';
 import { collectionPath, objectPath, RESOURCES, subresourcePath, typeOf } from './resource';
 import { warningsIn } from './request';
 
@@ -61,4 +62,30 @@ test.each([
   ['299 - "one, with a comma", 299 - "say \\"two\\""', ['one, with a comma', 'say "two"']],
 ])('the warnings in %s', (header, wanted) => {
   expect(warningsIn(header)).toEqual(wanted);
+});
+
+describe('a patch of what does not exist', () => {
+  const PATH = '/api/v1/namespaces/openshift-cnv/configmaps/kubevirt-config';
+
+  test('makes a ConfigMap of what it sets, without what it takes away', () => {
+    const patch = { metadata: { annotations: { kept: 'x', gone: null } }, data: { 'debug.useEmulation': 'true' } };
+    expect(madeBy(PATH, patch)).toEqual({
+      path: '/api/v1/namespaces/openshift-cnv/configmaps',
+      object: {
+        apiVersion: 'v1',
+        kind: 'ConfigMap',
+        metadata: { name: 'kubevirt-config', namespace: 'openshift-cnv', annotations: { kept: 'x' } },
+        data: { 'debug.useEmulation': 'true' },
+      },
+    });
+  });
+
+  test.each([
+    '/apis/kubevirt.io/v1/namespaces/kubevirt/kubevirts/kubevirt',
+    '/apis/kubevirt.io/v1/namespaces/demo/virtualmachines/vm',
+    '/api/v1/nodes/one',
+    `${PATH}/status`,
+  ])('makes nothing at %s', (path) => {
+    expect(madeBy(path, { data: {} })).toBeUndefined();
+  });
 });

@@ -1,4 +1,5 @@
 import { Failure } from '../kubernetes/failure';
+import type { MergePatch } from '../kubernetes/patch';
 import { send } from '../kubernetes/request';
 
 /** What is the matter with a machine, what shows it, and what helps, the best first. */
@@ -24,7 +25,7 @@ export interface Cure {
   command?: string;
   reversible?: boolean;
   /** What the console can do by itself. */
-  action?: { kind: string; path: string; body: unknown };
+  action?: { kind: string; path: string; body: MergePatch };
 }
 
 /** Asks the server. `undefined`: this server does not explain. Throws {@link Failure}. */

@@ -1,3 +1,4 @@
+import type { MergePatch } from '../kubernetes/patch';
 import { t } from '../words/words';
 import { type Machine, memoryOf, processorsOf } from './machine';
 
@@ -47,7 +48,7 @@ export function settingsOf(machine: Machine): Settings {
 }
 
 /** The merge patch that makes `before` into `after`; undefined if nothing differs. */
-export function patchOf(before: Settings, after: Settings): object | undefined {
+export function patchOf(before: Settings, after: Settings): MergePatch | undefined {
   const domain: Record<string, unknown> = {};
   if (after.cores !== before.cores) domain.cpu = { cores: after.cores };
   if (after.memory !== before.memory) domain.memory = { guest: after.memory };

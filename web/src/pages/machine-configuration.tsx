@@ -2,7 +2,7 @@ import { ActionGroup, Alert, Button, Card, CardBody, CardTitle, Form, FormGroup,
 import { useState } from 'react';
 
 import { Failure } from '../kubernetes/failure';
-import { send } from '../kubernetes/request';
+import { patchObject } from '../kubernetes/patch';
 import { objectPath, RESOURCES } from '../kubernetes/resource';
 import { permitted, type Right } from '../kubevirt/actions';
 import type { Machine } from '../kubevirt/machine';
@@ -14,7 +14,6 @@ import { notify } from '../parts/notices';
 import { quantity } from '../words/measures';
 import { t } from '../words/words';
 
-const MERGE = 'application/merge-patch+json';
 const PATCH: Right = { verb: 'patch', type: RESOURCES.virtualMachines };
 const STRATEGIES = ['Always', 'RerunOnFailure', 'Manual', 'Once', 'Halted'];
 const POLICIES = ['', 'None', 'Hardware', 'Software'];
@@ -81,13 +80,14 @@ function SettingsForm(props: { machine: Machine }): React.JSX.Element {
   const set = (part: Partial<Settings>): void => setAfter({ ...after, ...part });
 
   async function save(): Promise<void> {
+    if (patch === undefined) return;
     setBusy(true);
     setFailure(undefined);
     const path = objectPath(RESOURCES.virtualMachines, namespace, name);
     try {
       // The server's word first: a change that it refuses leaves nothing half done.
-      await send(`${path}?dryRun=All`, { method: 'PATCH', body: patch, contentType: MERGE });
-      const { warnings } = await send(path, { method: 'PATCH', body: patch, contentType: MERGE });
+      await patchObject(path, patch, true);
+      const { warnings } = await patchObject(path, patch, false);
       notify({ tone: 'success', title: t('{name} was changed', { name }) });
       for (const warning of warnings) notify({ tone: 'warning', title: name, detail: warning });
     } catch (thrown) {

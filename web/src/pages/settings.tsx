@@ -56,7 +56,7 @@ function AccelerationSettings(): React.JSX.Element {
         {emulation !== undefined && (
           <p>{t('In force: policy {policy}, decided by {place}.', { policy: emulation.policy, place: emulation.decidedBy })}</p>
         )}
-        {map?.metadata.annotations?.[SET_BY] !== undefined && <p className="av-subtle">{map.metadata.annotations[SET_BY]}</p>}
+        {now === 'auto' && <p className="av-subtle">{map?.metadata.annotations?.[SET_BY]}</p>}
         {(emulation?.problems ?? []).map((problem) => <Alert key={problem.message} variant="warning" isInline title={problem.message} />)}
         <div role="radiogroup" aria-labelledby="acceleration-title" className="av-stack">
           {WANTED.map((one) => (

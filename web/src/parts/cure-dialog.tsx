@@ -3,20 +3,12 @@ import { useEffect, useState } from 'react';
 
 import { Failure } from '../kubernetes/failure';
 import type { KubernetesObject } from '../kubernetes/object';
-import { send } from '../kubernetes/request';
+import { writePatch } from '../kubernetes/patch';
 import type { Cure } from '../kubevirt/explanation';
 import { t } from '../words/words';
 import { ConsequencesList } from './consequences-list';
 import { FailureAlert } from './failure-alert';
 import { notify } from './notices';
-
-const MERGE = 'application/merge-patch+json';
-
-/** Does a cure's action, or lets the server only say what it would make of it. Throws {@link Failure}. */
-async function patch(action: NonNullable<Cure['action']>, isDry: boolean): Promise<KubernetesObject> {
-  const path = isDry ? `${action.path}?dryRun=All` : action.path;
-  return (await send<KubernetesObject>(path, { method: 'PATCH', body: action.body, contentType: MERGE })).body;
-}
 
 /** Shows what a cure changes and what follows from it, before it is done. */
 export function CureDialog(props: { cure: Cure; action: NonNullable<Cure['action']>; onClose: () => void }): React.JSX.Element {
@@ -25,13 +17,13 @@ export function CureDialog(props: { cure: Cure; action: NonNullable<Cure['action
   const [failure, setFailure] = useState<Failure>();
   const [isBusy, setBusy] = useState(false);
   useEffect(() => {
-    patch(action, true).then(setAfter, (thrown: unknown) => setFailure(Failure.of(thrown)));
+    writePatch(action.path, action.body, true).then(({ body }) => setAfter(body), (thrown: unknown) => setFailure(Failure.of(thrown)));
   }, [action]);
 
   async function apply(): Promise<void> {
     setBusy(true);
     try {
-      await patch(action, false);
+      await writePatch(action.path, action.body, false);
       notify({ tone: 'success', title: t('Done: {title}', { title: cure.title }) });
       onClose();
     } catch (thrown) {

@@ -2,50 +2,42 @@ import { Alert, Button, ClipboardCopy, ExpandableSection, Modal, ModalBody, Moda
 import { useMemo, useState } from 'react';
 
 import { Failure } from '../kubernetes/failure';
-import { send } from '../kubernetes/request';
-import { collectionPath, objectPath, RESOURCES } from '../kubernetes/resource';
-import type { Edit, Wanted } from '../kubevirt/emulation-switch';
+import { writePatch } from '../kubernetes/patch';
+import { objectPath, RESOURCES } from '../kubernetes/resource';
+import { brokenOff, commandsOf, type Edit, objectOf, questionOf, type Wanted } from '../kubevirt/emulation-switch';
 import { t } from '../words/words';
 import { ConsequencesList } from './consequences-list';
 import { FailureAlert } from './failure-alert';
 import { GuardedButton } from './guarded-button';
 import { notify } from './notices';
 
-const MERGE = 'application/merge-patch+json';
-
-/** Writes one edit; makes the object if it does not exist. Throws {@link Failure}. */
-async function write(edit: Edit, isDry: boolean): Promise<void> {
-  const query = isDry ? '?dryRun=All' : '';
-  try {
-    await send(`${objectPath(edit.type, edit.namespace, edit.name)}${query}`, { method: 'PATCH', body: edit.patch, contentType: MERGE });
-  } catch (thrown) {
-    const failure = Failure.of(thrown);
-    if (failure.code !== 404) throw failure;
-    await send(`${collectionPath(edit.type, edit.namespace)}${query}`, { method: 'POST', body: edit.after });
-  }
-}
-
 /** Shows what a choice of the switch writes and what follows from it, before anything is written. */
 export function SwitchDialog(props: { wanted: Wanted; before: Wanted; edits: readonly Edit[]; onClose: () => void }): React.JSX.Element {
   const { wanted, edits, onClose } = props;
   const [isBusy, setBusy] = useState(false);
-  const [failure, setFailure] = useState<Failure>();
+  const [failure, setFailure] = useState<{ title: string; why: Failure }>();
   // What is shown stays as it was when the dialog opened, though the cluster goes on.
   const [plan] = useState(edits);
   const [first] = plan;
   const right = useMemo(() => ({ verb: 'patch', type: first?.type ?? RESOURCES.configMaps }), [first]);
-  const main = useMemo(() => plan.at(-1)?.after, [plan]);
+  const question = useMemo(() => questionOf(plan), [plan]);
+  const commands = commandsOf(wanted, plan);
 
   async function apply(): Promise<void> {
     setBusy(true);
     setFailure(undefined);
+    let done = 0;
+    const write = ({ type, namespace, name, patch }: Edit, isDry: boolean): Promise<unknown> => writePatch(objectPath(type, namespace, name), patch, isDry);
     try {
       for (const edit of plan) await write(edit, true);
-      for (const edit of plan) await write(edit, false);
+      for (const edit of plan) {
+        await write(edit, false);
+        done += 1;
+      }
       notify({ tone: 'success', title: t('Emulation: {wanted}', { wanted }), detail: t('Machines that wait are looked at again.') });
       onClose();
     } catch (thrown) {
-      setFailure(Failure.of(thrown));
+      setFailure({ title: brokenOff(plan, done), why: Failure.of(thrown) });
       setBusy(false);
     }
   }
@@ -55,25 +47,30 @@ export function SwitchDialog(props: { wanted: Wanted; before: Wanted; edits: rea
       <ModalHeader title={t('Emulation {wanted}?', { wanted })} labelId="switch-title" />
       <ModalBody tabIndex={0}>
         <div className="av-stack">
-          {failure !== undefined && <FailureAlert title={t('Nothing was changed')} failure={failure} />}
+          {failure !== undefined && <FailureAlert title={failure.title} failure={failure.why} />}
           {plan.length === 0 ? <Alert variant="info" isInline title={t('It is so already.')} /> : <h3>{t('What is written')}</h3>}
           {plan.map((edit) => (
-            <div key={edit.field}>
-              <p>{t('{kind} {name} in {namespace}', { kind: edit.type.kind, name: edit.name, namespace: edit.namespace })}</p>
-              <pre className="av-mono">
-                {`  ${edit.field}\n- ${edit.was ?? t('not set')}\n+ ${edit.becomes ?? t('not set')}`}
+            <div key={edit.type.plural}>
+              <p>{objectOf(edit)}</p>
+              <pre className="av-mono av-wrap">
+                {edit.lines.map(({ field, was, becomes }) => `  ${field}\n- ${was ?? t('not set')}\n+ ${becomes ?? t('not set')}`).join('\n')}
               </pre>
             </div>
           ))}
-          {main !== undefined && (
+          {question !== undefined && (
             <>
               <h3>{t('What follows')}</h3>
-              <ConsequencesList object={main} />
+              {question.standsFor !== undefined && <p className="av-subtle">{t('From both together, which come to the policy {policy}; the server was asked as if the KubeVirt object said so.', { policy: question.standsFor })}</p>}
+              <ConsequencesList object={question.object} />
             </>
           )}
-          <ExpandableSection toggleText={t('Show command')}>
-            <ClipboardCopy isReadOnly isCode hoverTip={t('Copy')} clickTip={t('Copied')} textAriaLabel={t('Command')}>{`anyvirt emulation ${wanted}`}</ClipboardCopy>
-          </ExpandableSection>
+          {commands.length > 0 && (
+            <ExpandableSection toggleText={t('Show command')}>
+              {commands.map((command) => (
+                <ClipboardCopy key={command} isReadOnly isCode hoverTip={t('Copy')} clickTip={t('Copied')} textAriaLabel={t('Command')}>{command}</ClipboardCopy>
+              ))}
+            </ExpandableSection>
+          )}
         </div>
       </ModalBody>
       <ModalFooter>

@@ -59,21 +59,27 @@ export function permitted(action: Action, machine: Machine): Permission {
 }
 
 function mayStart(machine: Machine): Permission {
-  if (isLive(machine)) return no(t('The machine is running or starting already.'));
-  if (isAsked(machine)) return no(t('A start or stop is under way.'));
+  const phase = machine.vmi?.status?.phase;
+  if (isLive(machine) && phase !== 'Unknown') return no(t('The machine is running or starting already.'));
+  const recovery = conditionOf(machine.vm.status?.conditions, 'ManualRecoveryRequired');
+  if (recovery?.status === 'True') return no(recovery.message ?? t('It must be recovered by hand first.'));
   const strategy = strategyOf(machine.vm);
   if (strategy === 'Always' || strategy === 'Once') {
     return no(t('Its run strategy {strategy} starts it by itself.', { strategy }));
   }
-  const recovery = conditionOf(machine.vm.status?.conditions, 'ManualRecoveryRequired');
-  return recovery?.status === 'True' ? no(recovery.message ?? t('It must be recovered by hand first.')) : YES;
+  if (strategy === 'RerunOnFailure' && phase === 'Failed') {
+    return no(t('It has failed, and its run strategy {strategy} starts it again by itself; Restart does it at once.', { strategy }));
+  }
+  // A halted machine is started by its run strategy, which waits for nothing.
+  return strategy === 'Halted' ? YES : askable(machine);
 }
 
 function mayStop(machine: Machine): Permission {
   const strategy = strategyOf(machine.vm);
   if (strategy === 'Always' || strategy === 'Once') return YES;
   if (!isLive(machine)) return no(t('The machine is not running.'));
-  return strategy === 'Halted' ? no(t('The machine is stopping already.')) : askable(machine);
+  // A stop takes the place of whatever was asked before.
+  return strategy === 'Halted' ? no(t('The machine is stopping already.')) : YES;
 }
 
 function mayRestart(machine: Machine): Permission {

@@ -7,7 +7,7 @@ import { accelerationOf, found, searchOf } from './filter';
 import { imagesInUse, volumesInUse } from './images';
 import { instancesAlone } from './machine';
 import { blank, flawsOf, manifestOf, userData } from './new-machine';
-import { patchOf, pendingOf, settingsOf } from './pending';
+import { patchOf, pendingOf, processorsPerCore, settingsOf } from './pending';
 import { sampleInstance, sampleMachine, sampleVm } from './sample';
 
 const named = (name: string, part: Parameters<typeof sampleMachine> = []) => {
@@ -140,4 +140,9 @@ test('a long cause has a headline, a short one is one', () => {
   expect(headline('no node is there: join one')).toEqual({ title: 'No node is there: join one', rest: '' });
   const evidence = 'x'.repeat(200);
   expect(headline(`KVM does not work: ${evidence}`)).toEqual({ title: 'KVM does not work', rest: evidence });
+});
+
+test.each([[{}, 1], [{ cores: 4 }, 1], [{ sockets: 2, cores: 3 }, 2], [{ sockets: 2, threads: 2 }, 4]])('of %j one core per socket more is %i processors more', (cpu, processors) => {
+  const machine = sampleMachine({ template: { spec: { domain: { cpu, devices: {} } } } });
+  expect(processorsPerCore(machine)).toBe(processors);
 });

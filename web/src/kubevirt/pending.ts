@@ -30,10 +30,17 @@ function names(of: readonly { name: string }[] | undefined): string {
 
 /** What a person may change in the form of a machine. */
 export interface Settings {
+  /** Cores per socket; see {@link processorsPerCore}. */
   cores: number;
   memory: string;
   runStrategy: string;
   emulationPolicy: string;
+}
+
+/** How many processors one core per socket makes: 1, unless the machine has several sockets, or threads per core. */
+export function processorsPerCore(machine: Machine): number {
+  const { sockets = 1, threads = 1 } = machine.vm.spec.template?.spec.domain.cpu ?? {};
+  return sockets * threads;
 }
 
 /** The form's values of a machine. */

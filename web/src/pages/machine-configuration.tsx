@@ -6,7 +6,7 @@ import { patchObject } from '../kubernetes/patch';
 import { objectPath, RESOURCES } from '../kubernetes/resource';
 import { permitted, type Right } from '../kubevirt/actions';
 import type { Machine } from '../kubevirt/machine';
-import { patchOf, pendingOf, type Settings, settingsOf } from '../kubevirt/pending';
+import { patchOf, pendingOf, processorsPerCore, type Settings, settingsOf } from '../kubevirt/pending';
 import { AskDialog } from '../parts/ask';
 import { FailureAlert } from '../parts/failure-alert';
 import { GuardedButton } from '../parts/guarded-button';
@@ -75,6 +75,8 @@ function SettingsForm(props: { machine: Machine }): React.JSX.Element {
   const [after, setAfter] = useState<Settings>(before);
   const [failure, setFailure] = useState<Failure>();
   const [isBusy, setBusy] = useState(false);
+  const perCore = processorsPerCore(props.machine);
+  const coresLabel = perCore === 1 ? t('Processors') : t('Cores per socket');
   const patch = patchOf(before, after);
   const isMemoryValid = (quantity(after.memory) ?? 0) > 0;
   const set = (part: Partial<Settings>): void => setAfter({ ...after, ...part });
@@ -102,13 +104,13 @@ function SettingsForm(props: { machine: Machine }): React.JSX.Element {
       <CardBody>
         <Form onSubmit={(event) => { event.preventDefault(); void save(); }}>
           {failure !== undefined && <FailureAlert title={t('The change was refused')} failure={failure} />}
-          <FormGroup label={t('Processors')} fieldId="cores">
+          <FormGroup label={coresLabel} fieldId="cores">
             <NumberInput
               inputName="cores"
               inputProps={{ id: 'cores' }}
-              inputAriaLabel={t('Processors')}
-              minusBtnAriaLabel={t('One processor less')}
-              plusBtnAriaLabel={t('One processor more')}
+              inputAriaLabel={coresLabel}
+              minusBtnAriaLabel={perCore === 1 ? t('One processor less') : t('One core per socket less')}
+              plusBtnAriaLabel={perCore === 1 ? t('One processor more') : t('One core per socket more')}
               value={after.cores}
               min={1}
               max={64}
@@ -116,6 +118,7 @@ function SettingsForm(props: { machine: Machine }): React.JSX.Element {
               onPlus={() => set({ cores: after.cores + 1 })}
               onChange={(event) => set({ cores: Math.max(1, Number(event.currentTarget.value) || 1) })}
             />
+            {perCore > 1 && <p className="av-subtle av-small">{t('{n} processors in all: each core per socket counts {times} times, for sockets and threads.', { n: after.cores * perCore, times: perCore })}</p>}
             <Holds when={t('on the next restart')} />
           </FormGroup>
           <FormGroup label={t('Memory')} fieldId="memory">

@@ -11,6 +11,7 @@
 //! the node first. When it has ended and no pod is left, our finalizer goes.
 //! ```
 
+use super::elsewhere::Hardware;
 use super::observe;
 use super::pod::{self, Launcher, Standing};
 use super::status;
@@ -84,8 +85,8 @@ pub(super) struct Seen<'a, P> {
     pub(super) refusal: Option<&'a Refusal>,
     /// How it stands to the other guests that are emulated on its node; none if it is not emulated.
     pub(super) isolation: Option<&'a Isolation>,
-    /// The node on which an emulated guest would run on hardware, if it were started now.
-    pub(super) elsewhere: Option<&'a str>,
+    /// Where an emulated guest would run on hardware, if it were started now.
+    pub(super) elsewhere: &'a Hardware,
 }
 
 /// What to do, and the VMI as it shall be.

@@ -9,8 +9,8 @@
 //! all emulated guests at once. A node that was named stays the answer as long as it is one, so that
 //! pods which come and go beside it change nobody's condition.
 
-use super::node_name;
 use super::pod::{self, Launcher};
+use super::{node_name, status};
 use crate::kubevirt::Reader;
 use crate::queue::Key;
 use crate::schedule::{self, Outlook, Rules, Shape};
@@ -52,8 +52,26 @@ struct Inner {
 #[derive(Debug, Default)]
 struct State {
     answers: Answers,
+    /// A survey was finished, so that no answer means that there is none.
+    finished: bool,
+    /// Guests of which something is said that no survey has borne out, and that were not looked at
+    /// again since.
+    unproven: BTreeSet<Key>,
     /// Those that changed and were not looked at yet.
     changed: BTreeSet<Key>,
+}
+
+/// Whether a guest that is emulated would run on hardware on another node, if it were started now.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) enum Hardware {
+    /// The first survey is not finished, so that what was said of it before the controllers were
+    /// started is as good as anything.
+    #[default]
+    Unknown,
+    /// It would not.
+    None,
+    /// It would on this node, which has room for it.
+    Node(String),
 }
 
 /// By VMI: its uid, and the node.
@@ -65,11 +83,15 @@ impl Elsewhere {
         self.0.doubt.notify_one();
     }
 
-    /// The node on which `vmi` would run on hardware that has room for it.
-    pub(super) fn of(&self, vmi: &VirtualMachineInstance) -> Option<String> {
+    /// Where `vmi` would run on hardware that has room for it.
+    pub(super) fn of(&self, vmi: &VirtualMachineInstance) -> Hardware {
         let state = self.lock();
-        let (uid, node) = state.answers.get(&Key::of(vmi))?;
-        (vmi.metadata.uid.as_ref() == Some(uid)).then(|| node.clone())
+        let answer = state.answers.get(&Key::of(vmi));
+        match answer.filter(|(uid, _)| vmi.metadata.uid.as_ref() == Some(uid)) {
+            Some((_, node)) => Hardware::Node(node.clone()),
+            None if state.finished => Hardware::None,
+            None => Hardware::Unknown,
+        }
     }
 
     /// Yields when answers changed.
@@ -97,20 +119,17 @@ impl Elsewhere {
             if let Some(scene) = around.scene() {
                 let answers = self.lock().answers.clone();
                 let found = survey.take(&scene, |pod| around.actual(pod), &answers);
-                self.publish(found);
+                self.publish(found, || around.told());
             }
             tokio::time::sleep(PERIOD.saturating_sub(SETTLED)).await;
         }
     }
 
-    fn publish(&self, found: Found) {
-        if found.unfinished {
-            self.doubt();
-        }
-        if found.changes.is_empty() {
-            return;
-        }
+    /// Takes over what a survey found; `told`: of which guests it is said that hardware is free for
+    /// them elsewhere, which is asked once.
+    pub(super) fn publish(&self, found: Found, told: impl FnOnce() -> Vec<Key>) {
         let mut state = self.lock();
+        let room = CHANGED_AT_ONCE.saturating_sub(found.changes.len());
         for (key, answer) in found.changes {
             match answer {
                 Some(answer) => drop(state.answers.insert(key.clone(), answer)),
@@ -118,8 +137,29 @@ impl Elsewhere {
             }
             state.changed.insert(key);
         }
+        if !found.unfinished && !state.finished {
+            state.finished = true;
+            let mut unproven = told();
+            unproven.retain(|key| !state.answers.contains_key(key));
+            state.unproven = unproven.into_iter().collect();
+        }
+        for _ in 0..room {
+            let Some(key) = state.unproven.pop_first() else {
+                break;
+            };
+            state.changed.insert(key);
+        }
+        let (unfinished, is_news) = (
+            found.unfinished || !state.unproven.is_empty(),
+            !state.changed.is_empty(),
+        );
         drop(state);
-        self.0.surveyed.send_replace(());
+        if unfinished {
+            self.doubt();
+        }
+        if is_news {
+            self.0.surveyed.send_replace(());
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -179,6 +219,14 @@ impl Around {
             cluster,
             launcher: &self.launcher,
         })
+    }
+
+    /// The guests of which it is said that hardware is free for them elsewhere.
+    fn told(&self) -> Vec<Key> {
+        let told = self
+            .vmis
+            .state_filter(status::is_told_of_hardware_elsewhere);
+        told.iter().map(|vmi| Key::of(&**vmi)).collect()
     }
 
     fn actual(&self, pod: &Pod) -> Option<Accelerator> {

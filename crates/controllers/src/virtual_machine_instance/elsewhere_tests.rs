@@ -1,10 +1,12 @@
-use super::elsewhere::{Answers, Found, Guest, Scene, Survey};
+use super::elsewhere::{Answers, Elsewhere, Found, Guest, Hardware, Scene, Survey};
 use super::pod::Launcher;
-use super::tests::{cluster, policy, unchanged, vmi};
+use super::tests::{Around, cluster, look_around, now, pod, policy, unchanged, up, vmi};
 use crate::queue::Key;
 use crate::schedule::Rules;
-use api::accelerator::{Accelerator, EmulationPolicy};
+use api::accelerator::{Accelerator, EmulationPolicy, NodeFacts, NodeVerdict};
+use api::condition;
 use api::configuration::ClusterConfiguration;
+use api::names::conditions::ACCELERATOR_OUTDATED;
 use api::virtual_machine_instance::VirtualMachineInstance;
 use k8s_openapi::api::core::v1::{Node, Pod};
 use serde_json::{Value, json};
@@ -261,4 +263,159 @@ fn a_survey_has_a_bound_and_the_next_ones_go_on() {
     assert_eq!((found.changes.len(), found.unfinished), (128, true));
     while world.survey().unfinished {}
     assert_eq!(world.answers, BTreeMap::new());
+}
+
+#[test]
+fn that_there_is_no_hardware_is_said_once_a_survey_was_finished() {
+    let elsewhere = Elsewhere::default();
+    let (named, told) = (running("named", unchanged), running("told", unchanged));
+    let nobody = || -> Vec<Key> { panic!("it is asked once") };
+    assert_eq!(elsewhere.of(&named), Hardware::Unknown);
+    let answer = ("uid-named".to_owned(), "n2".to_owned());
+    let found = Found {
+        changes: [(Key::of(&named), Some(answer))].into(),
+        unfinished: true,
+    };
+    elsewhere.publish(found, nobody);
+    assert_eq!(elsewhere.of(&named), Hardware::Node("n2".to_owned()));
+    assert_eq!(elsewhere.of(&told), Hardware::Unknown);
+    assert_eq!(elsewhere.changed(), [Key::of(&named)]);
+    // What is said without an answer is looked at again.
+    let both = || vec![Key::of(&named), Key::of(&told)];
+    elsewhere.publish(Found::default(), both);
+    assert_eq!(elsewhere.of(&told), Hardware::None);
+    assert_eq!(elsewhere.changed(), [Key::of(&told)]);
+    elsewhere.publish(Found::default(), nobody);
+    assert_eq!(elsewhere.changed(), []);
+}
+
+#[test]
+fn what_was_said_before_a_start_is_taken_back_in_a_measure() {
+    let elsewhere = Elsewhere::default();
+    let told = |number: usize| Key::new("ns", &format!("m{number:03}"));
+    let mut looked = Vec::new();
+    for survey in 0..3 {
+        elsewhere.publish(Found::default(), || (0..300).map(told).collect());
+        let changed = elsewhere.changed();
+        assert!(changed.len() <= 128, "survey {survey}: {}", changed.len());
+        looked.extend(changed);
+    }
+    assert_eq!(looked, (0..300).map(told).collect::<Vec<_>>());
+}
+
+/// The node of a guest, whose hardware virtualization works, or does not.
+fn facts(usable: bool) -> NodeFacts {
+    NodeFacts {
+        verdict: NodeVerdict {
+            usable,
+            class: "R".to_owned(),
+            stage: String::new(),
+            message: "evidence".to_owned(),
+        },
+        architecture: "amd64".to_owned(),
+        ..NodeFacts::default()
+    }
+}
+
+#[test]
+fn an_emulated_guest_is_told_of_hardware_elsewhere_unless_its_own_node_has_it() {
+    let running = |type_: &str, phase: &str| {
+        vmi(phase, |vmi| {
+            vmi["status"]["accelerator"] = json!({ "type": type_ })
+        })
+    };
+    let elsewhere = Some("HardwareFreeElsewhere");
+    // Accelerator, phase, policy, KVM usable on its node; the reason told.
+    let table = [
+        (
+            "TCG",
+            "Running",
+            EmulationPolicy::Software,
+            false,
+            elsewhere,
+        ),
+        ("TCG", "Running", EmulationPolicy::None, false, elsewhere),
+        (
+            "TCG",
+            "Running",
+            EmulationPolicy::Software,
+            true,
+            Some("OtherAcceleratorNow"),
+        ),
+        ("KVM", "Running", EmulationPolicy::Software, true, None),
+        (
+            "KVM",
+            "Running",
+            EmulationPolicy::Software,
+            false,
+            Some("OtherAcceleratorNow"),
+        ),
+        ("TCG", "Scheduled", EmulationPolicy::Software, false, None),
+        ("TCG", "Failed", EmulationPolicy::Software, false, None),
+    ];
+    let there = Hardware::Node("n2".to_owned());
+    for (type_, phase, policy, works, expected) in table {
+        let (vmi, cluster, node) = (running(type_, phase), cluster(policy), facts(works));
+        let around = Around {
+            node: Some(&node),
+            elsewhere: Some(&there),
+            ..Around::default()
+        };
+        let decision = look_around(&cluster, &vmi, &[pod(up)], around, now());
+        let conditions = decision.vmi.status.clone().unwrap().conditions;
+        let told = condition::find(&conditions, ACCELERATOR_OUTDATED);
+        let reason = told.and_then(|it| it.reason.as_deref());
+        assert_eq!(reason, expected, "{type_} {phase} {policy} {works}");
+        if reason == elsewhere {
+            let message = told
+                .and_then(|it| it.message.as_deref())
+                .unwrap_or_default();
+            assert!(
+                message.contains("works on node n2, which has room"),
+                "{message}"
+            );
+            assert_eq!(decision.facts, [], "it is a state, not an event");
+        }
+        // Told once; it goes with its cause.
+        let again = look_around(&cluster, &decision.vmi, &[pod(up)], around, now());
+        assert_eq!(again.vmi, decision.vmi);
+    }
+}
+
+#[test]
+fn what_was_said_of_hardware_elsewhere_stays_until_a_survey_says_otherwise() {
+    let (free, other) = (Some("HardwareFreeElsewhere"), Some("OtherAcceleratorNow"));
+    // What is said, phase, KVM usable on its node, what is known; what is said then.
+    for (said, phase, works, known, expected) in [
+        (free, "Running", false, Hardware::Unknown, free),
+        (free, "Running", false, Hardware::None, None),
+        (free, "Running", true, Hardware::Unknown, other),
+        (free, "Failed", false, Hardware::Unknown, None),
+        (other, "Running", false, Hardware::Unknown, None),
+        (None, "Running", false, Hardware::Unknown, None),
+    ] {
+        let vmi = vmi(phase, |vmi| {
+            vmi["status"]["accelerator"] = json!({ "type": "TCG" });
+            if let Some(reason) = said {
+                vmi["status"]["conditions"] = json!([{ "type": ACCELERATOR_OUTDATED,
+                    "status": "True", "reason": reason, "message": "as it was said" }]);
+            }
+        });
+        let node = facts(works);
+        let around = Around {
+            node: Some(&node),
+            elsewhere: Some(&known),
+            ..Around::default()
+        };
+        let cluster = cluster(EmulationPolicy::Software);
+        let decision = look_around(&cluster, &vmi, &[pod(up)], around, now());
+        let conditions = decision.vmi.status.unwrap().conditions;
+        let told = condition::find(&conditions, ACCELERATOR_OUTDATED);
+        let reason = told.and_then(|it| it.reason.as_deref());
+        assert_eq!(reason, expected, "{said:?} {phase} {works} {known:?}");
+        if reason == free {
+            let message = told.and_then(|it| it.message.as_deref());
+            assert_eq!(message, Some("as it was said"));
+        }
+    }
 }

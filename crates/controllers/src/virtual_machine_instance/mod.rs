@@ -224,7 +224,7 @@ async fn look(instances: Arc<Instances>, key: Key) -> kube::Result<Next> {
         node: node_name(&vmi).and_then(|name| Some(&nodes.get(name)?.facts)),
         refusal: refusal.as_ref(),
         isolation: isolation.as_ref(),
-        elsewhere: elsewhere.as_deref(),
+        elsewhere: &elsewhere,
     };
     let decision = decide(&seen, instances.settings.clock.now());
     perform::perform(&instances, &vmi, &decision).await?;

@@ -1,6 +1,7 @@
 //! What a VMI says of its pod, and of the accelerator it would get today.
 
 use super::decide::Seen;
+use super::elsewhere::Hardware;
 use super::{observe, placement};
 use crate::event::Fact;
 use crate::schedule;
@@ -233,10 +234,20 @@ pub(super) fn compare_accelerator<P>(
     seen: &Seen<'_, P>,
     now: Timestamp,
 ) {
-    let difference = running(vmi).and_then(|actual| {
-        let here = seen.node.map(|node| resolved(vmi, seen, node));
-        difference(&vmi.name_any(), actual, here?, seen.elsewhere)
+    let fares = running(vmi).and_then(|actual| {
+        let here = resolved(vmi, seen, seen.node?);
+        let elsewhere = match seen.elsewhere {
+            _ if actual != Accelerator::Tcg || is_on_hardware(&here) => &Hardware::None,
+            elsewhere => elsewhere,
+        };
+        Some((actual, here, elsewhere))
     });
+    if matches!(fares, Some((.., Hardware::Unknown))) && is_told_of_hardware_elsewhere(vmi) {
+        // Taken back and said again, it would be news twice at every start of the controllers.
+        return;
+    }
+    let difference = fares
+        .and_then(|(actual, here, elsewhere)| difference(&vmi.name_any(), actual, here, elsewhere));
     let conditions = &mut vmi.status.get_or_insert_default().conditions;
     match difference {
         Some((reason, message)) => {
@@ -245,6 +256,14 @@ pub(super) fn compare_accelerator<P>(
         }
         None => drop(condition::remove(conditions, ACCELERATOR_OUTDATED)),
     }
+}
+
+/// Whether it is said of a guest that hardware is free for it on another node.
+pub(super) fn is_told_of_hardware_elsewhere(vmi: &VirtualMachineInstance) -> bool {
+    let status = vmi.status.as_ref();
+    status
+        .and_then(|status| condition::find(&status.conditions, ACCELERATOR_OUTDATED))
+        .is_some_and(|it| it.is_true() && it.reason.as_deref() == Some(HARDWARE_FREE_ELSEWHERE))
 }
 
 /// What runs the guest of an instance that runs.
@@ -265,16 +284,20 @@ fn resolved<P>(
     accelerator::resolve(seen.policy, forced, architecture, node)
 }
 
+/// Whether a guest would run on its node's hardware now.
+fn is_on_hardware(here: &Result<Decision, Refusal>) -> bool {
+    matches!(here, Ok(decision) if decision.accelerator == Accelerator::Kvm)
+}
+
 /// Reason and message, if a guest that runs on `actual` would fare otherwise if it were started now:
 /// `here`, on its node, or `elsewhere`, on a node whose hardware has room for it.
 fn difference(
     name: &str,
     actual: Accelerator,
     here: Result<Decision, Refusal>,
-    elsewhere: Option<&str>,
+    elsewhere: &Hardware,
 ) -> Option<(&'static str, String)> {
-    let on_hardware = matches!(&here, Ok(decision) if decision.accelerator == Accelerator::Kvm);
-    if let Some(node) = elsewhere.filter(|_| actual == Accelerator::Tcg && !on_hardware) {
+    if let Hardware::Node(node) = elsewhere {
         let message = format!(
             "it runs on {actual}; hardware virtualization works on node {node}, which has room for it: \
              started again now it would run on {} there. Running machines are never moved for it: restart \

@@ -1,4 +1,5 @@
 use super::decide::{Action, Decision, Seen, decide};
+use super::elsewhere::Hardware;
 use super::observe;
 use super::pod::{self, Launcher};
 use crate::engine::Next;
@@ -81,7 +82,8 @@ pub(super) struct Around<'a> {
     pub(super) node: Option<&'a NodeFacts>,
     pub(super) refusal: Option<&'a Refusal>,
     pub(super) isolation: Option<&'a Isolation>,
-    pub(super) elsewhere: Option<&'a str>,
+    /// `None`: a survey found none.
+    pub(super) elsewhere: Option<&'a Hardware>,
 }
 
 pub(super) fn look_around(
@@ -101,7 +103,7 @@ pub(super) fn look_around(
         node: around.node,
         refusal: around.refusal,
         isolation: around.isolation,
-        elsewhere: around.elsewhere,
+        elsewhere: around.elsewhere.unwrap_or(&Hardware::None),
     };
     decide(&seen, now)
 }

@@ -1,7 +1,7 @@
 //! The launcher's socket: each connection carries one request of [`api::launcher`].
 
 use std::os::fd::OwnedFd;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use api::launcher::{LARGEST_REQUEST_BYTES, Reply, Request, Status};
@@ -9,7 +9,7 @@ use bytes::{Bytes, BytesMut};
 use qemu::qmp::Command;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::{Mutex, Semaphore, oneshot};
 
 use crate::life::{Input, Refusal};
 use crate::owner::{Attachable, Desk, Order};
@@ -22,6 +22,10 @@ pub(crate) const MOST_CLIENTS: usize = 64;
 const REQUEST_WITHIN: Duration = Duration::from_secs(30);
 /// A client that does not take its answer by then is hung.
 const ANSWER_WITHIN: Duration = Duration::from_secs(30);
+
+/// Whoever waits longer for those who want the screen too waits for a QEMU that hangs: each of them takes a
+/// millisecond, and gives up when the monitor does.
+const SCREEN_WITHIN: Duration = Duration::from_secs(30);
 
 /// The last answers of a launcher that ends are sent at once, if their clients take them.
 const LAST_ANSWERS_WITHIN: Duration = Duration::from_secs(2);
@@ -51,7 +55,7 @@ impl Room {
 /// Answers for ever.
 pub(crate) async fn serve(listener: UnixListener, desk: Desk, room: Room) {
     let screen = Arc::new(Mutex::new(None));
-    let pictures = Arc::new(tokio::sync::Mutex::new(()));
+    let pictures = Arc::new(Mutex::new(()));
     let mut failing = false;
     loop {
         let stream = match listener.accept().await {
@@ -97,7 +101,8 @@ pub(crate) async fn serve(listener: UnixListener, desk: Desk, room: Room) {
     }
 }
 
-/// The newest VNC client, so that the next one can close it.
+/// The newest VNC client, so that the next one can close it. Locked from the look at it until the next one has its
+/// place, so that of two who come at once one is the first.
 type Screen = Arc<Mutex<Option<OwnedFd>>>;
 
 struct Connection {
@@ -105,7 +110,7 @@ struct Connection {
     desk: Desk,
     screen: Screen,
     /// One picture at a time: QEMU does nothing else while it makes one.
-    pictures: Arc<tokio::sync::Mutex<()>>,
+    pictures: Arc<Mutex<()>>,
 }
 
 impl Connection {
@@ -245,7 +250,14 @@ impl Connection {
 
     /// The client's own connection is handed to QEMU, so that not a byte of it passes through here.
     async fn vnc(mut self, early: Bytes, preserve: bool) {
-        if preserve && self.is_watched() {
+        let waited = Arc::clone(&self.screen).lock_owned();
+        let Ok(mut screen) = tokio::time::timeout(SCREEN_WITHIN, waited).await else {
+            let message = "QEMU does not answer those who want its screen".to_owned();
+            let reason = "Busy";
+            self.answer_status(Err(Refusal { reason, message })).await;
+            return;
+        };
+        if preserve && screen.as_ref().is_some_and(is_open) {
             let message = "Active VNC connection. Request denied.".to_owned();
             let reason = "InUse";
             self.answer_status(Err(Refusal { reason, message })).await;
@@ -263,24 +275,15 @@ impl Connection {
         if !self.answer_status(Ok(())).await {
             return;
         }
-        if let Err(error) = guest.monitor.ask(Command::AddVncClient { name }).await {
+        let added = guest.monitor.ask(Command::AddVncClient { name }).await;
+        let own = self.stream.into_std().ok().map(OwnedFd::from);
+        if let Err(error) = added {
             tracing::warn!("a VNC client could not be added: {error}");
             // QEMU may hold a copy; this ends it for the client all the same.
-            close(self.stream.into_std().ok().map(OwnedFd::from));
+            close(own);
             return;
         }
-        let own = self.stream.into_std().ok().map(OwnedFd::from);
-        let older = std::mem::replace(
-            &mut *self.screen.lock().unwrap_or_else(PoisonError::into_inner),
-            own,
-        );
-        close(older);
-    }
-
-    /// Is a VNC client attached that has not closed?
-    fn is_watched(&self) -> bool {
-        let screen = self.screen.lock().unwrap_or_else(PoisonError::into_inner);
-        screen.as_ref().is_some_and(is_open)
+        close(std::mem::replace(&mut *screen, own));
     }
 
     async fn screenshot(mut self, move_pointer: bool) {

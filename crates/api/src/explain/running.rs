@@ -88,7 +88,7 @@ fn on_hardware(seen: &MachineSeen<'_>, accelerator: &AcceleratorStatus) -> Expla
 fn in_software(seen: &MachineSeen<'_>, accelerator: &AcceleratorStatus) -> Explanation {
     let cause = format!("it is emulated{}: {}", place(seen), why(accelerator));
     let found = seen.found(CauseId::RunningEmulated, Standing::Fine, cause);
-    let found = found.with(taken_elsewhere(seen));
+    let found = found.with(untold_hardware(seen));
     let Some(node) = seen.node() else {
         return found;
     };
@@ -178,16 +178,25 @@ fn hardware_elsewhere<'a>(seen: &MachineSeen<'a>) -> Vec<Prospect<'a>> {
     others
 }
 
-/// Why working hardware elsewhere is no way out: the controllers do not say that it is free.
-fn taken_elsewhere(seen: &MachineSeen<'_>) -> Option<Evidence> {
+/// Working hardware elsewhere of which the controllers do not say that it is free. Why they do not is not
+/// seen from here, so that only what it may be is told.
+fn untold_hardware(seen: &MachineSeen<'_>) -> Option<Evidence> {
+    let own_works = seen
+        .node()
+        .map(NodeFacts::of)
+        .is_some_and(|own| own.verdict.usable && own.architecture == seen.guest_architecture());
+    // Of such guests nothing is said of other nodes, free or not.
+    if own_works || seen.forced().is_some() {
+        return None;
+    }
     let others = hardware_elsewhere(seen);
     let names: Vec<&str> = others.iter().map(Prospect::name).collect();
-    let names = (!names.is_empty() && seen.forced().is_none()).then(|| names.join(", "))?;
+    let names = (!names.is_empty()).then(|| names.join(", "))?;
     Some(Evidence {
         source: format!("no condition {ACCELERATOR_OUTDATED} ({HARDWARE_FREE_ELSEWHERE})"),
         text: format!(
-            "hardware virtualization works on {names}, but the scheduler would not place it there now: there is \
-             no room, or a rule of placement forbids it"
+            "hardware virtualization works on {names}, but nobody says that it could run there: there may be no \
+             room, a rule of placement may forbid it, or the controllers have not looked yet"
         ),
     })
 }

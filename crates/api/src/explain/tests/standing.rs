@@ -185,7 +185,8 @@ fn running_emulated_says_why_and_what_would_be_faster() {
 }
 
 #[test]
-fn emulated_beside_free_hardware_is_told_with_the_restart_and_beside_taken_hardware_why_not() {
+fn emulated_beside_free_hardware_is_told_with_the_restart_and_beside_other_hardware_what_is_known()
+{
     let emulated = || {
         let mut world = World::running(json!({"type": "TCG", "message": "no KVM there"}));
         world.cluster = policy(EmulationPolicy::Software);
@@ -214,21 +215,31 @@ fn emulated_beside_free_hardware_is_told_with_the_restart_and_beside_taken_hardw
     );
 
     // The controllers do not say that it is free.
-    let taken = emulated().explained();
-    assert_eq!(causes(&taken), (CauseId::RunningEmulated, Standing::Fine));
-    let told: Vec<&str> = taken.evidence.iter().map(|it| it.text.as_str()).collect();
+    let untold = emulated().explained();
+    assert_eq!(causes(&untold), (CauseId::RunningEmulated, Standing::Fine));
+    let told: Vec<&str> = untold.evidence.iter().map(|it| it.text.as_str()).collect();
     assert_eq!(
         told[0],
-        "hardware virtualization works on two, but the scheduler would not place it there now: there is no \
-         room, or a rule of placement forbids it"
+        "hardware virtualization works on two, but nobody says that it could run there: there may be no \
+         room, a rule of placement may forbid it, or the controllers have not looked yet"
     );
+
+    // Nor where its own node's hardware works by now: then nobody looks elsewhere for it.
+    let mut repaired = emulated();
+    repaired.nodes[0] = a_node("one", true);
+    let repaired = repaired.explained();
+    assert_eq!(
+        causes(&repaired),
+        (CauseId::RunningEmulated, Standing::Fine)
+    );
+    assert!(!told_of(&repaired, "nobody says"), "{repaired:?}");
 
     // Not where it insists on emulation.
     let mut forced = emulated();
     forced.instance()["metadata"]["annotations"]["anyvirt.io/accelerator"] = json!("tcg");
     let forced = forced.explained();
     assert_eq!(causes(&forced), (CauseId::RunningEmulated, Standing::Fine));
-    assert!(!told_of(&forced, "would not place"), "{forced:?}");
+    assert!(!told_of(&forced, "nobody says"), "{forced:?}");
 }
 
 fn told_of(explanation: &Explanation, words: &str) -> bool {

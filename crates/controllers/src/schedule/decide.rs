@@ -362,13 +362,16 @@ impl Cluster {
 
     /// Whether a pod of `shape` may fit somewhere: no, if none did and nothing changed for the better
     /// since.
-    pub fn may_fit(&self, shape: Shape) -> bool {
+    pub(super) fn may_fit(&self, shape: Shape) -> bool {
         let before = self.shapes[shape.0].fitted_none_at;
         before.is_none_or(|at| self.helped.last().is_some_and(|(latest, _)| *latest > at))
     }
 
     /// The best node for a pod of `shape`, if any fits. Of equally good ones it is the first by name.
     pub fn choose(&mut self, shape: Shape) -> Option<&str> {
+        if !self.may_fit(shape) {
+            return None;
+        }
         let known = &mut self.shapes[shape.0];
         if known.requirements.refusal.is_some() {
             return None;

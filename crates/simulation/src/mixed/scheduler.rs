@@ -31,12 +31,10 @@ impl Simulation {
     pub(super) fn look(&mut self) {
         self.look_is_due = false;
         self.report.looks += 1;
-        // The next of each shape for which there is hope, the oldest first.
+        // The next of each shape, the oldest first.
         let mut next: BTreeMap<u64, (usize, Shape)> = BTreeMap::new();
         for (shape, alike) in &self.world.waiting {
-            if self.cluster.may_fit(*shape) {
-                next.extend(self.after(alike, 0).map(|(uid, vm)| (uid, (vm, *shape))));
-            }
+            next.extend(self.after(alike, 0).map(|(uid, vm)| (uid, (vm, *shape))));
         }
         while let Some((uid, (vm, shape))) = next.pop_first() {
             let Some(pod) = &self.world.vms[vm].pod else {

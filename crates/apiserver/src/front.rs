@@ -48,8 +48,11 @@ pub enum Passage {
     On,
     /// It goes on to the API as this user; what streams in its answer ends when the token is cancelled.
     As(User, CancellationToken),
-    /// It is the front's own: [`Front::answer`] gets it with its body.
+    /// It is the front's own: [`Front::answer`] gets it with its body, of at most [`crate::server::BODY_LIMIT`] bytes.
     Own,
+    /// As [`Passage::Own`], of somebody whom the front does not know: its body has at most
+    /// [`crate::server::STRANGERS_BODY_LIMIT`] bytes, and comes soon.
+    OwnOfStranger,
     /// It goes nowhere.
     Refused(Status),
 }
@@ -63,7 +66,7 @@ pub struct FrontRequest {
     pub proven: Option<Proven>,
     /// Where it comes from.
     pub peer: IpAddr,
-    /// The whole body, of at most [`crate::server::BODY_LIMIT`] bytes.
+    /// The whole body.
     pub body: Bytes,
 }
 

@@ -11,7 +11,7 @@ use http::{HeaderValue, Response};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use jiff::Timestamp;
 use store::Store;
-use tokio::sync::{Mutex, Semaphore};
+use tokio::sync::{Mutex, Semaphore, SemaphorePermit};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::authenticate::Tokens;
@@ -25,10 +25,14 @@ use crate::respond;
 use crate::route::{Query, RequestInfo, is_long_running};
 use crate::settings::Settings;
 use crate::status::Status;
-use crate::user::User;
+use crate::user::{AUTHENTICATED, User};
 
 /// The largest request body in bytes, as upstream.
 pub const BODY_LIMIT: usize = 3 * 1024 * 1024;
+/// The largest body in bytes of who has proved nothing: a login is a token or a key, and some words around it.
+pub const STRANGERS_BODY_LIMIT: usize = 8 * 1024;
+/// How long such a body may take; it comes in one packet or two.
+const STRANGERS_TIMEOUT: Duration = Duration::from_secs(10);
 /// Requests that may be worked on at once, long-running ones aside; upstream's 400 reading and 200
 /// changing ones together. More are told to come back.
 const IN_FLIGHT: usize = 600;
@@ -200,7 +204,7 @@ impl ApiServer {
         let user = authorize::impersonate(user?, trusted, &parts.headers)?;
         authorize::decide(&user, trusted, &info)?;
         if is_long_running(&info) {
-            let body = tokio::time::timeout(REQUEST_TIMEOUT, collect(body))
+            let body = tokio::time::timeout(REQUEST_TIMEOUT, collect(body, BODY_LIMIT))
                 .await
                 .unwrap_or_else(|_| Err(Status::timeout("the body did not come in time")))?;
             let headers = parts.headers;
@@ -215,8 +219,8 @@ impl ApiServer {
             };
             return Ok(crate::dispatch::dispatch(&self.inner, call).await);
         }
-        self.bounded(async {
-            let body = collect(body).await?;
+        let known = user.is_in(AUTHENTICATED);
+        self.bounded(body, known, async |body| {
             let headers = parts.headers;
             let call = Call {
                 user,
@@ -227,12 +231,12 @@ impl ApiServer {
                 upgrade,
                 closing,
             };
-            Ok(crate::dispatch::dispatch(&self.inner, call).await)
+            crate::dispatch::dispatch(&self.inner, call).await
         })
         .await
     }
 
-    /// Lets the front answer a request of its own.
+    /// Lets the front answer a request of its own, whose sender it knows or does not.
     pub(crate) async fn answer_by_front<B>(
         &self,
         front: &Arc<dyn Front>,
@@ -240,57 +244,82 @@ impl ApiServer {
         body: B,
         proven: Option<Proven>,
         peer: IpAddr,
+        known: bool,
     ) -> Response<Body>
     where
         B: http_body::Body<Data = Bytes> + Send,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
-        let answer = async {
-            let body = collect(body).await?;
+        let answer = async |body| {
             let request = FrontRequest {
                 parts,
                 proven,
                 peer,
                 body,
             };
-            Ok(front.answer(request).await)
+            front.answer(request).await
         };
-        self.bounded(answer)
+        self.bounded(body, known, answer)
             .await
             .unwrap_or_else(Status::into_response)
     }
 
-    /// Does the work of a request that is not long-running: in bounded time, and not too many at once.
-    async fn bounded(
+    /// Does the work of a request that is not long-running: in bounded time, and not too many at once. The body of
+    /// somebody unknown is small and there before it counts as being worked on, so that strangers who send slowly take
+    /// nobody's place.
+    async fn bounded<B>(
         &self,
-        work: impl Future<Output = Result<Response<Body>, Status>>,
-    ) -> Result<Response<Body>, Status> {
-        let _permit = self.inner.in_flight.try_acquire().map_err(|_| {
+        body: B,
+        known: bool,
+        work: impl AsyncFnOnce(Bytes) -> Response<Body>,
+    ) -> Result<Response<Body>, Status>
+    where
+        B: http_body::Body<Data = Bytes> + Send,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        if known {
+            let _permit = self.permit()?;
+            let work = async { Ok(work(collect(body, BODY_LIMIT).await?).await) };
+            return within(REQUEST_TIMEOUT, work).await;
+        }
+        let body = within(STRANGERS_TIMEOUT, collect(body, STRANGERS_BODY_LIMIT)).await?;
+        let _permit = self.permit()?;
+        within(REQUEST_TIMEOUT, async { Ok(work(body).await) }).await
+    }
+
+    /// A place among the requests that are worked on.
+    fn permit(&self) -> Result<SemaphorePermit<'_>, Status> {
+        self.inner.in_flight.try_acquire().map_err(|_| {
             Status::new(
                 429,
                 "TooManyRequests",
                 "too many requests at once, please try again later",
             )
             .with_retry_after(1)
-        })?;
-        tokio::time::timeout(REQUEST_TIMEOUT, work)
-            .await
-            .unwrap_or_else(|_| {
-                let seconds = REQUEST_TIMEOUT.as_secs();
-                let why = format!("request did not complete within {seconds} seconds");
-                Err(Status::timeout(why))
-            })
+        })
     }
 }
 
-async fn collect<B>(body: B) -> Result<Bytes, Status>
+async fn within<T>(
+    limit: Duration,
+    work: impl Future<Output = Result<T, Status>>,
+) -> Result<T, Status> {
+    tokio::time::timeout(limit, work).await.unwrap_or_else(|_| {
+        let seconds = limit.as_secs();
+        let why = format!("request did not complete within {seconds} seconds");
+        Err(Status::timeout(why))
+    })
+}
+
+/// The whole body, of at most `limit` bytes.
+async fn collect<B>(body: B, limit: usize) -> Result<Bytes, Status>
 where
     B: http_body::Body<Data = Bytes> + Send,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
-    match Limited::new(body, BODY_LIMIT).collect().await {
+    match Limited::new(body, limit).collect().await {
         Ok(collected) => Ok(collected.to_bytes()),
-        Err(error) if error.is::<LengthLimitError>() => Err(Status::too_large(BODY_LIMIT)),
+        Err(error) if error.is::<LengthLimitError>() => Err(Status::too_large(limit)),
         Err(error) => Err(Status::bad_request(format!(
             "the body could not be read: {error}"
         ))),
@@ -306,4 +335,119 @@ fn audit_id(parts: &Parts) -> HeaderValue {
         .cloned()
         .or_else(|| HeaderValue::from_str(&uuid::Uuid::new_v4().to_string()).ok())
         .unwrap_or(HeaderValue::from_static("none"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use async_trait::async_trait;
+    use futures::FutureExt as _;
+    use http_body_util::{Empty, StreamBody};
+
+    use crate::front::{Arrival, Passage};
+
+    /// Answers whatever comes.
+    struct Doorman;
+
+    #[async_trait]
+    impl Front for Doorman {
+        fn meet(&self, _: &Arrival<'_>) -> Passage {
+            Passage::OwnOfStranger
+        }
+
+        async fn answer(&self, request: FrontRequest) -> Response<Body> {
+            Response::new(Body::full(request.body))
+        }
+    }
+
+    fn server(directory: &std::path::Path) -> ApiServer {
+        let store = Store::open(directory, store::Options::default()).expect("a store");
+        ApiServer::new(Settings::default(), store, Extensions::default()).expect("a server")
+    }
+
+    fn parts() -> Parts {
+        let (parts, ()) = http::Request::get("/version")
+            .body(())
+            .expect("a request")
+            .into_parts();
+        parts
+    }
+
+    async fn asked<B>(server: &ApiServer, body: B, known: bool) -> u16
+    where
+        B: http_body::Body<Data = Bytes> + Send,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        let front: Arc<dyn Front> = Arc::new(Doorman);
+        let peer = IpAddr::from([127, 0, 0, 1]);
+        let answer = server.answer_by_front(&front, parts(), body, None, peer, known);
+        answer.await.status().as_u16()
+    }
+
+    /// A body that never comes.
+    fn never() -> impl http_body::Body<Data = Bytes, Error = Status> + Send {
+        StreamBody::new(futures::stream::pending())
+    }
+
+    #[tokio::test]
+    async fn strangers_who_send_slowly_take_nobodys_place() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let server = server(directory.path());
+        // Pages of the front's, and what the API tells anybody.
+        let stranger = || Ok(User::anonymous());
+        let mut slow = Vec::new();
+        for _ in 0..IN_FLIGHT {
+            slow.push(asked(&server, never(), false).boxed());
+            let closing = CancellationToken::new();
+            let api = server.answer(parts(), never(), stranger(), None, closing);
+            slow.push(api.map(|answer| answer.status().as_u16()).boxed());
+        }
+        for request in &mut slow {
+            assert!(futures::poll!(request).is_pending());
+        }
+        assert_eq!(asked(&server, Empty::new(), true).await, 200);
+        assert_eq!(asked(&server, Empty::new(), false).await, 200);
+        // Of somebody known it is work from the beginning.
+        let mut known = Vec::new();
+        for _ in 0..IN_FLIGHT {
+            known.push(asked(&server, never(), true).boxed());
+        }
+        for request in &mut known {
+            assert!(futures::poll!(request).is_pending());
+        }
+        assert_eq!(asked(&server, Empty::new(), true).await, 429);
+    }
+
+    #[tokio::test]
+    async fn a_strangers_body_is_as_large_as_a_login_and_no_larger() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let server = server(directory.path());
+        let body = |size| http_body_util::Full::new(Bytes::from(vec![b' '; size]));
+        let most = STRANGERS_BODY_LIMIT;
+        for (size, known, code) in [
+            (most, false, 200),
+            (most + 1, false, 413),
+            (BODY_LIMIT, true, 200),
+            (BODY_LIMIT + 1, true, 413),
+        ] {
+            assert_eq!(
+                asked(&server, body(size), known).await,
+                code,
+                "{size} {known}"
+            );
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stranger_who_sends_nothing_is_answered_soon() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let server = server(directory.path());
+        let start = tokio::time::Instant::now();
+        assert_eq!(asked(&server, never(), false).await, 504);
+        let took = start.elapsed();
+        assert!(
+            (STRANGERS_TIMEOUT..REQUEST_TIMEOUT).contains(&took),
+            "{took:?}"
+        );
+    }
 }

@@ -164,11 +164,14 @@ impl ApiServer {
                     parts: &parts,
                     proven: proven.as_ref(),
                 };
-                match front.meet(&arrival) {
+                let passage = front.meet(&arrival);
+                let known = matches!(passage, Passage::Own);
+                match passage {
                     Passage::On => (Ok(as_is(proven)), shutdown),
                     Passage::As(user, until) => (Ok(user), until),
-                    Passage::Own => {
-                        return self.answer_by_front(front, parts, body, proven, peer).await;
+                    Passage::Own | Passage::OwnOfStranger => {
+                        let answer = self.answer_by_front(front, parts, body, proven, peer, known);
+                        return answer.await;
                     }
                     Passage::Refused(status) => (Err(status), shutdown),
                 }

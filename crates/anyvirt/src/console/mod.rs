@@ -270,12 +270,12 @@ impl Front for Console {
     fn meet(&self, arrival: &Arrival<'_>) -> Passage {
         let parts = arrival.parts;
         match route(parts) {
-            Route::File(_) => Passage::Own,
+            Route::File(_) => Passage::OwnOfStranger,
             Route::SecretInUrl(name) => Passage::Refused(Status::bad_request(format!(
                 "{name}: a secret in a URL is never accepted, since URLs are kept in histories and logs; POST it to \
                  /console/api/login"
             ))),
-            Route::Call(call) if call == "login" => Passage::Own,
+            Route::Call(call) if call == "login" => Passage::OwnOfStranger,
             // Whoever may not call is told before the body is read.
             Route::Call(_) => match self.caller(parts, arrival.proven) {
                 Ok(_) => Passage::Own,

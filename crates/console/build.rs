@@ -57,9 +57,13 @@ fn build() -> Result<(), String> {
         return absent(&out, "it was built with ANYVIRT_CONSOLE=none");
     }
     let Some(npm) = on_path("npm") else {
-        // Looked for again when there may be another answer.
+        // One that is installed into a folder of the same PATH later is not noticed: cargo would have to look through
+        // all of them at each build. So the warning, which cargo repeats, says what to do.
         println!("cargo::rerun-if-env-changed=PATH");
-        println!("cargo::warning=npm is not on the PATH: anyvirt is built without its web console");
+        println!(
+            "cargo::warning=npm is not on the PATH: anyvirt is built without its web console. Install Node with npm, \
+             then: cargo clean -p console"
+        );
         return absent(&out, "there was no npm where it was built");
     };
     watch(&web)?;

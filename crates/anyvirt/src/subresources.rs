@@ -40,6 +40,10 @@ const SERVED: [(&str, &str); 9] = [
     ("virtualmachineinstances/log", "get"),
 ];
 
+/// KubeVirt's version, which `virtctl version` and OpenShift's console read, whoever asks. As there, it
+/// is not in discovery: there are no objects of it.
+const VERSION: &str = "version";
+
 /// The group for discovery, answered by `routes`.
 pub(crate) fn group(routes: Arc<Routes>) -> Extension {
     let resource = |(name, verb): (&str, &str)| ExtensionResource {
@@ -60,6 +64,7 @@ pub(crate) fn group(routes: Arc<Routes>) -> Extension {
             names::DEPRECATED_VERSION.to_owned(),
         ],
         resources: SERVED.into_iter().map(resource).collect(),
+        public: vec![VERSION.to_owned()],
         handler: routes,
     }
 }
@@ -81,6 +86,9 @@ impl Routes {
     }
 
     async fn answer(&self, request: HandlerRequest) -> Result<Response<Body>, Status> {
+        if request.resource == VERSION {
+            return version(&request);
+        }
         let client = self
             .client
             .get()
@@ -298,6 +306,23 @@ impl Routes {
     }
 }
 
+/// What was built, under the version that the KubeVirt object reports.
+fn version(request: &HandlerRequest) -> Result<Response<Body>, Status> {
+    if request.namespace.is_some() || request.name.is_some() {
+        return Err(Status::no_such_resource());
+    }
+    if request.verb != "list" {
+        return Err(Status::method_not_allowed());
+    }
+    let info = apiserver::version_info(controllers::kubevirt::VERSION);
+    let mut response = Response::new(Body::full(info.to_string()));
+    response.headers_mut().insert(
+        http::header::CONTENT_TYPE,
+        http::HeaderValue::from_static("application/json"),
+    );
+    Ok(response)
+}
+
 /// A log as it comes. What a guest wrote is text, whatever it looks like.
 fn text(log: LogStream) -> Result<Response<Body>, Status> {
     let pieces = futures::StreamExt::map(log, |piece| piece.map(bytes::Bytes::from));
@@ -496,6 +521,54 @@ mod tests {
             if let Err(refused) = asked {
                 assert_eq!(refused.code, 405);
             }
+        }
+    }
+
+    #[test]
+    fn the_version_is_what_the_kubevirt_object_reports_and_is_only_read() {
+        let ask = |verb: &'static str, name: Option<&str>, namespace: Option<&str>| {
+            version(&HandlerRequest {
+                user: apiserver::User::anonymous(),
+                verb,
+                version: "v1".to_owned(),
+                namespace: namespace.map(str::to_owned),
+                resource: "version".to_owned(),
+                name: name.map(str::to_owned),
+                subresource: None,
+                rest: Vec::new(),
+                query: Vec::new(),
+                body: bytes::Bytes::new(),
+                headers: http::HeaderMap::new(),
+                upgrade: None,
+                closing: tokio_util::sync::CancellationToken::new(),
+            })
+        };
+        let answer = ask("list", None, None).unwrap();
+        assert_eq!(answer.headers()["content-type"], "application/json");
+        let body = answer.body().bytes().unwrap();
+        let info: serde_json::Value = serde_json::from_slice(&body).unwrap();
+        // All that a client's version is made of; every one is text.
+        for field in [
+            "gitVersion",
+            "gitCommit",
+            "gitTreeState",
+            "buildDate",
+            "goVersion",
+            "compiler",
+            "platform",
+        ] {
+            let text = info[field].as_str().unwrap_or_default();
+            assert!(!text.is_empty(), "{field}: {info}");
+        }
+        assert_eq!(info["gitVersion"], controllers::kubevirt::VERSION);
+        for (verb, name, namespace, code) in [
+            ("watch", None, None, 405),
+            ("create", None, None, 405),
+            ("get", Some("x"), None, 404),
+            ("list", None, Some("n"), 404),
+        ] {
+            let refused = ask(verb, name, namespace).unwrap_err();
+            assert_eq!(refused.code, code, "{verb} {name:?} {namespace:?}");
         }
     }
 

@@ -1,11 +1,25 @@
 //! Who may do what. For now there are two answers: members of trusted groups may do everything,
-//! everybody else nothing but look whether the server is well.
+//! everybody else nothing but look whether the server is well, and which one it is.
 
 use http::HeaderMap;
 
+use crate::extension::Extension;
 use crate::route::RequestInfo;
 use crate::status::Status;
 use crate::user::{MASTERS, User};
+
+/// How a GET of a resource without objects is called: its path is a list's, and who asks beforehand
+/// whether he may says `get` as well.
+pub(crate) const READING: [&str; 2] = ["get", "list"];
+
+/// To whom what is granted.
+#[derive(Clone, Copy)]
+pub(crate) struct Grants<'a> {
+    /// Groups whose members may do everything.
+    pub(crate) trusted_groups: &'a [String],
+    /// Groups served by code, with what everybody may read of them.
+    pub(crate) extensions: &'a [Extension],
+}
 
 /// Whether the user may do everything.
 pub(crate) fn is_trusted(user: &User, trusted_groups: &[String]) -> bool {
@@ -20,6 +34,21 @@ fn is_public(path: &str) -> bool {
             path.strip_prefix(check)
                 .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
         })
+}
+
+/// What everybody may read of groups that are served by code.
+fn is_open(info: &RequestInfo, extensions: &[Extension]) -> bool {
+    let Some(resource) = &info.resource else {
+        return false;
+    };
+    let open = |extension: &Extension| {
+        extension.group == resource.group && extension.public.contains(&resource.resource)
+    };
+    READING.contains(&info.verb)
+        && resource.namespace.is_none()
+        && resource.name.is_none()
+        && resource.subresource.is_none()
+        && extensions.iter().any(open)
 }
 
 /// Kinds that every authenticated user may ask about herself.
@@ -54,13 +83,10 @@ fn is_discovery(info: &RequestInfo) -> bool {
 ///
 /// # Errors
 /// 403 in upstream's words.
-pub(crate) fn decide(
-    user: &User,
-    trusted_groups: &[String],
-    info: &RequestInfo,
-) -> Result<(), Status> {
+pub(crate) fn decide(user: &User, grants: Grants<'_>, info: &RequestInfo) -> Result<(), Status> {
     let authenticated = user.is_in(crate::user::AUTHENTICATED);
-    if is_trusted(user, trusted_groups)
+    if is_trusted(user, grants.trusted_groups)
+        || is_open(info, grants.extensions)
         || (info.verb == "get" && info.resource.is_none() && is_public(&info.path))
         || (authenticated && (is_self_review(info) || is_discovery(info)))
     {
@@ -162,7 +188,11 @@ mod tests {
 
     fn ask(user: &User, method: Method, path: &str) -> Result<(), String> {
         let info = RequestInfo::parse(&method, path, &Query::default());
-        decide(user, &["system:nodes".to_owned()], &info).map_err(|status| status.message)
+        let grants = Grants {
+            trusted_groups: &["system:nodes".to_owned()],
+            extensions: &[],
+        };
+        decide(user, grants, &info).map_err(|status| status.message)
     }
 
     #[test]

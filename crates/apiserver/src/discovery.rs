@@ -235,10 +235,18 @@ fn paths(server: &Inner, registry: &Registry, call: &Call) -> Response<Body> {
 fn version(server: &Inner) -> Value {
     let full = &server.settings.version;
     let mut numbers = full.trim_start_matches('v').split(['.', '+', '-']);
+    let mut version = version_info(full);
+    version["major"] = json!(numbers.next().unwrap_or("1"));
+    version["minor"] = json!(numbers.next().unwrap_or("0"));
+    version
+}
+
+/// What was built, as clients read it off `/version` and the version pages of other groups.
+///
+/// In: the version that it is known by, e.g. `v1.35.0+anyvirt`.
+pub fn version_info(git_version: &str) -> Value {
     json!({
-        "major": numbers.next().unwrap_or("1"),
-        "minor": numbers.next().unwrap_or("0"),
-        "gitVersion": full,
+        "gitVersion": git_version,
         "gitCommit": option_env!("GIT_COMMIT").unwrap_or("unknown"),
         "gitTreeState": "clean",
         "buildDate": "1970-01-01T00:00:00Z",

@@ -59,6 +59,8 @@ pub struct Extension {
     pub versions: Vec<String>,
     /// What discovery lists.
     pub resources: Vec<ExtensionResource>,
+    /// Resources without objects that whoever asks may read, whether known or not, e.g. `version`.
+    pub public: Vec<String>,
     /// Who answers.
     pub handler: Arc<dyn Handler>,
 }
@@ -70,6 +72,7 @@ impl fmt::Debug for Extension {
             .field("group", &self.group)
             .field("versions", &self.versions)
             .field("resources", &self.resources)
+            .field("public", &self.public)
             .finish_non_exhaustive()
     }
 }

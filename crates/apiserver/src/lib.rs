@@ -65,6 +65,7 @@ mod watch;
 
 pub use admission::{Admission, AdmissionRequest, Operation};
 pub use body::Body;
+pub use discovery::version_info;
 pub use extension::{Extension, ExtensionResource, Extensions, Handler, HandlerRequest, Upgrade};
 pub use front::{Arrival, Front, FrontRequest, Passage, Proof, Proven};
 pub use local::LocalService;

@@ -3,7 +3,7 @@
 use http::Response;
 use serde_json::{Value, json};
 
-use crate::authorize;
+use crate::authorize::{self, Grants};
 use crate::body::Body;
 use crate::decode;
 use crate::negotiate;
@@ -47,13 +47,13 @@ pub(crate) fn answer(
     if !review["metadata"].is_object() {
         review["metadata"] = json!({});
     }
-    let trusted = &server.settings.trusted_groups;
+    let grants = server.grants();
     review["status"] = match kind.resource.names.plural.as_str() {
         "selfsubjectreviews" => json!({"userInfo": user_info(&call.user)}),
         "selfsubjectaccessreviews" => access(
             &review["spec"],
             &call.user,
-            trusted,
+            grants,
             kind,
             "selfsubjectaccessreviews",
         )?,
@@ -67,12 +67,12 @@ pub(crate) fn answer(
             access(
                 &review["spec"],
                 &subject,
-                trusted,
+                grants,
                 kind,
                 "subjectaccessreviews",
             )?
         }
-        _ => rules(&call.user, trusted),
+        _ => rules(&call.user, grants),
     };
     let representation = negotiate::choose(&call.headers, &call.query)?;
     Ok(respond::value(representation, 201, &review))
@@ -114,7 +114,7 @@ fn subject(spec: &Value) -> User {
 fn access(
     spec: &Value,
     user: &User,
-    trusted: &[String],
+    grants: Grants<'_>,
     kind: &Kind,
     plural: &str,
 ) -> Result<Value, Status> {
@@ -148,7 +148,7 @@ fn access(
             return Err(invalid(kind, Cause::invalid(field, &json!(null), why)));
         }
     };
-    Ok(match authorize::decide(user, trusted, &info) {
+    Ok(match authorize::decide(user, grants, &info) {
         Ok(()) => json!({"allowed": true, "reason": "the user is in a trusted group"}),
         Err(_) => json!({"allowed": false}),
     })
@@ -171,7 +171,7 @@ fn verb(text: &str) -> &'static str {
     .unwrap_or("other")
 }
 
-fn rules(user: &User, trusted: &[String]) -> Value {
+fn rules(user: &User, grants: Grants<'_>) -> Value {
     let health = [
         "/healthz",
         "/livez",
@@ -181,20 +181,26 @@ fn rules(user: &User, trusted: &[String]) -> Value {
         "/livez/*",
         "/readyz/*",
     ];
-    if authorize::is_trusted(user, trusted) {
+    if authorize::is_trusted(user, grants.trusted_groups) {
         return json!({
             "resourceRules": [{"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"]}],
             "nonResourceRules": [{"verbs": ["*"], "nonResourceURLs": ["*"]}],
             "incomplete": false,
         });
     }
+    let mut resources = vec![
+        json!({"verbs": ["create"], "apiGroups": ["authentication.k8s.io"],
+            "resources": ["selfsubjectreviews"]}),
+        json!({"verbs": ["create"], "apiGroups": ["authorization.k8s.io"],
+            "resources": ["selfsubjectaccessreviews", "selfsubjectrulesreviews"]}),
+    ];
+    let open = grants.extensions.iter().filter(|it| !it.public.is_empty());
+    resources.extend(open.map(|extension| {
+        json!({"verbs": authorize::READING, "apiGroups": [extension.group],
+            "resources": extension.public})
+    }));
     json!({
-        "resourceRules": [
-            {"verbs": ["create"], "apiGroups": ["authentication.k8s.io"],
-             "resources": ["selfsubjectreviews"]},
-            {"verbs": ["create"], "apiGroups": ["authorization.k8s.io"],
-             "resources": ["selfsubjectaccessreviews", "selfsubjectrulesreviews"]},
-        ],
+        "resourceRules": resources,
         "nonResourceRules": [
             {"verbs": ["get"], "nonResourceURLs": ["/api", "/api/*", "/apis", "/apis/*", "/openapi", "/openapi/*"]},
             {"verbs": ["get"], "nonResourceURLs": health},

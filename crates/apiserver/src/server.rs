@@ -82,6 +82,14 @@ pub(crate) struct Inner {
 }
 
 impl Inner {
+    /// To whom what is granted.
+    pub(crate) fn grants(&self) -> authorize::Grants<'_> {
+        authorize::Grants {
+            trusted_groups: &self.settings.trusted_groups,
+            extensions: &self.extensions.groups,
+        }
+    }
+
     /// The time.
     pub(crate) fn now(&self) -> Timestamp {
         (self.settings.clock)()
@@ -200,9 +208,9 @@ impl ApiServer {
     {
         let query = Query::parse(parts.uri.query().unwrap_or(""));
         let info = RequestInfo::parse(&parts.method, parts.uri.path(), &query);
-        let trusted = &self.inner.settings.trusted_groups;
-        let user = authorize::impersonate(user?, trusted, &parts.headers)?;
-        authorize::decide(&user, trusted, &info)?;
+        let grants = self.inner.grants();
+        let user = authorize::impersonate(user?, grants.trusted_groups, &parts.headers)?;
+        authorize::decide(&user, grants, &info)?;
         if is_long_running(&info) {
             let body = tokio::time::timeout(REQUEST_TIMEOUT, collect(body, BODY_LIMIT))
                 .await

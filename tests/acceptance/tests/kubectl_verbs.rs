@@ -266,6 +266,15 @@ spec: {accessModes: [ReadWriteOnce], resources: {requests: {storage: 1Gi}}}
             .contains("system:masters")
     );
     assert!(server.kubectl(&["version"]).contains("Server Version: v1."));
+    let kubevirt = "/apis/subresources.kubevirt.io/v1/version";
+    let kubevirt = server.kubectl(&["get", "--raw", kubevirt]);
+    let kubevirt: serde_json::Value = serde_json::from_str(&kubevirt).expect("JSON");
+    let reported = "jsonpath={.items[0].status.observedKubeVirtVersion}";
+    let reported = server.kubectl(&["get", "kubevirt", "-A", "-o", reported]);
+    assert_eq!(kubevirt["gitVersion"], reported);
+    let said = server.anyvirt(&["version"]).out;
+    let line = format!("Server Version: {reported}\n");
+    assert!(said.contains(&line), "{said}");
     assert!(server.kubectl(&["get", "--raw", "/readyz"]).contains("ok"));
     server.kubectl(&["events", "--all-namespaces"]);
     assert!(

@@ -79,6 +79,7 @@ async fn world() -> World {
                 namespaced: true,
                 verbs: vec!["get".to_owned()],
             }],
+            public: vec!["version".to_owned()],
             handler: Arc::new(Echo),
         }],
         subresources: vec![(
@@ -137,6 +138,46 @@ async fn groups_and_subresources_are_served_by_code() {
         aggregated.contains("\"subresource\":\"console\""),
         "{aggregated}"
     );
+}
+
+#[tokio::test]
+async fn what_a_group_shows_to_everybody_is_read_by_strangers_and_nothing_beside_it_is() {
+    let mut world = world().await;
+    let reviews = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews";
+    let rules = "/apis/authorization.k8s.io/v1/selfsubjectrulesreviews";
+    let open = "/apis/sub.ex.io/v1/version";
+    for user in [User::new("bob", ["team"]), User::anonymous()] {
+        world.user = user;
+        let answer = world.get(open).await.expect(200);
+        assert_eq!(answer["resource"], "version");
+        for path in [
+            "/apis/sub.ex.io/v1/version/x",
+            "/apis/sub.ex.io/v1/version/x/y",
+            "/apis/sub.ex.io/v1/namespaces/n/version",
+            "/apis/sub.ex.io/v1/version?watch=true",
+            "/apis/sub.ex.io/v1/foos",
+            "/apis/other.ex.io/v1/version",
+        ] {
+            world.get(path).await.refused(403, "Forbidden");
+        }
+        for method in ["POST", "PUT", "DELETE"] {
+            let answer = world.ask(method, open, &[], "{}").await;
+            answer.refused(403, "Forbidden");
+        }
+    }
+    world.user = User::new("bob", ["team"]);
+    for (verb, allowed) in [("get", true), ("list", true), ("watch", false)] {
+        let asked = json!({ "verb": verb, "group": "sub.ex.io", "resource": "version" });
+        let review = json!({ "spec": { "resourceAttributes": asked } });
+        let answer = world.post(reviews, &review).await.expect(201);
+        assert_eq!(answer["status"]["allowed"], allowed, "{verb}");
+    }
+    let namespace = json!({ "spec": { "namespace": "default" } });
+    let told = world.post(rules, &namespace).await.expect(201);
+    let rule = json!({ "verbs": ["get", "list"], "apiGroups": ["sub.ex.io"],
+        "resources": ["version"] });
+    let told = told["status"]["resourceRules"].as_array();
+    assert!(told.is_some_and(|all| all.contains(&rule)), "{told:?}");
 }
 
 #[tokio::test]

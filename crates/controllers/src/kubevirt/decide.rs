@@ -16,7 +16,7 @@ use kube::ResourceExt as _;
 const TAINTED: &str = "TaintedConfiguration";
 
 /// The version reported of everything: all of it is one program.
-const VERSION: &str = concat!("v", env!("CARGO_PKG_VERSION"));
+pub const VERSION: &str = concat!("v", env!("CARGO_PKG_VERSION"));
 
 /// The status of the KubeVirt object under `configuration`.
 pub(super) fn status(

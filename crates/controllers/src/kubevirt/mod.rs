@@ -17,6 +17,7 @@ mod publish;
 #[cfg(test)]
 mod tests;
 
+pub use decide::VERSION;
 pub use publish::{Publisher, Reader};
 
 use crate::Settings;

@@ -9,6 +9,7 @@ mod kubeconfig;
 mod metrics;
 mod relay;
 mod report;
+mod serial_log;
 mod settings;
 mod subresources;
 mod up;

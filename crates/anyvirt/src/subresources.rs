@@ -5,6 +5,7 @@
 
 use crate::advice;
 use crate::relay::relay;
+use crate::serial_log;
 use api::names;
 use api::virtual_machine::VirtualMachine;
 use api::virtual_machine_instance::{Phase, VirtualMachineInstance};
@@ -141,7 +142,7 @@ impl Routes {
                 let instance = subresource::instance(client, &namespace, &name)
                     .await
                     .map_err(refused)?;
-                self.of_instance(&instance, verb, request).await
+                self.of_instance(client, &instance, verb, request).await
             }
             _ => Err(Status::no_such_resource()),
         }
@@ -149,6 +150,7 @@ impl Routes {
 
     async fn of_instance(
         &self,
+        client: &kube::Client,
         instance: &VirtualMachineInstance,
         verb: &str,
         request: HandlerRequest,
@@ -158,16 +160,33 @@ impl Routes {
             "console" | "vnc" => self.stream(instance, verb == "console", request).await,
             "vnc/screenshot" => self.screenshot(instance, &request).await,
             "log" => {
-                let uid = instance.metadata.uid.as_deref().unwrap_or_default();
-                match self.node.serial_log(uid, log_options(&request)?).await {
-                    Ok(log) => text(log),
-                    // A guest that has not started has written nothing.
-                    Err(LogError::NoPod(_)) => text(Box::pin(futures::stream::empty())),
-                    Err(error) => Err(log_refused(&error)),
-                }
+                self.serial_log(client, instance, log_options(&request)?)
+                    .await
             }
             _ => Err(Status::no_such_resource()),
         }
+    }
+
+    /// What the guest writes. One that has not started has written nothing: who follows waits for it.
+    async fn serial_log(
+        &self,
+        client: &kube::Client,
+        instance: &VirtualMachineInstance,
+        options: LogOptions,
+    ) -> Result<Response<Body>, Status> {
+        let uid = instance.metadata.uid.clone().unwrap_or_default();
+        let log = match self.node.serial_log(&uid, options).await {
+            Ok(log) => log,
+            Err(LogError::NoPod(_)) if options.follow => {
+                let namespace = instance.metadata.namespace.as_deref().unwrap_or_default();
+                let machines = kube::Api::namespaced(client.clone(), namespace);
+                let name = instance.metadata.name.clone().unwrap_or_default();
+                serial_log::from_its_start(self.node.clone(), machines, name, uid, options)
+            }
+            Err(LogError::NoPod(_)) => serial_log::nothing(),
+            Err(error) => return Err(log_refused(&error)),
+        };
+        text(log)
     }
 
     /// A picture of the screen. `If-None-Match` spares who has the same one already.

@@ -100,8 +100,10 @@ impl NodeHandle {
     /// What the guest of `uid` wrote to its serial console, from its first byte.
     ///
     /// # Errors
-    /// [`LogError`] if it has not started here.
+    /// [`LogError`] if it has not started here, or the options are not served.
     pub async fn serial_log(&self, uid: &str, options: LogOptions) -> Result<LogStream, LogError> {
+        // Told at once, also of a log that is not there yet.
+        options.served()?;
         let directory = self
             .directory(uid)
             .ok_or_else(|| LogError::NoPod(uid.to_owned()))?;

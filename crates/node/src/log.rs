@@ -35,6 +35,24 @@ pub struct LogOptions {
     pub since_seconds: Option<i64>,
 }
 
+impl LogOptions {
+    /// Refuses what no log here has.
+    pub(crate) fn served(&self) -> Result<(), LogError> {
+        if self.previous {
+            return Err(LogError::Unsupported(
+                "previous: a launcher is never restarted in its pod, so there is no earlier log",
+            ));
+        }
+        if self.timestamps || self.since_seconds.is_some() {
+            return Err(LogError::Unsupported(
+                "timestamps, sinceSeconds, sinceTime: lines are kept as they came, without times; use \
+                 tailLines",
+            ));
+        }
+        Ok(())
+    }
+}
+
 /// A log cannot be shown.
 #[derive(Debug, thiserror::Error)]
 pub enum LogError {
@@ -61,17 +79,7 @@ pub(crate) async fn open(
     container: &str,
     options: LogOptions,
 ) -> Result<LogStream, LogError> {
-    if options.previous {
-        return Err(LogError::Unsupported(
-            "previous: a launcher is never restarted in its pod, so there is no earlier log",
-        ));
-    }
-    if options.timestamps || options.since_seconds.is_some() {
-        return Err(LogError::Unsupported(
-            "timestamps, sinceSeconds, sinceTime: lines are kept as they came, without times; use \
-             tailLines",
-        ));
-    }
+    options.served()?;
     let names: &[&str] = match container {
         containers::COMPUTE => &[files::LOG, files::QEMU_LOG],
         containers::GUEST_CONSOLE_LOG => &[files::SERIAL_LOG, files::SERIAL_TAIL_LOG],

@@ -7,7 +7,7 @@ pub mod starts;
 
 pub use memory::Memory;
 
-use futures::StreamExt as _;
+use futures::{AsyncReadExt as _, StreamExt as _};
 use http::Request;
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
@@ -587,6 +587,31 @@ impl Client {
         );
         assert_eq!(code, 201, "{answer}");
     }
+    /// Gets what goes on and on: once the server has begun to answer, `then` is done, and the answer read up to the
+    /// `words`, which are given with all before them.
+    ///
+    /// # Panics
+    /// If it is refused, ends, or does not say that in time.
+    pub fn follow(&self, path: &str, words: &str, then: impl FnOnce()) -> String {
+        let request = Request::get(path).body(Vec::new()).expect("a request");
+        let begun = self.runtime.block_on(self.client.request_stream(request));
+        let mut answer = std::pin::pin!(begun.unwrap_or_else(|error| panic!("{path}: {error}")));
+        then();
+        let mut seen = Vec::new();
+        let read = async {
+            let mut byte = [0];
+            while !seen.ends_with(words.as_bytes()) {
+                let count = answer.read(&mut byte).await.expect("it goes on");
+                assert_eq!(count, 1, "{path}: {:?}", String::from_utf8_lossy(&seen));
+                seen.push(byte[0]);
+            }
+        };
+        let limited = async { tokio::time::timeout(PATIENCE, read).await };
+        let all = self.runtime.block_on(limited);
+        all.unwrap_or_else(|_| panic!("no {words:?} in {:?}", String::from_utf8_lossy(&seen)));
+        String::from_utf8_lossy(&seen).into_owned()
+    }
+
     /// Opens a stream (a WebSocket with KubeVirt's protocol, by `path`) and gives the first that it says.
     ///
     /// # Panics

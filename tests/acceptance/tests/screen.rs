@@ -77,3 +77,27 @@ fn a_machines_screen_is_pictured_and_its_first_words_are_kept() {
     let link = format!("https://{}/console/login#otk=", server.address());
     assert!(said.out.starts_with(&link), "{} {}", said.out, said.err);
 }
+
+#[test]
+fn who_follows_a_machine_before_it_starts_reads_its_first_words() {
+    let image = guests::boot_sector().expect("the boot sector guest is made");
+    let registry = Registry::serve(&image.layout).expect("a registry on loopback");
+    let server = Server::start(&["--emulation", "on"]);
+    let manifest = guests::boot_sector_vm("sector", &registry.reference("boot-sector")).replace(
+        "      domain:\n",
+        "      nodeSelector: {late: \"yes\"}\n      domain:\n",
+    );
+    server.apply(&manifest);
+    server.wait_until(
+        "vm",
+        "sector",
+        "/status/printableStatus",
+        "ErrorUnschedulable",
+        PATIENCE,
+    );
+    let path = "/apis/subresources.kubevirt.io/v1/namespaces/default/virtualmachineinstances/sector/log?follow=true";
+    let log = Client::of(&server).follow(path, BOOT_SECTOR_HELLO, || {
+        server.kubectl(&["label", "nodes", "--all", "late=yes"]);
+    });
+    assert!(log.ends_with(BOOT_SECTOR_HELLO), "{log}");
+}

@@ -2,7 +2,7 @@ import { describe, expect, test } from 'vitest';
 
 import { flawsIn } from './guard';
 import { lettersApart, meant } from './known-keys';
-import { isSameWork, onto } from './rebase';
+import { isNews, isSameWork, onto } from './rebase';
 import { ofYaml, toYaml } from './yaml-text';
 
 const map = (data: string, name = 'kubevirt-config'): string => `apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: ${name}\n  namespace: openshift-cnv\ndata:\n${data}`;
@@ -83,5 +83,19 @@ describe('a change of an object that has gone on', () => {
 
   test('goes onto the newer version', () => {
     expect(onto({ metadata: { name: 'vm', resourceVersion: '9' } }, base).metadata.resourceVersion).toBe('9');
+  });
+});
+
+describe('what is watched is news', () => {
+  const version = (resourceVersion: string, label = 'mine'): { metadata: { name: string; resourceVersion: string; labels: Record<string, string> } } => ({ metadata: { name: 'vm', resourceVersion, labels: { label } } });
+  test.each([
+    ['if it is newer and differs', version('10', 'theirs'), version('9'), true],
+    ['not if only its version differs', version('10'), version('9'), false],
+    ['not if it is older: what was applied has not come back yet', version('9', 'before'), version('10'), false],
+    ['not if it is the same version', version('10', 'theirs'), version('10'), false],
+    ['by number, not by letter', version('100', 'theirs'), version('99'), true],
+    ['if versions are no numbers, and differ', version('b', 'theirs'), version('a'), true],
+  ])('%s', (_when, object, base, wanted) => {
+    expect(isNews(object, base)).toBe(wanted);
   });
 });

@@ -5,6 +5,19 @@ export function isSameWork(a: KubernetesObject, b: KubernetesObject): boolean {
   return canonical(written(a)) === canonical(written(b));
 }
 
+/**
+ * Is `object` a later version of `base` that somebody else has changed? Kubernetes' versions are whole numbers that
+ * grow (KEP-5504); of others nothing is known but whether they differ.
+ */
+export function isNews(object: KubernetesObject, base: KubernetesObject): boolean {
+  return isLater(object.metadata.resourceVersion ?? '', base.metadata.resourceVersion ?? '') && !isSameWork(object, base);
+}
+
+function isLater(version: string, than: string): boolean {
+  const isNumber = (text: string): boolean => /^\d+$/.test(text);
+  return isNumber(version) && isNumber(than) ? BigInt(version) > BigInt(than) : version !== than;
+}
+
 function written(object: KubernetesObject): object {
   const { status: _, ...rest } = object as KubernetesObject & { status?: unknown };
   const { resourceVersion: _version, managedFields: _fields, ...metadata } = rest.metadata;

@@ -1,5 +1,5 @@
 import { Alert, Button, Skeleton, Toolbar, ToolbarContent, ToolbarItem } from '@patternfly/react-core';
-import { useCallback, useEffect, useMemo, useState } from 'react';
+import { useCallback, useEffect, useMemo, useRef, useState } from 'react';
 
 import { Failure } from '../kubernetes/failure';
 import type { KubernetesObject } from '../kubernetes/object';
@@ -11,7 +11,7 @@ import { oneAtATime } from '../parts/one-at-a-time';
 import { t } from '../words/words';
 import { ConflictDialog } from './conflict-dialog';
 import { type Flaw, flawsIn } from './guard';
-import { isSameWork, onto } from './rebase';
+import { isNews as isNewsOf, onto } from './rebase';
 import { type Review, ReviewDialog } from './review-dialog';
 import { type Edited, read, write } from './write';
 import { ofYaml, toYaml } from './yaml-text';
@@ -35,6 +35,8 @@ export function ResourceEditor(props: Props): React.JSX.Element {
   const [base, setBase] = useState<KubernetesObject>();
   const [filled, setFilled] = useState<Filled>({ id: 0, text: template });
   const [text, setText] = useState(template);
+  // The same, at once: an answer may come before what was typed is drawn.
+  const latest = useRef<{ base: KubernetesObject | undefined; text: string }>({ base: undefined, text: template });
   const [failure, setFailure] = useState<Failure>();
   const [review, setReview] = useState<Review>();
   const [conflict, setConflict] = useState<{ theirs: KubernetesObject; mine: KubernetesObject }>();
@@ -42,21 +44,30 @@ export function ResourceEditor(props: Props): React.JSX.Element {
   // The state is as old as the last drawing: it alone would let a second key through.
   const [run] = useState(oneAtATime);
 
-  const fill = useCallback((content: string) => {
-    setFilled(({ id }) => ({ id: id + 1, text: content }));
+  const put = useCallback((content: string, object = latest.current.base) => {
+    latest.current = { base: object, text: content };
+    setBase(object);
     setText(content);
   }, []);
-  const begin = useCallback(
-    (object: KubernetesObject) => {
-      setBase(object);
-      fill(toYaml(object));
+  const fill = useCallback(
+    (content: string, object?: KubernetesObject) => {
+      setFilled(({ id }) => ({ id: id + 1, text: content }));
+      put(content, object);
     },
-    [fill],
+    [put],
   );
+  const begin = useCallback((object: KubernetesObject) => fill(toYaml(object), object), [fill]);
   const load = useCallback(async () => {
     if (name === undefined) return;
     setFailure(undefined);
-    await read({ type, namespace, name }).then(begin, (thrown: unknown) => setFailure(Failure.of(thrown)));
+    const { text: asked } = latest.current;
+    try {
+      const object = await read({ type, namespace, name });
+      // What was typed, or applied, since it was asked for stays.
+      if (latest.current.text === asked) begin(object);
+    } catch (thrown) {
+      setFailure(Failure.of(thrown));
+    }
   }, [type, namespace, name, begin]);
   useEffect(() => void load(), [load]);
 
@@ -79,11 +90,17 @@ export function ResourceEditor(props: Props): React.JSX.Element {
   }
 
   async function look(): Promise<void> {
-    const parsed = ofYaml(text);
-    if ('problem' in parsed) throw new Failure(422, 'Invalid', parsed.problem);
-    const written = await write(props, base, parsed.object, true);
-    if (written.is === 'conflict') setConflict({ theirs: written.theirs, mine: parsed.object });
-    else setReview({ before: base, wanted: parsed.object, after: written.answer.body, warnings: written.answer.warnings });
+    for (;;) {
+      const asked = latest.current;
+      const parsed = ofYaml(asked.text);
+      if ('problem' in parsed) throw new Failure(422, 'Invalid', parsed.problem);
+      const written = await write(props, asked.base, parsed.object, true);
+      // What was typed while the server thought is reviewed too, or applying would drop it.
+      if (latest.current !== asked) continue;
+      if (written.is === 'conflict') setConflict({ theirs: written.theirs, mine: parsed.object });
+      else setReview({ before: asked.base, wanted: parsed.object, after: written.answer.body, warnings: written.answer.warnings });
+      return;
+    }
   }
 
   async function apply({ before, wanted }: Review): Promise<void> {
@@ -110,7 +127,8 @@ export function ResourceEditor(props: Props): React.JSX.Element {
       const written = await write(props, after, onto(after, before), false);
       if (written.is === 'conflict') throw new Failure(409, 'Conflict', t('Somebody has changed it since.'));
       notify({ tone: 'info', title: t('{name} is as before', { name: before.metadata.name }) });
-      begin(written.answer.body);
+      // What was typed since it was saved stays; that the object has gone on is told above it.
+      if (latest.current.text === toYaml(after)) begin(written.answer.body);
     } catch (thrown) {
       notify({ tone: 'danger', title: t('Not undone'), detail: Failure.of(thrown).message });
     }
@@ -134,7 +152,7 @@ export function ResourceEditor(props: Props): React.JSX.Element {
         key={filled.id}
         start={filled.text}
         label={t('YAML of {name}', { name: name ?? type.kind })}
-        onChange={setText}
+        onChange={(content) => put(content)}
         onReview={() => canReview && void guarded(look)}
       />
       <Toolbar inset={{ default: 'insetNone' }}>
@@ -156,8 +174,7 @@ export function ResourceEditor(props: Props): React.JSX.Element {
           }}
           onMerged={(merged) => {
             setConflict(undefined);
-            setBase(conflict.theirs);
-            fill(merged);
+            fill(merged, conflict.theirs);
           }}
         />
       )}
@@ -183,7 +200,7 @@ function FlawLine(props: { flaw: Flaw; onFix: (fix: NonNullable<Flaw['fix']>) =>
 function News(props: { edited: Edited; base: KubernetesObject; isDirty: boolean; onTake: () => void }): React.JSX.Element | null {
   const { edited, base, isDirty, onTake } = props;
   const { object } = useObject<KubernetesObject>(edited.type, edited.namespace, edited.name ?? '');
-  const isNews = object !== undefined && object.metadata.resourceVersion !== base.metadata.resourceVersion && !isSameWork(object, base);
+  const isNews = object !== undefined && isNewsOf(object, base);
   const takes = isNews && !isDirty;
   useEffect(() => {
     if (takes) onTake();

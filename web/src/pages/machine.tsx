@@ -104,7 +104,7 @@ function Found(props: { machine: Machine; tab: MachineTab; watched: Parameters<t
         >
           <Body><MachineDiagnostics machine={machine} /></Body>
         </Tab>
-        <Tab eventKey="yaml" title={<TabTitleText>YAML</TabTitleText>}><Body><ResourceEditor type={RESOURCES.virtualMachines} namespace={namespace} name={name} /></Body></Tab>
+        <Tab eventKey="yaml" title={<TabTitleText>YAML</TabTitleText>}><Body><ResourceEditor key={`${namespace}/${name}`} type={RESOURCES.virtualMachines} namespace={namespace} name={name} /></Body></Tab>
       </Tabs>
       {intent !== undefined && (
         <AskDialog intent={intent} onClose={() => setIntent(undefined)} onDone={() => intent.action === 'delete' && void navigate({ to: '/machines', search: {} })} />

@@ -15,6 +15,8 @@ export async function work(browser, session) {
   const second = await open(browser, session, { expected: [gone, { path: new RegExp(NAME), status: 409 }] });
   await create(first);
   await configure(first);
+  await late(first);
+  await reviewed(first);
   await collide(first, second);
   await remove(first);
   assert.deepEqual([...first.faults, ...second.faults], []);
@@ -55,6 +57,66 @@ async function label({ page }, text) {
   await page.keyboard.press('End');
   await page.keyboard.insertText(`\n  labels:\n    by: ${text}`);
   await page.getByRole('button', { name: 'Review changes' }).click();
+}
+
+async function late({ page, goto }) {
+  console.log('an answer that comes late does not replace what was typed meanwhile');
+  await goto(`${MACHINE}?tab=yaml`);
+  const editor = page.locator('[data-editor="yaml"] .cm-content');
+  await editor.getByText('VirtualMachine').first().waitFor();
+  const path = new RegExp(`/virtualmachines/${NAME}$`);
+  const { asked, release } = await hold(page, path, 'GET');
+  await page.getByRole('button', { name: 'Reload' }).click();
+  await asked;
+  await editor.getByText('metadata:', { exact: true }).first().click();
+  await page.keyboard.press('End');
+  await page.keyboard.insertText('\n  # typed meanwhile');
+  const answered = page.waitForResponse(path);
+  await release();
+  await (await answered).finished();
+  await page.evaluate(() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done))));
+  assert.match(await editor.innerText(), /# typed meanwhile/);
+  console.log('and is shown when it is asked for again');
+  await page.getByRole('button', { name: 'Reload' }).click();
+  await editor.getByText('# typed meanwhile').waitFor({ state: 'detached' });
+}
+
+async function reviewed({ page, goto }) {
+  console.log('what is typed while the server says what would become of it is reviewed too');
+  await goto(`${MACHINE}?tab=yaml`);
+  const editor = page.locator('[data-editor="yaml"] .cm-content');
+  await editor.getByText('metadata:', { exact: true }).first().click();
+  await page.keyboard.press('End');
+  await page.keyboard.insertText('\n  labels:\n    by: early');
+  const path = new RegExp(`/virtualmachines/${NAME}\\?dryRun=All$`);
+  const { asked, release } = await hold(page, path, 'PUT');
+  await page.keyboard.press('Control+Enter');
+  await asked;
+  await page.keyboard.insertText('-and-late');
+  await release();
+  const review = page.getByRole('dialog', { name: `Change ${NAME}?` });
+  await review.getByText('early-and-late').first().waitFor();
+  await review.getByRole('button', { name: 'Go on editing' }).click();
+  await page.getByRole('button', { name: 'Discard' }).click();
+  await editor.getByText('by: early').waitFor({ state: 'detached' });
+}
+
+/** Keeps back what `page` asks: `asked` is fulfilled when it has asked, `release` lets it through. */
+async function hold(page, path, method) {
+  const kept = [];
+  let arrived;
+  const asked = new Promise((done) => { arrived = done; });
+  const keep = (route) => {
+    if (route.request().method() !== method) return route.fallback();
+    kept.push(route);
+    return arrived();
+  };
+  await page.route(path, keep);
+  const release = async () => {
+    for (const route of kept) await route.continue();
+    await page.unroute(path, keep);
+  };
+  return { asked, release };
 }
 
 async function collide(first, second) {

@@ -1,7 +1,7 @@
 /** The first wait, in milliseconds. */
 const FIRST = 500;
-/** The longest wait: a person who looks should not wait longer for a server that is back. */
-const LONGEST = 15_000;
+/** The longest wait, in milliseconds: a person who looks should not wait longer for a server that is back. */
+export const LONGEST = 15_000;
 
 /**
  * Milliseconds to wait before the next try after `failures` in a row, the first counting as 1.

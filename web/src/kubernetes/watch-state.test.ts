@@ -2,7 +2,7 @@ import { expect, test } from 'vitest';
 
 import { Failure } from './failure';
 import type { KubernetesObject, WatchEvent } from './object';
-import { type Happening, nothingYet, reduce, type Watched } from './watch-state';
+import { type Happening, HELD, nothingYet, reduce, type Watched } from './watch-state';
 
 const object = (name: string, version: string): KubernetesObject => ({ metadata: { name, namespace: 'demo', uid: name, resourceVersion: version } });
 const event = (type: WatchEvent<KubernetesObject>['type'], it: KubernetesObject): WatchEvent<KubernetesObject> => ({ type, object: it });
@@ -45,26 +45,44 @@ test('an object of the same name and version but another uid is another object',
 });
 
 test('an old watch keeps what is shown and asks for a list', () => {
-  const state = after(listed(object('a', '3')), { type: 'failed', failure: new Failure(410, 'Expired', 'too old') });
+  const state = after(listed(object('a', '3')), { type: 'failed', failure: new Failure(410, 'Expired', 'too old'), lasted: 0 });
   expect([state.phase, state.resourceVersion, state.objects.size, state.failure]).toEqual(['live', '', 1, undefined]);
 });
 
 test('a lost server keeps what is shown as stale, and where to go on', () => {
-  const state = after(listed(object('a', '3')), { type: 'failed', failure: new Failure(0, 'Unreachable', 'gone') });
+  const state = after(listed(object('a', '3')), { type: 'failed', failure: new Failure(0, 'Unreachable', 'gone'), lasted: 0 });
   expect([state.phase, state.resourceVersion, state.objects.size, state.failures]).toEqual(['stale', '10', 1, 1]);
 });
 
-test('an event after a failure is live again', () => {
-  const state = after(listed(), { type: 'failed', failure: new Failure(503, '', 'busy') }, { type: 'events', events: [], at: 7 });
-  expect([state.phase, state.failures, state.heardAt]).toEqual(['live', 0, 7]);
+test('a watch that is let in after a failure is live again, and has not held yet', () => {
+  const state = after(listed(), { type: 'failed', failure: new Failure(503, '', 'busy'), lasted: 0 }, { type: 'opened', at: 7 });
+  expect([state.phase, state.failure, state.failures, state.heardAt]).toEqual(['live', undefined, 1, 7]);
+});
+
+const ended = (lasted: number): Happening<KubernetesObject> => ({ type: 'ended', at: 8, lasted });
+const broke = (lasted: number): Happening<KubernetesObject> => ({ type: 'failed', failure: new Failure(500, '', 'broken'), lasted });
+
+test('a watch that ends before it held leaves what is shown stale: it is not asked again at once', () => {
+  expect([after(listed(), ended(HELD - 1)).phase, after(listed(), ended(HELD)).phase]).toEqual(['stale', 'live']);
+});
+
+test.each<[string, Happening<KubernetesObject>[], number]>([
+  ['ends before it held', [broke(0), ended(HELD - 1)], 2],
+  ['ends after it held', [broke(0), ended(HELD)], 0],
+  ['breaks before it held', [broke(0), broke(HELD - 1)], 2],
+  ['breaks after it held', [broke(0), broke(0), broke(HELD)], 1],
+  ['brings a change before it breaks', [broke(0), { type: 'events', at: 8, events: [event('ADDED', object('a', '11'))] }, broke(0)], 2],
+  ['is listed anew before it breaks', [broke(0), listed(), broke(0)], 2],
+])('failures in a row of a watch that %s', (_what, happenings, failures) => {
+  expect(after(listed(), ...happenings).failures).toBe(failures);
 });
 
 test('who may not look sees nothing of what was shown before', () => {
-  const state = after(listed(object('a', '3')), { type: 'failed', failure: new Failure(403, 'Forbidden', 'no') });
+  const state = after(listed(object('a', '3')), { type: 'failed', failure: new Failure(403, 'Forbidden', 'no'), lasted: 0 });
   expect([state.phase, state.objects.size, state.resourceVersion]).toEqual(['refused', 0, '']);
 });
 
 test('a failure before the first list is still loading, with its reason', () => {
-  const state = after({ type: 'failed', failure: new Failure(500, '', 'broken') });
+  const state = after({ type: 'failed', failure: new Failure(500, '', 'broken'), lasted: 0 });
   expect([state.phase, state.failure?.message]).toEqual(['loading', 'broken']);
 });

@@ -1,3 +1,4 @@
+import { LONGEST } from './backoff';
 import type { Failure } from './failure';
 import { keyOf, type KubernetesObject, type Status, type WatchEvent } from './object';
 
@@ -12,16 +13,20 @@ export interface Watched<T extends KubernetesObject> {
   failure: Failure | undefined;
   /** When the server was last heard, in milliseconds since 1970; 0 if never. */
   heardAt: number;
-  /** Failures in a row. */
+  /** Tries in a row after which no watch has held; see {@link HELD}. */
   failures: number;
 }
 
-/** What can happen to {@link Watched}. `at` is in milliseconds since 1970. */
+/** Milliseconds after which a watch has held: as long as the longest wait, so that one that breaks is never begun more often than that. */
+export const HELD = LONGEST;
+
+/** What can happen to {@link Watched}. `at` is in milliseconds since 1970, `lasted` is how long a watch was open. */
 export type Happening<T extends KubernetesObject> =
   | { type: 'listed'; objects: T[]; resourceVersion: string; at: number }
+  | { type: 'opened'; at: number }
   | { type: 'events'; events: WatchEvent<T>[]; at: number }
-  | { type: 'ended'; at: number }
-  | { type: 'failed'; failure: Failure };
+  | { type: 'ended'; at: number; lasted: number }
+  | { type: 'failed'; failure: Failure; lasted: number };
 
 /** What is known before anything was. */
 export function nothingYet<T extends KubernetesObject>(): Watched<T> {
@@ -38,14 +43,18 @@ export function reduce<T extends KubernetesObject>(state: Watched<T>, happening:
         resourceVersion: happening.resourceVersion,
         failure: undefined,
         heardAt: happening.at,
-        failures: 0,
+        failures: state.failures,
       };
+    case 'opened':
+      // Being let in is news: whatever was stale is live again.
+      return { ...state, phase: 'live', failure: undefined, heardAt: happening.at };
     case 'events':
       return withEvents(state, happening.events, happening.at);
     case 'ended':
-      return { ...state, heardAt: happening.at, failures: 0 };
+      if (happening.lasted >= HELD) return { ...state, heardAt: happening.at, failures: 0 };
+      return { ...state, phase: 'stale', heardAt: happening.at, failures: state.failures + 1 };
     case 'failed':
-      return failed(state, happening.failure);
+      return failed({ ...state, failures: happening.lasted < HELD ? state.failures + 1 : 1 }, happening.failure);
   }
 }
 
@@ -81,18 +90,17 @@ function withEvents<T extends KubernetesObject>(state: Watched<T>, events: Watch
     resourceVersion,
     failure: undefined,
     heardAt: at,
-    failures: 0,
   };
 }
 
 function failed<T extends KubernetesObject>(state: Watched<T>, failure: Failure): Watched<T> {
   // An old watch is no failure: nothing is shown of it, everything is listed again.
-  if (failure.isGone) return { ...state, resourceVersion: '', failures: state.failures + 1 };
+  if (failure.isGone) return { ...state, resourceVersion: '' };
   if (failure.isForbidden || failure.code === 404) {
-    return { ...state, phase: 'refused', objects: new Map(), resourceVersion: '', failure, failures: state.failures + 1 };
+    return { ...state, phase: 'refused', objects: new Map(), resourceVersion: '', failure };
   }
   const phase = state.phase === 'loading' ? 'loading' : 'stale';
-  return { ...state, phase, failure, failures: state.failures + 1 };
+  return { ...state, phase, failure };
 }
 
 /** The failure in a watch event of type `ERROR`. */

@@ -30,20 +30,25 @@ export async function follow<T extends KubernetesObject>(
   signal: AbortSignal,
 ): Promise<void> {
   while (!signal.aborted) {
+    let opened: number | undefined;
+    const lasted = (): number => (opened === undefined ? 0 : performance.now() - opened);
     try {
       if (known().resourceVersion === '') {
         const { objects, resourceVersion } = await list<T>(selection, signal);
         tell({ type: 'listed', objects, resourceVersion, at: Date.now() });
       }
-      await watch<T>(selection, known().resourceVersion, tell, signal);
-      tell({ type: 'ended', at: Date.now() });
+      const response = await openWatch(selection, known().resourceVersion, signal);
+      opened = performance.now();
+      tell({ type: 'opened', at: Date.now() });
+      await watch<T>(selection, response, tell);
+      tell({ type: 'ended', at: Date.now(), lasted: lasted() });
     } catch (thrown) {
       if (signal.aborted) return;
-      const failure = Failure.of(thrown);
-      tell({ type: 'failed', failure });
-      const { phase, failures } = known();
-      await wait(phase === 'refused' ? REFUSED_WAIT : waitAfter(failures, Math.random()), signal);
+      tell({ type: 'failed', failure: Failure.of(thrown), lasted: lasted() });
     }
+    const { phase, failures } = known();
+    // A watch that held and was ended by the server goes on at once.
+    if (failures > 0) await wait(phase === 'refused' ? REFUSED_WAIT : waitAfter(failures, Math.random()), signal);
   }
 }
 
@@ -64,22 +69,19 @@ async function list<T extends KubernetesObject>(
   return { objects, resourceVersion };
 }
 
-async function watch<T extends KubernetesObject>(
-  selection: Selection,
-  resourceVersion: string,
-  tell: (happening: Happening<T>) => void,
-  signal: AbortSignal,
-): Promise<void> {
+function openWatch(selection: Selection, resourceVersion: string, signal: AbortSignal): Promise<Response> {
   const query = queryOf(selection, {
     watch: 'true',
     allowWatchBookmarks: 'true',
     timeoutSeconds: String(WATCH_SECONDS),
     resourceVersion,
   });
-  const response = await open(`${collectionPath(selection.type, selection.namespace)}?${query}`, { signal });
+  return open(`${collectionPath(selection.type, selection.namespace)}?${query}`, { signal });
+}
+
+/** Tells what the server says until it ends the watch. Throws {@link Failure} if the server says that it failed. */
+async function watch<T extends KubernetesObject>(selection: Selection, response: Response, tell: (happening: Happening<T>) => void): Promise<void> {
   if (response.body === null) throw new Error('the watch has no body');
-  // Being let in is news: whatever was stale is live again.
-  tell({ type: 'events', events: [], at: Date.now() });
   const collected = new Collected<T>(tell);
   const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
   const lines = new Lines();

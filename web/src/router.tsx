@@ -2,6 +2,7 @@ import { createRootRoute, createRoute, createRouter, lazyRouteComponent, redirec
 
 import { searchOf } from './kubevirt/filter';
 import { NotFound, PageFailure } from './pages/lost';
+import { MACHINE_TABS, RESOURCE_TABS, VIEWS } from './pages/tabs';
 import { Root } from './root';
 
 type Raw = Record<string, unknown>;
@@ -20,10 +21,6 @@ function oneOf<V extends string>(values: readonly V[], value: unknown): V | unde
 function only<T extends object>(search: T): Partial<{ [K in keyof T]: NonNullable<T[K]> }> {
   return Object.fromEntries(Object.entries(search).filter(([, value]) => value !== undefined)) as Partial<{ [K in keyof T]: NonNullable<T[K]> }>;
 }
-
-const MACHINE_TABS = ['overview', 'console', 'configuration', 'events', 'diagnostics', 'yaml'] as const;
-const VIEWS = ['vnc', 'serial', 'log'] as const;
-const RESOURCE_TABS = ['details', 'yaml', 'events'] as const;
 
 const routes = [
   createRoute({ getParentRoute: () => root, path: '/', beforeLoad: () => { throw redirect({ to: '/overview' }); } }),

@@ -2,6 +2,7 @@ import { Button, EmptyState, EmptyStateBody, SearchInput, Switch, Toolbar, Toolb
 import { useEffect, useMemo, useRef, useState } from 'react';
 
 import { Failure } from '../kubernetes/failure';
+import { download } from '../parts/download';
 import { FailureAlert } from '../parts/failure-alert';
 import { t } from '../words/words';
 import { openLog } from './log-source';
@@ -44,7 +45,7 @@ export function LogConsole(props: { namespace: string; name: string }): React.JS
           </ToolbarItem>
           <ToolbarItem alignSelf="center"><Switch id="log-wrap" label={t('Wrap lines')} isChecked={isWrapped} onChange={(_event, on) => setWrapped(on)} /></ToolbarItem>
           <ToolbarItem alignSelf="center"><Switch id="log-follow" label={t('Follow')} isChecked={isFollowing} onChange={(_event, on) => setFollowing(on)} /></ToolbarItem>
-          <ToolbarItem><Button variant="secondary" size="sm" onClick={() => download(text, name)}>{t('Download')}</Button></ToolbarItem>
+          <ToolbarItem><Button variant="secondary" size="sm" onClick={() => download(new Blob([text], { type: 'text/plain' }), `${name}-serial.log`)}>{t('Download')}</Button></ToolbarItem>
         </ToolbarContent>
       </Toolbar>
       <pre ref={place} className={isWrapped ? 'av-log av-wrapped' : 'av-log'} tabIndex={0} role="log" aria-live="off" aria-label={t('Serial log of {name}', { name })} data-console="log">
@@ -87,12 +88,4 @@ function useLog(namespace: string, name: string): { text: string; failure: Failu
     };
   }, [namespace, name, attempt]);
   return { text, failure, retry: () => setAttempt(attempt + 1) };
-}
-
-function download(text: string, name: string): void {
-  const link = document.createElement('a');
-  link.href = URL.createObjectURL(new Blob([text], { type: 'text/plain' }));
-  link.download = `${name}-serial.log`;
-  link.click();
-  URL.revokeObjectURL(link.href);
 }

@@ -2,6 +2,7 @@ import { Button, Dropdown, DropdownItem, DropdownList, MenuToggle, Modal, ModalB
 import RFB from '@novnc/novnc';
 import { useEffect, useRef, useState } from 'react';
 
+import { download } from '../parts/download';
 import { t } from '../words/words';
 import { PLAIN, streamAddress } from './address';
 import { functionKey, KEYSYMS, keysymOf } from './keysyms';
@@ -176,11 +177,6 @@ function type(client: RFB | undefined, text: string): void {
 
 function save(client: RFB | undefined, name: string): void {
   client?.toBlob((blob) => {
-    if (blob === null) return;
-    const link = document.createElement('a');
-    link.href = URL.createObjectURL(blob);
-    link.download = `${name}.png`;
-    link.click();
-    URL.revokeObjectURL(link.href);
+    if (blob !== null) download(blob, `${name}.png`);
   }, 'image/png');
 }

@@ -4,6 +4,7 @@ import { useCallback, useEffect, useMemo, useRef, useState } from 'react';
 import { Failure } from '../kubernetes/failure';
 import type { KubernetesObject } from '../kubernetes/object';
 import { useObject } from '../kubernetes/store';
+import { download } from '../parts/download';
 import { FailureAlert } from '../parts/failure-alert';
 import { GuardedButton } from '../parts/guarded-button';
 import { notify } from '../parts/notices';
@@ -160,7 +161,7 @@ export function ResourceEditor(props: Props): React.JSX.Element {
           <ToolbarItem><GuardedButton right={right} namespace={namespace} isDisabled={!canReview} isLoading={isBusy} onClick={() => void guarded(look)}>{t('Review changes')}</GuardedButton></ToolbarItem>
           {base !== undefined && <ToolbarItem><Button variant="secondary" isDisabled={!isDirty} onClick={() => begin(base)}>{t('Discard')}</Button></ToolbarItem>}
           {name !== undefined && <ToolbarItem><Button variant="secondary" onClick={() => void load()}>{t('Reload')}</Button></ToolbarItem>}
-          <ToolbarItem><Button variant="link" onClick={() => download(text, name ?? type.kind)}>{t('Download')}</Button></ToolbarItem>
+          <ToolbarItem><Button variant="link" onClick={() => download(new Blob([text], { type: 'application/yaml' }), `${name ?? type.kind}.yaml`)}>{t('Download')}</Button></ToolbarItem>
         </ToolbarContent>
       </Toolbar>
       {review !== undefined && <ReviewDialog review={review} isBusy={isBusy} onApply={() => void guarded(() => apply(review))} onClose={() => setReview(undefined)} />}
@@ -218,12 +219,4 @@ function News(props: { edited: Edited; base: KubernetesObject; isDirty: boolean;
       {t('Review your changes to see both side by side.')}
     </Alert>
   );
-}
-
-function download(text: string, name: string): void {
-  const link = document.createElement('a');
-  link.href = URL.createObjectURL(new Blob([text], { type: 'application/yaml' }));
-  link.download = `${name}.yaml`;
-  link.click();
-  URL.revokeObjectURL(link.href);
 }

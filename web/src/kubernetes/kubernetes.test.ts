@@ -4,7 +4,7 @@ import { waitAfter } from './backoff';
 import { Failure } from './failure';
 import { Lines } from './lines';
 import { madeBy } from './patch';
-import { collectionPath, objectPath, RESOURCES, subresourcePath, typeOf } from './resource';
+import { collectionPath, objectPath, RESOURCES, subresourcePath } from './resource';
 import { warningsIn } from './request';
 
 test.each([
@@ -15,11 +15,6 @@ test.each([
   [subresourcePath(RESOURCES.virtualMachines, 'demo', 'vm', 'start'), '/apis/subresources.kubevirt.io/v1/namespaces/demo/virtualmachines/vm/start'],
 ])('the address is %s', (path, wanted) => {
   expect(path).toBe(wanted);
-});
-
-test('a kind is known by version and name', () => {
-  expect(typeOf('kubevirt.io/v1', 'VirtualMachine')).toBe(RESOURCES.virtualMachines);
-  expect(typeOf('v1', 'VirtualMachine')).toBeUndefined();
 });
 
 test('lines come out whole, whatever the pieces', () => {

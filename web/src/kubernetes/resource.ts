@@ -49,8 +49,3 @@ export function objectPath(type: ResourceType, namespace: string | undefined, na
 export function subresourcePath(type: ResourceType, namespace: string, name: string, verb: string): string {
   return `${objectPath({ ...type, group: SUBRESOURCES_GROUP, version: 'v1' }, namespace, name)}/${verb}`;
 }
-
-/** The known kind that an object says it is of. */
-export function typeOf(apiVersion: string | undefined, kind: string | undefined): ResourceType | undefined {
-  return Object.values(RESOURCES).find((type) => type.kind === kind && apiVersionOf(type) === apiVersion);
-}

@@ -1,13 +1,14 @@
 import { badgeOf } from '../kubevirt/acceleration';
 import { addressOf, type Machine, memoryOf, processorsOf, statusOf } from '../kubevirt/machine';
 import { isDone, latestOf, remainingOf } from '../kubevirt/timeline';
+import { Age } from '../parts/age';
 import { PlainBadge } from '../parts/badge';
 import { LightLink } from '../parts/light-link';
 import { useNow } from '../parts/now';
 import { StatusLabel } from '../parts/status';
 import { Thumbnail } from '../parts/thumbnail';
 import type { Column } from '../parts/virtual-table';
-import { age, duration } from '../words/measures';
+import { duration } from '../words/measures';
 import { plural, t } from '../words/words';
 
 /** The columns of the list of machines. */
@@ -19,7 +20,7 @@ export const MACHINE_COLUMNS: readonly Column<Machine>[] = [
   { key: 'step', width: '7.5rem', title: t('Step'), cell: (machine) => <StepCell machine={machine} /> },
   { key: 'node', width: '7.5rem', title: t('IP, node'), isSortable: true, cell: (machine) => <Two first={addressOf(machine)} second={machine.vmi?.status?.nodeName} /> },
   { key: 'memory', width: '5.5rem', title: t('Memory'), isSortable: true, cell: ({ vm }) => <SizeCell vm={vm} /> },
-  { key: 'created', width: '3.25rem', title: t('Age'), isSortable: true, cell: ({ vm }) => <AgeCell time={vm.metadata.creationTimestamp} /> },
+  { key: 'created', width: '3.25rem', title: t('Age'), isSortable: true, cell: ({ vm }) => <Age time={vm.metadata.creationTimestamp} /> },
 ];
 
 function NameCell(props: { vm: Machine['vm'] }): React.JSX.Element {
@@ -68,9 +69,4 @@ function Ticking(props: { timeline: NonNullable<NonNullable<Machine['vmi']>['sta
   const rest = remainingOf(timeline, now);
   const left = rest === undefined || rest.high === 0 ? undefined : t('≤ {time} left', { time: duration(rest.high) });
   return <Two first={t('{step}, {time}', { step: step?.label ?? '–', time: elapsed })} second={left} />;
-}
-
-function AgeCell(props: { time: string | undefined }): React.JSX.Element {
-  const now = useNow(30_000);
-  return <span className="av-number" title={props.time}>{age(props.time, now)}</span>;
 }

@@ -8,14 +8,10 @@ import { type Machine, statusOf } from '../kubevirt/machine';
 import { isDone, latestOf } from '../kubevirt/timeline';
 import { t } from '../words/words';
 import { LogConsole } from '../consoles/log';
+import type { View } from './tabs';
 
 const ScreenConsole = lazy(async () => ({ default: (await import('../consoles/screen')).ScreenConsole }));
 const SerialConsole = lazy(async () => ({ default: (await import('../consoles/serial')).SerialConsole }));
-
-/** Ways to look at a guest, as the address names them. */
-export const VIEWS = ['vnc', 'serial', 'log'] as const;
-/** One of {@link VIEWS}. */
-export type View = (typeof VIEWS)[number];
 
 /** The guest's screen, its serial line, and everything it has written there. */
 export function MachineConsole(props: { machine: Machine }): React.JSX.Element {

@@ -6,13 +6,13 @@ import { RESOURCES } from '../kubernetes/resource';
 import { useWatched } from '../kubernetes/store';
 import { type Event, eventsAbout, happenedAt } from '../kubevirt/event';
 import { type Machine, memoryOf, processorsOf, strategyOf } from '../kubevirt/machine';
+import { Age } from '../parts/age';
 import { ExplainPanel } from '../parts/explain-panel';
 import { Fact } from '../parts/fact';
 import { MachineAdvice } from '../parts/machine-advice';
-import { useNow } from '../parts/now';
 import { Thumbnail } from '../parts/thumbnail';
 import { TimelineCard } from '../parts/timeline';
-import { age, bytes, moment } from '../words/measures';
+import { bytes, moment } from '../words/measures';
 import { t } from '../words/words';
 
 /** How a machine is: why it does not run, how its start goes, what it is made of. */
@@ -124,7 +124,6 @@ const LATEST = 5;
 function LatestEvents(props: { machine: Machine }): React.JSX.Element {
   const { namespace = 'default', name } = props.machine.vm.metadata;
   const events = useWatched<Event>(RESOURCES.events, namespace);
-  const now = useNow(5000);
   const latest = useMemo(() => eventsAbout(events.objects.values(), name).slice(0, LATEST), [events.objects, name]);
   return (
     <Card component="section">
@@ -134,7 +133,7 @@ function LatestEvents(props: { machine: Machine }): React.JSX.Element {
         <List isPlain isBordered>
           {latest.map((event) => (
             <ListItem key={event.metadata.uid}>
-              <p className="av-small"><span className="av-number av-subtle">{age(happenedAt(event), now)}</span> <strong>{event.reason}</strong></p>
+              <p className="av-small"><span className="av-subtle"><Age time={happenedAt(event)} /></span> <strong>{event.reason}</strong></p>
               <p className="av-wrap av-small">{event.message}</p>
             </ListItem>
           ))}

@@ -18,14 +18,10 @@ import { MachineConfiguration } from './machine-configuration';
 import { badConditions, MachineDiagnostics } from './machine-diagnostics';
 import { MachineEvents } from './machine-events';
 import { MachineOverview } from './machine-overview';
+import type { MachineTab } from './tabs';
 
 const MachineConsole = lazy(async () => ({ default: (await import('./machine-console')).MachineConsole }));
 const ResourceEditor = lazy(async () => ({ default: (await import('../editor/resource-editor')).ResourceEditor }));
-
-/** The tabs of a machine, as the address names them. */
-export const MACHINE_TABS = ['overview', 'console', 'configuration', 'events', 'diagnostics', 'yaml'] as const;
-/** One of {@link MACHINE_TABS}. */
-export type MachineTab = (typeof MACHINE_TABS)[number];
 
 /** One virtual machine. */
 export function MachinePage(): React.JSX.Element {

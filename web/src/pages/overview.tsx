@@ -9,14 +9,14 @@ import { type KubeVirt, kubeVirtOf } from '../kubevirt/configuration';
 import { type Event, happenedAt, latestFirst } from '../kubevirt/event';
 import { type Machine, machinesOf, type PrintableStatus, statusOf, type VirtualMachine, type VirtualMachineInstance } from '../kubevirt/machine';
 import { devicesOf, type Node, SLOWDOWN } from '../kubevirt/node';
+import { Age } from '../parts/age';
 import { PlainBadge } from '../parts/badge';
 import { AboutLink } from '../parts/event-list';
 import { Fact } from '../parts/fact';
 import { Freshness } from '../parts/freshness';
-import { useNow } from '../parts/now';
 import { groupOf, StatusLabel } from '../parts/status';
 import { useTitle } from '../parts/title';
-import { age, bytes, quantity } from '../words/measures';
+import { bytes, quantity } from '../words/measures';
 import { t } from '../words/words';
 
 /** The first page: how everything is, and what needs a person. */
@@ -181,7 +181,6 @@ function HostCard(props: { machines: readonly Machine[] }): React.JSX.Element {
 
 function ActivityCard(): React.JSX.Element {
   const events = useWatched<Event>(RESOURCES.events);
-  const now = useNow(10_000);
   const latest = useMemo(() => latestFirst(events.objects.values()).slice(0, 8), [events.objects]);
   return (
     <Card component="section">
@@ -193,7 +192,7 @@ function ActivityCard(): React.JSX.Element {
           {latest.map((event) => (
             <ListItem key={event.metadata.uid}>
               <div className="av-row av-small">
-                <span className="av-number av-subtle">{age(happenedAt(event), now)}</span> <AboutLink about={event.involvedObject} /> <strong>{event.reason}</strong>
+                <span className="av-subtle"><Age time={happenedAt(event)} /></span> <AboutLink about={event.involvedObject} /> <strong>{event.reason}</strong>
               </div>
               <p className="av-wrap av-small">{event.message}</p>
             </ListItem>

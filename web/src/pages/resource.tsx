@@ -3,7 +3,7 @@ import { Link, useNavigate, useParams, useSearch } from '@tanstack/react-router'
 import { lazy, Suspense, useMemo } from 'react';
 
 import type { KubernetesObject } from '../kubernetes/object';
-import { RESOURCES, type ResourceType } from '../kubernetes/resource';
+import { apiVersionOf, RESOURCES, type ResourceType } from '../kubernetes/resource';
 import { useObject, useWatched } from '../kubernetes/store';
 import type { ConfigMap } from '../kubevirt/configuration';
 import { type Event, latestFirst } from '../kubevirt/event';
@@ -13,13 +13,9 @@ import { Freshness, LiveDot } from '../parts/freshness';
 import { useTitle } from '../parts/title';
 import { moment } from '../words/measures';
 import { t } from '../words/words';
+import type { ResourceTab } from './tabs';
 
 const ResourceEditor = lazy(async () => ({ default: (await import('../editor/resource-editor')).ResourceEditor }));
-
-/** Tabs of any object, as the address names them. */
-export const RESOURCE_TABS = ['details', 'yaml', 'events'] as const;
-/** One of {@link RESOURCE_TABS}. */
-export type ResourceTab = (typeof RESOURCE_TABS)[number];
 
 function typeOfPlural(plural: string): ResourceType | undefined {
   return Object.values(RESOURCES).find((type) => type.plural === plural);
@@ -41,7 +37,7 @@ export function NewResourcePage(): React.JSX.Element {
   const type = typeOfPlural(plural);
   useTitle(t('Create'));
   if (type === undefined) return <Unknown plural={plural} />;
-  const template = `apiVersion: ${type.group === '' ? type.version : `${type.group}/${type.version}`}\nkind: ${type.kind}\nmetadata:\n  name: example\n  namespace: ${namespace}\n${type.kind === 'ConfigMap' ? 'data:\n  key: "value"\n' : ''}`;
+  const template = `apiVersion: ${apiVersionOf(type)}\nkind: ${type.kind}\nmetadata:\n  name: example\n  namespace: ${namespace}\n${type.kind === 'ConfigMap' ? 'data:\n  key: "value"\n' : ''}`;
   return (
     <PageSection isFilled aria-label={t('Create')}>
       <div className="av-stack">

@@ -2,9 +2,8 @@ import { Link } from '@tanstack/react-router';
 
 import type { Event } from '../kubevirt/event';
 import { happenedAt, speakerOf, timesOf } from '../kubevirt/event';
-import { age, moment } from '../words/measures';
 import { t } from '../words/words';
-import { useNow } from './now';
+import { Age } from './age';
 import { type Column, VirtualTable } from './virtual-table';
 import { Label } from '@patternfly/react-core';
 
@@ -24,13 +23,7 @@ export function AboutLink(props: { about: Event['involvedObject'] }): React.JSX.
   return <span>{label}</span>;
 }
 
-function When(props: { event: Event }): React.JSX.Element {
-  const now = useNow(10_000);
-  const at = happenedAt(props.event);
-  return <time dateTime={at} title={moment(at)} className="av-number">{age(at, now)}</time>;
-}
-
-const WHEN: Column<Event> = { key: 'when', title: t('Last seen'), isTight: true, cell: (event) => <When event={event} /> };
+const WHEN: Column<Event> = { key: 'when', title: t('Last seen'), isTight: true, cell: (event) => <Age time={happenedAt(event)} /> };
 const TYPE: Column<Event> = {
   key: 'type',
   title: t('Type'),

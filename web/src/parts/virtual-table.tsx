@@ -39,7 +39,6 @@ export interface TableProps<T> {
   menu?: (row: T) => ReactNode;
   /** What is shown if there are no rows. */
   empty?: ReactNode;
-  onVisible?: (rows: readonly T[]) => void;
 }
 
 /** Rows beyond the window that are drawn, so that scrolling shows no gaps. */

@@ -1,4 +1,4 @@
-import { Button, Content, DropdownItem, EmptyState, EmptyStateActions, EmptyStateBody, EmptyStateFooter, Label, Modal, ModalBody, ModalFooter, ModalHeader, PageSection, SearchInput, Skeleton, Toolbar, ToolbarContent, ToolbarItem } from '@patternfly/react-core';
+import { Button, DropdownItem, EmptyState, EmptyStateActions, EmptyStateBody, EmptyStateFooter, Label, Modal, ModalBody, ModalFooter, ModalHeader, ToolbarItem } from '@patternfly/react-core';
 import { Link, useNavigate, useParams, useSearch } from '@tanstack/react-router';
 import { useCallback, useMemo, useState } from 'react';
 
@@ -9,18 +9,15 @@ import { send } from '../kubernetes/request';
 import { useWatched } from '../kubernetes/store';
 import type { Right } from '../kubevirt/actions';
 import { type ConfigMap, SWITCH_MAP } from '../kubevirt/configuration';
-import { Freshness, LiveDot } from '../parts/freshness';
+import { Age } from '../parts/age';
 import { GuardedButton } from '../parts/guarded-button';
-import { useNow } from '../parts/now';
+import { FilterField, ListPage } from '../parts/list-page';
 import { notify } from '../parts/notices';
 import { ProjectChoice } from '../parts/project-choice';
-import { FILTER } from '../parts/shortcuts';
-import { useTitle } from '../parts/title';
 import { type Column, VirtualTable } from '../parts/virtual-table';
-import { age } from '../words/measures';
 import { plural, t } from '../words/words';
 
-const PLURAL = 'configmaps';
+const PLURAL = RESOURCES.configMaps.plural;
 const CREATE: Right = { verb: 'create', type: RESOURCES.configMaps };
 const DELETE: Right = { verb: 'delete', type: RESOURCES.configMaps };
 
@@ -31,10 +28,6 @@ function paramsOf(map: ConfigMap): { namespace: string; plural: string; name: st
 /** Number of keys, as `kubectl get cm` counts them. */
 function sizeOf(map: ConfigMap): number {
   return Object.keys(map.data ?? {}).length + Object.keys(map.binaryData ?? {}).length;
-}
-
-function Age(props: { time: string | undefined }): React.JSX.Element {
-  return <span className="av-number" title={props.time}>{age(props.time, useNow(30_000))}</span>;
 }
 
 const COLUMNS: readonly Column<ConfigMap>[] = [
@@ -70,7 +63,6 @@ export function ConfigMapsOfAll(): React.JSX.Element {
 
 function ConfigMaps(props: { namespace?: string; q: string | undefined; onSearch: (q: string | undefined) => void }): React.JSX.Element {
   const { namespace, q, onSearch } = props;
-  useTitle(t('Config Maps'));
   const watched = useWatched<ConfigMap>(RESOURCES.configMaps, namespace);
   const navigate = useNavigate();
   const [doomed, setDoomed] = useState<ConfigMap>();
@@ -91,46 +83,34 @@ function ConfigMaps(props: { namespace?: string; q: string | undefined; onSearch
     void (project === undefined ? navigate({ to: '/k8s/all-namespaces/configmaps', search: { q } }) : navigate({ to: '/k8s/ns/$namespace/configmaps', params: { namespace: project }, search: { q } }));
   const create = (): void => void navigate({ to: '/k8s/ns/$namespace/$plural/~new', params: { namespace: namespace ?? 'default', plural: PLURAL } });
   return (
-    <PageSection isFilled hasOverflowScroll={false} aria-label={t('Config Maps')}>
-      <div className="av-filling">
-        <div className="av-spread">
-          <div className="av-row">
-            <Content component="h1">{t('Config Maps')}</Content>
-            <LiveDot watched={watched} />
-            <span className="av-subtle" role="status">{plural(rows.length, '{count} config map', '{count} config maps')}</span>
-          </div>
-          <GuardedButton right={CREATE} namespace={namespace} onClick={create}>{t('Create ConfigMap')}</GuardedButton>
-        </div>
-        <Freshness what={t('Config Maps')} watched={watched} />
-        <Toolbar inset={{ default: 'insetNone' }}>
-          <ToolbarContent>
-            <ToolbarItem><ProjectChoice value={namespace} onChange={go} /></ToolbarItem>
-            <ToolbarItem>
-              <SearchInput {...{ [FILTER]: '' }} placeholder={t('Name')} aria-label={t('Filter by name')} value={q ?? ''} onChange={(_event, value) => onSearch(value === '' ? undefined : value)} onClear={() => onSearch(undefined)} />
-            </ToolbarItem>
-          </ToolbarContent>
-        </Toolbar>
-        {watched.phase === 'loading' ? (
-          <div className="av-scroll"><Skeleton height="20rem" screenreaderText={t('Loading config maps')} /></div>
-        ) : (
-          <VirtualTable
-            label={t('Config Maps')}
-            rows={rows}
-            keyOf={keyOf}
-            columns={COLUMNS}
-            rowHeight={53}
-            menu={menu}
-            empty={
-              <EmptyState titleText={t('No config maps in this project')} headingLevel="h2">
-                <EmptyStateBody>{t('A ConfigMap holds settings as keys and values.')}</EmptyStateBody>
-                <EmptyStateFooter><EmptyStateActions><Button variant="link" onClick={create}>{t('Create ConfigMap')}</Button></EmptyStateActions></EmptyStateFooter>
-              </EmptyState>
-            }
-          />
-        )}
-      </div>
-      {doomed !== undefined && <DeleteDialog map={doomed} onClose={() => setDoomed(undefined)} />}
-    </PageSection>
+    <ListPage
+      title={t('Config Maps')}
+      watched={watched}
+      count={plural(rows.length, '{count} config map', '{count} config maps')}
+      action={<GuardedButton right={CREATE} namespace={namespace} onClick={create}>{t('Create ConfigMap')}</GuardedButton>}
+      filters={
+        <>
+          <ToolbarItem><ProjectChoice value={namespace} onChange={go} /></ToolbarItem>
+          <FilterField placeholder={t('Name')} label={t('Filter by name')} value={q} onChange={onSearch} />
+        </>
+      }
+      dialog={doomed !== undefined && <DeleteDialog map={doomed} onClose={() => setDoomed(undefined)} />}
+    >
+      <VirtualTable
+        label={t('Config Maps')}
+        rows={rows}
+        keyOf={keyOf}
+        columns={COLUMNS}
+        rowHeight={53}
+        menu={menu}
+        empty={
+          <EmptyState titleText={t('No config maps in this project')} headingLevel="h2">
+            <EmptyStateBody>{t('A ConfigMap holds settings as keys and values.')}</EmptyStateBody>
+            <EmptyStateFooter><EmptyStateActions><Button variant="link" onClick={create}>{t('Create ConfigMap')}</Button></EmptyStateActions></EmptyStateFooter>
+          </EmptyState>
+        }
+      />
+    </ListPage>
   );
 }
 

@@ -1,4 +1,4 @@
-import { Alert, Button, Content, EmptyState, EmptyStateActions, EmptyStateBody, EmptyStateFooter, PageSection, SearchInput, Skeleton, Toolbar, ToolbarContent, ToolbarGroup, ToolbarItem } from '@patternfly/react-core';
+import { Alert, Button, EmptyState, EmptyStateActions, EmptyStateBody, EmptyStateFooter, ToolbarGroup, ToolbarItem } from '@patternfly/react-core';
 import { DesktopIcon, SearchIcon } from '@patternfly/react-icons';
 import { Link, useNavigate, useSearch } from '@tanstack/react-router';
 import { useCallback, useMemo, useState } from 'react';
@@ -11,13 +11,11 @@ import { ACCELERATIONS, found, type Acceleration, type Search, type SortKey } fr
 import { instancesAlone, type Machine, machinesOf, PRINTABLE_STATUSES, type VirtualMachine, type VirtualMachineInstance } from '../kubevirt/machine';
 import { actionLabel, AskDialog, carryOut, type Intent, needsConsent } from '../parts/ask';
 import { Choice } from '../parts/choice';
-import { Freshness, LiveDot } from '../parts/freshness';
 import { GuardedButton } from '../parts/guarded-button';
+import { FilterField, ListPage } from '../parts/list-page';
 import { ActionItems } from '../parts/machine-actions';
 import { notify } from '../parts/notices';
 import { ProjectChoice } from '../parts/project-choice';
-import { FILTER } from '../parts/shortcuts';
-import { useTitle } from '../parts/title';
 import { VirtualTable } from '../parts/virtual-table';
 import { plural, t } from '../words/words';
 import { MACHINE_COLUMNS } from './machine-columns';
@@ -32,7 +30,6 @@ function accelerationLabel(value: Acceleration): string {
 
 /** All virtual machines. */
 export function MachinesPage(): React.JSX.Element {
-  useTitle(t('VirtualMachines'));
   const search = useSearch({ from: '/machines' });
   const navigate = useNavigate();
   const vms = useWatched<VirtualMachine>(RESOURCES.virtualMachines);
@@ -62,49 +59,41 @@ export function MachinesPage(): React.JSX.Element {
     });
   }, []);
   const chosen = useMemo(() => rows.filter((machine) => selected.has(rowKey(machine))), [rows, selected]);
-  const isLoading = vms.phase === 'loading';
+  const count =
+    rows.length === machines.length
+      ? plural(rows.length, '{count} machine', '{count} machines')
+      : t('{shown} of {all} machines', { shown: rows.length, all: machines.length });
 
   return (
-    <PageSection isFilled hasOverflowScroll={false} aria-label={t('VirtualMachines')}>
-      <div className="av-filling">
-        <div className="av-spread">
-          <div className="av-row">
-            <Content component="h1">{t('VirtualMachines')}</Content>
-            <LiveDot watched={vms} />
-            <span className="av-subtle av-number" role="status">
-              {rows.length === machines.length
-                ? plural(rows.length, '{count} machine', '{count} machines')
-                : t('{shown} of {all} machines', { shown: rows.length, all: machines.length })}
-            </span>
-          </div>
-          <GuardedButton right={CREATE} namespace={search.project} onClick={() => void navigate({ to: '/create' })}>{t('Create')}</GuardedButton>
-        </div>
-        <Freshness what={t('VirtualMachines')} watched={vms} />
-        {vms.phase === 'live' && <Alone instances={alone} />}
-        <Filters search={search} onChange={change}>
+    <ListPage
+      title={t('VirtualMachines')}
+      watched={vms}
+      count={count}
+      action={<GuardedButton right={CREATE} namespace={search.project} onClick={() => void navigate({ to: '/create' })}>{t('Create')}</GuardedButton>}
+      note={vms.phase === 'live' && <Alone instances={alone} />}
+      filters={
+        <>
+          <Filters search={search} onChange={change} />
           <BulkActions chosen={chosen} onAsk={setIntent} />
-        </Filters>
-        {isLoading ? (
-          <div className="av-scroll"><Skeleton height="20rem" screenreaderText={t('Loading virtual machines')} /></div>
-        ) : (
-          <VirtualTable
-            label={t('VirtualMachines')}
-            rows={rows}
-            keyOf={rowKey}
-            columns={MACHINE_COLUMNS}
-            rowHeight={62}
-            sorting={{ by: search.sort ?? 'name', descending: search.desc === true }}
-            onSort={({ by, descending }) => change({ sort: by as SortKey, desc: descending ? true : undefined })}
-            selected={selected}
-            onSelect={select}
-            onSelectAll={(all) => setSelected(all ? new Set(rows.map(rowKey)) : NOBODY)}
-            menu={menu}
-            empty={<Empty hasMachines={machines.length > 0} onClear={() => void navigate({ to: '/machines', search: {} })} onCreate={() => void navigate({ to: '/create' })} />}
-          />
-        )}
-      </div>
-      {intent !== undefined && <AskDialog intent={intent} onClose={() => setIntent(undefined)} onDone={() => setSelected(NOBODY)} />}
-    </PageSection>
+        </>
+      }
+      dialog={intent !== undefined && <AskDialog intent={intent} onClose={() => setIntent(undefined)} onDone={() => setSelected(NOBODY)} />}
+    >
+      <VirtualTable
+        label={t('VirtualMachines')}
+        rows={rows}
+        keyOf={rowKey}
+        columns={MACHINE_COLUMNS}
+        rowHeight={62}
+        sorting={{ by: search.sort ?? 'name', descending: search.desc === true }}
+        onSort={({ by, descending }) => change({ sort: by as SortKey, desc: descending ? true : undefined })}
+        selected={selected}
+        onSelect={select}
+        onSelectAll={(all) => setSelected(all ? new Set(rows.map(rowKey)) : NOBODY)}
+        menu={menu}
+        empty={<Empty hasMachines={machines.length > 0} onClear={() => void navigate({ to: '/machines', search: {} })} onCreate={() => void navigate({ to: '/create' })} />}
+      />
+    </ListPage>
   );
 }
 
@@ -146,55 +135,43 @@ function tellFailures(failed: Awaited<ReturnType<typeof carryOut>>): void {
   for (const { machine, failure } of failed) notify({ tone: 'danger', title: keyOf(machine.vm), detail: failure.message });
 }
 
-function Filters(props: { search: Search; onChange: (part: Partial<Search>) => void; children: React.ReactNode }): React.JSX.Element {
+function Filters(props: { search: Search; onChange: (part: Partial<Search>) => void }): React.JSX.Element {
   const { search, onChange } = props;
   const isFiltered = search.q !== undefined || search.status !== undefined || search.accel !== undefined || search.project !== undefined;
   return (
-    <Toolbar clearAllFilters={() => onChange({ q: undefined, status: undefined, accel: undefined, project: undefined })} inset={{ default: 'insetNone' }}>
-      <ToolbarContent>
+    <>
+      <ToolbarItem>
+        <ProjectChoice value={search.project} onChange={(project) => onChange({ project })} />
+      </ToolbarItem>
+      <FilterField placeholder={t('Name, address, label')} label={t('Filter by name, address, node or label')} value={search.q} onChange={(q) => onChange({ q })} />
+      <ToolbarGroup variant="filter-group">
         <ToolbarItem>
-          <ProjectChoice value={search.project} onChange={(project) => onChange({ project })} />
-        </ToolbarItem>
-        <ToolbarItem>
-          <SearchInput
-            {...{ [FILTER]: '' }}
-            placeholder={t('Name, address, label')}
-            aria-label={t('Filter by name, address, node or label')}
-            value={search.q ?? ''}
-            onChange={(_event, value) => onChange({ q: value === '' ? undefined : value })}
-            onClear={() => onChange({ q: undefined })}
+          <Choice
+            label={t('Status')}
+            all={t('All')}
+            value={search.status}
+            options={PRINTABLE_STATUSES.map((value) => ({ value, label: value }))}
+            onChange={(status) => onChange({ status })}
           />
         </ToolbarItem>
-        <ToolbarGroup variant="filter-group">
-          <ToolbarItem>
-            <Choice
-              label={t('Status')}
-              all={t('All')}
-              value={search.status}
-              options={PRINTABLE_STATUSES.map((value) => ({ value, label: value }))}
-              onChange={(status) => onChange({ status })}
-            />
-          </ToolbarItem>
-          <ToolbarItem>
-            <Choice
-              label={t('Acceleration')}
-              all={t('All')}
-              value={search.accel}
-              options={ACCELERATIONS.map((value) => ({ value, label: accelerationLabel(value) }))}
-              onChange={(accel) => onChange({ accel })}
-            />
-          </ToolbarItem>
-        </ToolbarGroup>
-        {isFiltered && (
-          <ToolbarItem>
-            <Button variant="link" onClick={() => onChange({ q: undefined, status: undefined, accel: undefined, project: undefined })}>
-              {t('Clear filters')}
-            </Button>
-          </ToolbarItem>
-        )}
-        {props.children}
-      </ToolbarContent>
-    </Toolbar>
+        <ToolbarItem>
+          <Choice
+            label={t('Acceleration')}
+            all={t('All')}
+            value={search.accel}
+            options={ACCELERATIONS.map((value) => ({ value, label: accelerationLabel(value) }))}
+            onChange={(accel) => onChange({ accel })}
+          />
+        </ToolbarItem>
+      </ToolbarGroup>
+      {isFiltered && (
+        <ToolbarItem>
+          <Button variant="link" onClick={() => onChange({ q: undefined, status: undefined, accel: undefined, project: undefined })}>
+            {t('Clear filters')}
+          </Button>
+        </ToolbarItem>
+      )}
+    </>
   );
 }
 

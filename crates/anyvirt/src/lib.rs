@@ -130,7 +130,7 @@ fn in_runtime<T>(
 async fn serve(arguments: UpArguments) -> Result<(), String> {
     use std::io::IsTerminal as _;
     let filter = std::env::var("ANYVIRT_LOG")
-        .unwrap_or_else(|_| "warn,anyvirt=info,node=info,controllers=info".to_owned());
+        .unwrap_or_else(|_| "warn,anyvirt=info,audit=info,node=info,controllers=info".to_owned());
     tracing_subscriber::fmt()
         .with_env_filter(tracing_subscriber::EnvFilter::new(filter))
         .with_ansi(std::io::stderr().is_terminal())

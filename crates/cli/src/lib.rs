@@ -117,14 +117,23 @@ pub enum Verb {
         #[arg(short, long, value_enum, default_value_t)]
         output: Format,
     },
-    /// Open the web console, logged in as this kubeconfig's user
+    /// Open the web console, logged in as this kubeconfig's user; show who is logged in, or end it
     #[command(
-        after_help = "The link works once, within ten minutes.\n\nExamples:\n  anyvirt web\n  anyvirt web --print"
+        after_help = "The link works once, within ten minutes. An administrator sees everybody's sessions, others their own.\n\nExamples:\n  anyvirt web\n  anyvirt web --print\n  anyvirt web --list\n  anyvirt web --revoke 0f1e2d3c4b5a6978\n  anyvirt web --revoke all"
     )]
     Web {
         /// Only print the link
         #[arg(long)]
         print: bool,
+        /// Show who is logged in, and in which browser
+        #[arg(long, conflicts_with = "print")]
+        list: bool,
+        /// End this session, and what streams in its name; repeat it for more, or say `all`
+        #[arg(long, value_name = "SESSION", conflicts_with_all = ["print", "list"])]
+        revoke: Vec<String>,
+        /// How to show the list
+        #[arg(short, long, value_enum, default_value_t, requires = "list")]
+        output: Format,
     },
     /// Show or change whether virtual machines may be emulated in software
     #[command(subcommand)]
@@ -401,7 +410,13 @@ async fn perform(
             let connection = connect().await.map_err(|failure| failure.message);
             doctor::run(&facts, connection.as_ref().map_err(String::as_str), output).await
         }
-        Verb::Web { print } => web::run(&connect().await?, print, environment.browse).await,
+        Verb::Web {
+            list: true, output, ..
+        } => web::list(&connect().await?, output, jiff::Timestamp::now()).await,
+        Verb::Web { revoke, .. } if !revoke.is_empty() => {
+            web::revoke(&connect().await?, &revoke).await
+        }
+        Verb::Web { print, .. } => web::run(&connect().await?, print, environment.browse).await,
         Verb::Emulation(EmulationVerb::Status { output }) => {
             emulation::show(&connect().await?, output).await
         }

@@ -273,7 +273,7 @@ fn machine_table(machines: &[Row], now: Timestamp) -> String {
 }
 
 /// How long ago, as kubectl says it.
-fn age(from: Timestamp, now: Timestamp) -> String {
+pub(crate) fn age(from: Timestamp, now: Timestamp) -> String {
     let seconds = now.as_second().saturating_sub(from.as_second()).max(0);
     match seconds {
         0..120 => format!("{seconds}s"),

@@ -8,8 +8,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::link::Links;
 use crate::refusal::Refusal;
-use crate::secret::{Secret, digest};
-use crate::session::Sessions;
+use crate::secret::{Secret, csrf, digest};
+use crate::session::{Listed, Place, Sessions, name};
 use crate::tries::Tries;
 use crate::visit::{Hosts, Visit};
 
@@ -38,18 +38,11 @@ pub enum Attempt<'a, U> {
     Token(Option<U>),
 }
 
-/// New secrets for a session.
-#[derive(Debug)]
-pub struct Fresh {
-    /// Its id.
-    pub id: Secret,
-    /// What its changing requests carry.
-    pub csrf: Secret,
-}
-
 /// A session that was just opened.
 #[derive(Debug)]
 pub struct Opened<U> {
+    /// How it is called where sessions are listed.
+    pub name: String,
     /// As whom it acts.
     pub user: U,
     /// For the cookie.
@@ -61,6 +54,8 @@ pub struct Opened<U> {
 /// A request that belongs to a session.
 #[derive(Clone, Debug)]
 pub struct Entered<U> {
+    /// How its session is called where sessions are listed.
+    pub name: String,
     /// As whom it acts.
     pub user: U,
     /// For the page.
@@ -89,7 +84,7 @@ impl<U: Clone> Door<U> {
         self.state().links.add(key, user, now);
     }
 
-    /// Logs in.
+    /// Logs in: opens a session with this new `id`.
     ///
     /// # Errors
     /// 403 when another site's page asks for it; for a wrong key or token 401, which does not tell what was wrong with
@@ -98,7 +93,7 @@ impl<U: Clone> Door<U> {
         &self,
         visit: &Visit,
         attempt: Attempt<'_, U>,
-        fresh: Fresh,
+        id: Secret,
         peer: IpAddr,
         now: Timestamp,
     ) -> Result<Opened<U>, Refusal> {
@@ -114,11 +109,19 @@ impl<U: Clone> Door<U> {
         };
         state.tries.succeed(peer);
         let until = self.stop.child_token();
-        let Fresh { id, csrf } = fresh;
-        state
-            .sessions
-            .open(&id, csrf.clone(), user.clone(), until, now);
-        Ok(Opened { user, id, csrf })
+        let from = Place {
+            peer,
+            browser: visit.browser().to_owned(),
+        };
+        state.sessions.open(&id, user.clone(), from, until, now);
+        let csrf = csrf(id.text());
+        let name = name(digest(id.text()));
+        Ok(Opened {
+            name,
+            user,
+            id,
+            csrf,
+        })
     }
 
     /// Was this request of a browser made by a page of ours?
@@ -148,8 +151,9 @@ impl<U: Clone> Door<U> {
                 "this session is over; log in again, `anyvirt web` makes a link",
             ));
         };
+        let csrf = csrf(id);
         let carried = visit.csrf().map(digest);
-        if visit.changes() && carried != Some(digest(session.csrf.text())) {
+        if visit.changes() && carried != Some(digest(csrf.text())) {
             let (reason, message) = match carried {
                 None => (
                     "CsrfTokenMissing",
@@ -168,8 +172,9 @@ impl<U: Clone> Door<U> {
             ));
         }
         Ok(Some(Entered {
+            name: name(digest(id)),
             user: session.user.clone(),
-            csrf: session.csrf.clone(),
+            csrf,
             until: session.until.clone(),
         }))
     }
@@ -179,6 +184,21 @@ impl<U: Clone> Door<U> {
         if let Some(id) = visit.cookie() {
             self.state().sessions.close(id);
         }
+    }
+
+    /// All sessions, the newest first.
+    pub fn sessions(&self, now: Timestamp) -> Vec<Listed<U>> {
+        self.state().sessions.list(now)
+    }
+
+    /// Ends the session of this name, and its streams, if `may` permits it of its user: what it was.
+    pub fn revoke(
+        &self,
+        name: &str,
+        may: impl Fn(&U) -> bool,
+        now: Timestamp,
+    ) -> Option<Listed<U>> {
+        self.state().sessions.revoke(name, may, now)
     }
 
     /// Ends sessions that nobody used for [`crate::IDLE`] or that are older than [`crate::SESSION_LIFE`]: with them end

@@ -21,11 +21,11 @@ mod tries;
 mod visit;
 
 pub use assets::serve;
-pub use door::{Attempt, Door, Entered, Fresh, Opened};
+pub use door::{Attempt, Door, Entered, Opened};
 pub use headers::{COOKIE, CSRF_HEADER, clear_cookie, secure, set_cookie};
 pub use link::LIFE as LINK_LIFE;
 pub use refusal::Refusal;
 pub use route::{File, Route, route};
 pub use secret::Secret;
-pub use session::{IDLE, LIFE as SESSION_LIFE};
+pub use session::{IDLE, LIFE as SESSION_LIFE, Listed, Place};
 pub use visit::{Hosts, Visit};

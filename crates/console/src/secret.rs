@@ -31,6 +31,12 @@ impl fmt::Debug for Secret {
     }
 }
 
+/// What requests of the session `id` that change something carry in a header, which no other site's page can set. It
+/// follows from the id, which it does not tell, so that nobody has to keep it.
+pub(crate) fn csrf(id: &str) -> Secret {
+    Secret::of(digest(&format!("anyvirt console csrf {id}")))
+}
+
 /// By what secrets are kept and compared: looking one up takes the same time however much of a guess is right.
 pub(crate) type Digest = [u8; 32];
 
@@ -49,5 +55,15 @@ mod tests {
         assert_ne!(one.text(), other.text());
         assert_eq!(one.text().len(), 43);
         assert!(!format!("{one:?}").contains(one.text()));
+    }
+
+    #[test]
+    fn each_session_has_its_own_csrf_token_always_the_same() {
+        let (one, other) = (Secret::of([1; 32]), Secret::of([2; 32]));
+        assert_eq!(csrf(one.text()), csrf(one.text()));
+        assert_ne!(csrf(one.text()), csrf(other.text()));
+        assert_ne!(csrf(one.text()), one);
+        // Not what it is kept by, which others may come to see.
+        assert_ne!(csrf(one.text()), Secret::of(digest(one.text())));
     }
 }

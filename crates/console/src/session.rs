@@ -1,6 +1,7 @@
 //! Sessions: who is logged in, kept in memory only. A server that starts again knows nobody.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 use jiff::{SignedDuration, Timestamp};
 use tokio_util::sync::CancellationToken;
@@ -16,13 +17,39 @@ pub const LIFE: SignedDuration = SignedDuration::from_hours(24);
 /// Sessions at a time, some hundred bytes each; the one that was idle longest makes room.
 const MOST: usize = 1024;
 
+/// Where a login came from, to tell sessions apart.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Place {
+    /// The address.
+    pub peer: IpAddr,
+    /// What the browser called itself: printable letters, at most two hundred.
+    pub browser: String,
+}
+
+/// A session as it is shown.
+#[derive(Clone, Debug)]
+pub struct Listed<U> {
+    /// By what it is revoked. It tells nothing of the session's id.
+    pub name: String,
+    /// As whom it acts.
+    pub user: U,
+    /// Where its login came from.
+    pub from: Place,
+    /// When it was opened.
+    pub opened: Timestamp,
+    /// When it was used last.
+    pub used: Timestamp,
+    /// When it is over if nobody uses it again.
+    pub ends: Timestamp,
+}
+
 /// One login.
 #[derive(Debug)]
 pub(crate) struct Session<U> {
     /// As whom its requests act.
     pub(crate) user: U,
-    /// What requests that change something must carry in a header, which no other site's page can set.
-    pub(crate) csrf: Secret,
+    /// Where its login came from.
+    pub(crate) from: Place,
     /// Cancelled when the session is over, and with it everything that streams in its name.
     pub(crate) until: CancellationToken,
     opened: Timestamp,
@@ -33,6 +60,25 @@ impl<U> Session<U> {
     fn is_over(&self, now: Timestamp) -> bool {
         now.duration_since(self.used) >= IDLE || now.duration_since(self.opened) >= LIFE
     }
+}
+
+impl<U: Clone> Session<U> {
+    fn listed(&self, id: Digest) -> Listed<U> {
+        Listed {
+            name: name(id),
+            user: self.user.clone(),
+            from: self.from.clone(),
+            opened: self.opened,
+            used: self.used,
+            ends: (self.used + IDLE).min(self.opened + LIFE),
+        }
+    }
+}
+
+/// How a session is called: 64 of the 256 bits by which it is found.
+pub(crate) fn name(id: Digest) -> String {
+    let bytes = id[..8].iter();
+    bytes.map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Everybody who is logged in.
@@ -53,8 +99,8 @@ impl<U> Sessions<U> {
     pub(crate) fn open(
         &mut self,
         id: &Secret,
-        csrf: Secret,
         user: U,
+        from: Place,
         until: CancellationToken,
         now: Timestamp,
     ) {
@@ -67,7 +113,7 @@ impl<U> Sessions<U> {
         }
         let session = Session {
             user,
-            csrf,
+            from,
             until,
             opened: now,
             used: now,
@@ -101,6 +147,39 @@ impl<U> Sessions<U> {
         }
     }
 
+    /// Ends the session of this name if `may` permits it of its user: what it was.
+    pub(crate) fn revoke(
+        &mut self,
+        name_of_it: &str,
+        may: impl Fn(&U) -> bool,
+        now: Timestamp,
+    ) -> Option<Listed<U>>
+    where
+        U: Clone,
+    {
+        self.end_over(now);
+        let mut open = self.open.iter();
+        let (id, session) = open.find(|(id, _)| name(**id) == name_of_it)?;
+        if !may(&session.user) {
+            return None;
+        }
+        let (id, listed) = (*id, session.listed(*id));
+        self.end(id);
+        Some(listed)
+    }
+
+    /// All of them, the newest first.
+    pub(crate) fn list(&mut self, now: Timestamp) -> Vec<Listed<U>>
+    where
+        U: Clone,
+    {
+        self.end_over(now);
+        let open = self.open.iter();
+        let mut listed: Vec<_> = open.map(|(id, session)| session.listed(*id)).collect();
+        listed.sort_by_key(|session| std::cmp::Reverse(session.opened));
+        listed
+    }
+
     fn end(&mut self, id: Digest) {
         if let Some(session) = self.open.remove(&id) {
             session.until.cancel();
@@ -122,11 +201,58 @@ mod tests {
         Timestamp::UNIX_EPOCH + SignedDuration::from_secs(seconds)
     }
 
+    fn place() -> Place {
+        Place {
+            peer: IpAddr::from([127, 0, 0, 1]),
+            browser: "Lynx".to_owned(),
+        }
+    }
+
+    #[test]
+    fn sessions_are_listed_and_revoked_by_name_by_whom_they_are_of() {
+        let mut sessions = Sessions::new();
+        let until = CancellationToken::new();
+        sessions.open(&id(1), "alice", place(), until.clone(), at(0));
+        sessions.open(&id(2), "bob", place(), CancellationToken::new(), at(1));
+        assert!(sessions.find(id(1).text(), at(60)).is_some());
+        let listed = sessions.list(at(60));
+        let told: Vec<_> = listed
+            .iter()
+            .map(|it| (it.user, it.opened, it.used))
+            .collect();
+        assert_eq!(told, [("bob", at(1), at(1)), ("alice", at(0), at(60))]);
+        assert_eq!(listed[1].ends, at(60) + IDLE);
+        let alice = listed[1].name.clone();
+        assert!(!id(1).text().contains(&alice), "a name is no secret");
+
+        assert!(
+            sessions
+                .revoke(&alice, |user| *user == "bob", at(60))
+                .is_none()
+        );
+        assert!(sessions.revoke("none", |_| true, at(60)).is_none());
+        assert!(!until.is_cancelled());
+        let revoked = sessions.revoke(&alice, |user| *user == "alice", at(60));
+        assert_eq!(revoked.expect("it is hers").user, "alice");
+        assert!(until.is_cancelled());
+        assert!(sessions.find(id(1).text(), at(60)).is_none());
+        assert!(sessions.revoke(&alice, |_| true, at(60)).is_none());
+
+        let late = IDLE.as_secs() + 1;
+        assert!(sessions.list(at(late)).is_empty(), "what is over is gone");
+        // Its last hours are told rightly.
+        sessions.open(&id(3), "carol", place(), CancellationToken::new(), at(0));
+        for hour in 1..20 {
+            assert!(sessions.find(id(3).text(), at(hour * 3600)).is_some());
+        }
+        assert_eq!(sessions.list(at(19 * 3600))[0].ends, at(0) + LIFE);
+    }
+
     #[test]
     fn a_session_that_nobody_uses_is_over_and_its_streams_end_with_it() {
         let mut sessions = Sessions::new();
         let until = CancellationToken::new();
-        sessions.open(&id(1), id(2), "alice", until.clone(), at(0));
+        sessions.open(&id(1), "alice", place(), until.clone(), at(0));
         let (idle, used) = (IDLE.as_secs(), 3600);
         assert_eq!(sessions.find(id(1).text(), at(used)).unwrap().user, "alice");
         sessions.end_over(at(used + idle - 1));
@@ -139,7 +265,7 @@ mod tests {
     fn a_session_that_is_used_all_the_time_is_over_after_a_day_all_the_same() {
         let mut sessions = Sessions::new();
         let until = CancellationToken::new();
-        sessions.open(&id(1), id(2), "alice", until.clone(), at(0));
+        sessions.open(&id(1), "alice", place(), until.clone(), at(0));
         // A page reopens its watch sooner than this.
         let step = 300;
         for used in (0..LIFE.as_secs()).step_by(step) {
@@ -156,8 +282,8 @@ mod tests {
         for number in 0..MOST as u16 {
             sessions.open(
                 &id(number),
-                id(0),
                 number,
+                place(),
                 CancellationToken::new(),
                 at(number.into()),
             );
@@ -165,7 +291,7 @@ mod tests {
         // The first is used again, so the second is the idlest.
         let now = at(MOST as i64);
         assert!(sessions.find(id(0).text(), now).is_some());
-        sessions.open(&id(9999), id(0), 9999, CancellationToken::new(), now);
+        sessions.open(&id(9999), 9999, place(), CancellationToken::new(), now);
         assert!(sessions.find(id(0).text(), now).is_some());
         assert!(sessions.find(id(1).text(), now).is_none());
         sessions.close(id(9999).text());

@@ -14,6 +14,9 @@ use http::{HeaderMap, Method, header};
 use crate::headers::{COOKIE, CSRF_HEADER};
 use crate::refusal::Refusal;
 
+/// Of what a browser calls itself, so much is kept; the usual ones have 120 letters.
+const BROWSER_LETTERS: usize = 200;
+
 /// The names by which a browser may call this server.
 #[derive(Clone, Debug)]
 pub struct Hosts(BTreeSet<String>);
@@ -41,6 +44,7 @@ pub struct Visit {
     origins: Vec<String>,
     site: Option<String>,
     csrf: Option<String>,
+    browser: String,
     cookie: Option<String>,
     changes: bool,
     web_socket: bool,
@@ -61,6 +65,7 @@ impl Visit {
             origins: owned(headers, "origin").collect(),
             site: owned(headers, "sec-fetch-site").next(),
             csrf: owned(headers, CSRF_HEADER).next(),
+            browser: browser(headers),
             cookie: cookie(headers),
             changes: parts.method != Method::GET && parts.method != Method::HEAD,
             web_socket,
@@ -82,6 +87,11 @@ impl Visit {
     /// What it carries in the header that belongs to the session.
     pub(crate) fn csrf(&self) -> Option<&str> {
         self.csrf.as_deref()
+    }
+
+    /// What the browser calls itself.
+    pub(crate) fn browser(&self) -> &str {
+        &self.browser
     }
 
     /// Would it change something?
@@ -170,6 +180,15 @@ fn texts<'a>(headers: &'a HeaderMap, name: &'a str) -> impl Iterator<Item = &'a 
 
 fn owned<'a>(headers: &'a HeaderMap, name: &'a str) -> impl Iterator<Item = String> {
     texts(headers, name).map(str::to_owned)
+}
+
+/// What a browser says of itself, cut off: it is shown to people, and may be anything.
+fn browser(headers: &HeaderMap) -> String {
+    let words = texts(headers, "user-agent").next().unwrap_or_default();
+    let shown = words
+        .chars()
+        .filter(|letter| letter.is_ascii_graphic() || *letter == ' ');
+    shown.take(BROWSER_LETTERS).collect()
 }
 
 fn cookie(headers: &HeaderMap) -> Option<String> {

@@ -3,13 +3,14 @@
 //! The crate `console` decides; here its answers get the API's users, errors and bodies.
 
 mod machines;
+mod sessions;
 #[cfg(test)]
 mod tests;
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use ::console::{Attempt, Door, Entered, Fresh, Hosts, Refusal, Route, Secret, Visit};
+use ::console::{Attempt, Door, Entered, Hosts, Refusal, Route, Secret, Visit};
 use apiserver::settings::Clock;
 use apiserver::{
     ApiServer, Arrival, Body, Cause, Front, FrontRequest, Passage, Proof, Proven, Settings, Status,
@@ -22,6 +23,9 @@ use http::{HeaderValue, Method, Response, header};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
+
+/// Where the log tells who got in, and who ended whose session.
+const AUDIT: &str = "audit";
 
 /// How often sessions that are over are looked for. Their requests are refused at once; this ends their streams.
 const SWEEP_PERIOD: Duration = Duration::from_secs(60);
@@ -137,11 +141,17 @@ impl Console {
                 Ok(answer(&told(&session.user, &session.csrf)))
             }
             (&Method::DELETE, "session") => {
-                self.browser_session(request)?;
+                let session = self.browser_session(request)?;
                 self.door.leave(&Visit::of(parts));
+                tracing::info!(target: AUDIT, user = session.user.name, session = session.name,
+                    "a session of the console was left");
                 let mut response = answer(&json!({}));
                 ::console::clear_cookie(response.headers_mut());
                 Ok(response)
+            }
+            (&Method::GET, "sessions") => self.list_sessions(request),
+            (&Method::DELETE, call) if let Some(name) = call.strip_prefix("sessions/") => {
+                self.revoke_session(request, name)
             }
             (&Method::POST, "links") => self.make_link(request),
             (&Method::GET, "explain") => {
@@ -152,7 +162,7 @@ impl Console {
                 let client = self.callers_client(request)?;
                 machines::consequences(&client, &request.body).await
             }
-            (_, "login" | "session" | "links" | "explain" | "consequences") => {
+            (_, "login" | "session" | "sessions" | "links" | "explain" | "consequences") => {
                 Err(Status::method_not_allowed())
             }
             _ => Err(Status::no_such_resource()),
@@ -185,15 +195,20 @@ impl Console {
             Credential::Link(key) => Attempt::Link(key),
             Credential::Token(token) => Attempt::Token(self.server()?.token_user(token)),
         };
-        let fresh = Fresh {
-            id: Secret::of(rand::random()),
-            csrf: Secret::of(rand::random()),
-        };
+        let id = Secret::of(rand::random());
         let visit = Visit::of(&request.parts);
         let opened = self
             .door
-            .log_in(&visit, attempt, fresh, request.peer, (self.clock)())
+            .log_in(&visit, attempt, id, request.peer, (self.clock)())
+            .inspect_err(|refusal| {
+                // What another site's page asked for was refused before anything was tried.
+                if refusal.code == 401 {
+                    tracing::warn!(target: AUDIT, peer = %request.peer, "a login to the console failed");
+                }
+            })
             .map_err(|refusal| status(&refusal))?;
+        tracing::info!(target: AUDIT, user = opened.user.name, session = opened.name, peer = %request.peer,
+            "a session of the console was opened");
         let mut response = answer(&told(&opened.user, &opened.csrf));
         ::console::set_cookie(response.headers_mut(), &opened.id);
         Ok(response)
@@ -212,6 +227,7 @@ impl Console {
             }
         };
         let seconds = ::console::LINK_LIFE.as_secs();
+        tracing::info!(target: AUDIT, user = user.name, peer = %request.peer, "a link into the console was made");
         Ok(answer(
             &json!({"path": self.link_path(user), "expiresInSeconds": seconds}),
         ))

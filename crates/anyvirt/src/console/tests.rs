@@ -17,6 +17,7 @@ use tokio_rustls::client::TlsStream;
 use super::*;
 
 mod certificate;
+mod sessions;
 
 /// More than any answer takes; a test that hangs says where.
 const PATIENCE: Duration = Duration::from_secs(60);

@@ -1,0 +1,68 @@
+//! Who is logged in: to be looked at, and ended one by one.
+
+use ::console::Listed;
+use apiserver::user::MASTERS;
+use apiserver::{Body, FrontRequest, Status, User};
+use http::Response;
+use serde_json::{Value, json};
+
+use super::{AUDIT, Console, Sender, answer, logged_out};
+
+impl Console {
+    /// The sessions that the caller may end.
+    pub(super) fn list_sessions(&self, request: &FrontRequest) -> Result<Response<Body>, Status> {
+        let (asks, current) = self.asks(request)?;
+        let sessions = self.door.sessions((self.clock)());
+        let shown = sessions.iter().filter(|it| may_end(&asks, &it.user));
+        let shown: Vec<_> = shown
+            .map(|session| told(session, current.as_deref()))
+            .collect();
+        Ok(answer(&json!({ "sessions": shown })))
+    }
+
+    /// Ends the session of this name; one that the caller may not see is not there.
+    pub(super) fn revoke_session(
+        &self,
+        request: &FrontRequest,
+        name: &str,
+    ) -> Result<Response<Body>, Status> {
+        let (asks, current) = self.asks(request)?;
+        let may = |user: &User| may_end(&asks, user);
+        let revoked = self.door.revoke(name, may, (self.clock)());
+        let revoked = revoked.ok_or_else(|| Status::not_found("", "sessions", name))?;
+        tracing::info!(target: AUDIT, user = revoked.user.name, session = revoked.name, by = asks.name,
+            peer = %request.peer, "a session of the console was revoked");
+        let mut response = answer(&told(&revoked, current.as_deref()));
+        if current.as_deref() == Some(name) {
+            ::console::clear_cookie(response.headers_mut());
+        }
+        Ok(response)
+    }
+
+    /// Who asks, and in which session.
+    fn asks(&self, request: &FrontRequest) -> Result<(User, Option<String>), Status> {
+        match self.caller(&request.parts, request.proven.as_ref())? {
+            Sender::Session(entered) => Ok((entered.user, Some(entered.name))),
+            Sender::Program(user) | Sender::Browser(user) => Ok((user, None)),
+            Sender::Nobody => Err(logged_out()),
+        }
+    }
+}
+
+/// Everybody may end their own sessions, an administrator everybody's.
+fn may_end(asks: &User, owner: &User) -> bool {
+    asks.name == owner.name || asks.is_in(MASTERS)
+}
+
+fn told(session: &Listed<User>, current: Option<&str>) -> Value {
+    json!({
+        "name": session.name,
+        "user": session.user.name,
+        "peer": session.from.peer,
+        "browser": session.from.browser,
+        "opened": session.opened,
+        "lastUsed": session.used,
+        "ends": session.ends,
+        "current": current == Some(session.name.as_str()),
+    })
+}

@@ -100,7 +100,7 @@ fn virtual_machine_instance() -> CustomResourceDefinition {
                 0,
             ),
             condition("Ready", "Ready", 0),
-            condition("Live-Migratable", "LiveMigratable", 1),
+            condition("Live-Migratable", names::conditions::LIVE_MIGRATABLE, 1),
             condition("Paused", "Paused", 1),
             column(
                 "Accelerator-Reason",

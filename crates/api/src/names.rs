@@ -167,6 +167,8 @@ pub mod conditions {
     pub const HARDWARE_VIRTUALIZATION: &str = "HardwareVirtualization";
     /// On a VMI: it waits until other emulated guests of its node have booted.
     pub const START_QUEUED: &str = "StartQueued";
+    /// On a VMI that runs, and its VM: can it be moved to another node while it runs?
+    pub const LIVE_MIGRATABLE: &str = "LiveMigratable";
     /// On a VMI and VM: is the guest emulated in software?
     pub const SOFTWARE_EMULATION: &str = "SoftwareEmulation";
     /// On a VMI: are the emulated guests on its node all of one owner?

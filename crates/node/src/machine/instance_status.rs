@@ -17,6 +17,7 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::decide::{ImagesSeen, LauncherSeen, Outcome, Seen, is_ours, outcome, phase};
+use super::migration::live_migratable;
 use super::step_down::STEPPED_DOWN;
 use crate::event::Fact;
 use crate::timeline;
@@ -192,6 +193,8 @@ fn run(
     condition::remove(&mut status.conditions, START_QUEUED);
     accelerate(status, launcher, seen, now, facts);
     connect(status, instance, launcher, now, facts);
+    let stays = live_migratable(&instance.spec, seen.node, now);
+    condition::set(&mut status.conditions, stays);
     let paused =
         Condition::new(PAUSED, true, now).because("PausedByUser", "VMI was paused by user");
     keep_while(status, launcher.state == State::Paused, paused);

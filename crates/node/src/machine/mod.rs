@@ -4,6 +4,7 @@ mod decide;
 mod images;
 mod instance_status;
 mod link;
+mod migration;
 mod perform;
 mod pod_status;
 mod record;

@@ -574,6 +574,11 @@ fn a_guest_that_runs_is_told_with_its_accelerator_interfaces_and_volumes() {
     );
     assert!(condition::is_true(&status.conditions, "SoftwareEmulation"));
     assert!(condition::is_true(&status.conditions, "AgentConnected"));
+    let moves = condition::find(&status.conditions, "LiveMigratable").expect("it is told");
+    assert_eq!(
+        (moves.status.as_str(), moves.reason.as_deref()),
+        ("False", Some("LiveMigrationNotServed"))
+    );
     assert_eq!(
         status.interfaces[0].ip_address.as_deref(),
         Some("127.64.0.5")

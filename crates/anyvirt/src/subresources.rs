@@ -15,7 +15,7 @@ use controllers::kubevirt::Reader;
 use controllers::overview::Overview;
 use controllers::subresource::{self, PauseOptions, Refusal};
 use http::{Response, StatusCode};
-use node::{Connection, HandleError, LogError, LogOptions, LogStream, NodeHandle};
+use node::{Connection, HandleError, LogError, LogOptions, LogStream, NodeHandle, Viewing};
 use std::sync::{Arc, OnceLock};
 
 /// Answers all routes that need the controllers' decisions or the node's streams.
@@ -271,7 +271,10 @@ impl Routes {
         request: HandlerRequest,
     ) -> Result<Response<Body>, Status> {
         may_stream(instance, console)?;
-        let preserve = !console && flag(&request, "preserveSession")?;
+        let viewing = viewing(
+            !console && flag(&request, "preserveSession")?,
+            !console && flag(&request, "shared")?,
+        )?;
         let upgrade = request.upgrade.ok_or_else(|| {
             Status::bad_request("this is a WebSocket: ask with Upgrade: websocket (kubectl get cannot; use virtctl or anyvirt console)")
         })?;
@@ -279,7 +282,7 @@ impl Routes {
         let opened = if console {
             self.node.open_console(uid).await
         } else {
-            self.node.open_vnc(uid, preserve).await
+            self.node.open_vnc(uid, viewing).await
         };
         let machine: Connection = opened.map_err(|error| unreachable_machine(&error))?;
         let (response, socket) = upgrade.accept(choose_protocol)?;
@@ -406,7 +409,9 @@ fn refused(refusal: Refusal) -> Status {
 fn unreachable_machine(error: &HandleError) -> Status {
     match error {
         // KubeVirt's code for a screen that another session keeps.
-        HandleError::Refused { reason, message } if reason == "InUse" => {
+        HandleError::Refused { reason, message }
+            if reason == "InUse" || reason == "TooManyViewers" =>
+        {
             Status::unavailable(message.clone())
         }
         HandleError::NotHere(_) | HandleError::Refused { .. } => {
@@ -479,6 +484,19 @@ fn flag(request: &HandlerRequest, name: &str) -> Result<bool, Status> {
         Some(other) => Err(Status::bad_request(format!(
             "{name}: {other:?} is neither true nor false"
         ))),
+    }
+}
+
+/// How whoever asks for a screen comes to those who look at it already: in their place, as KubeVirt has it; with
+/// `preserveSession` only if there are none; and with `shared`, which is ours, beside them.
+fn viewing(preserves: bool, shares: bool) -> Result<Viewing, Status> {
+    match (preserves, shares) {
+        (false, false) => Ok(Viewing::TakesOver),
+        (true, false) => Ok(Viewing::UnlessInUse),
+        (false, true) => Ok(Viewing::Shares),
+        (true, true) => Err(Status::bad_request(
+            "preserveSession and shared: one keeps out who comes later, the other joins those who are there; ask for one",
+        )),
     }
 }
 
@@ -589,6 +607,16 @@ mod tests {
             let refused = ask(verb, name, namespace).unwrap_err();
             assert_eq!(refused.code, code, "{verb} {name:?} {namespace:?}");
         }
+    }
+
+    #[test]
+    fn a_screen_is_taken_over_unless_asked_otherwise() {
+        assert_eq!(viewing(false, false), Ok(Viewing::TakesOver));
+        assert_eq!(viewing(true, false), Ok(Viewing::UnlessInUse));
+        assert_eq!(viewing(false, true), Ok(Viewing::Shares));
+        let both = viewing(true, true).unwrap_err();
+        assert_eq!(both.code, 400);
+        assert!(both.message.starts_with("preserveSession and shared"));
     }
 
     #[test]

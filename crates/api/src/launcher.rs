@@ -93,10 +93,12 @@ pub enum Request {
     Unpause,
     /// Attach to the serial console; the previous client is closed.
     Console,
-    /// Attach to the VNC server; the previous client is closed.
+    /// Attach to the VNC server; the previous clients are closed.
     Vnc,
     /// Attach to the VNC server, unless another client is attached (`InUse`).
     VncUnlessInUse,
+    /// Attach to the VNC server beside whoever is attached; no more than sixteen (`TooManyViewers`).
+    VncShared,
     /// What the screen shows: after the answer come the bytes of a PNG of at most [`LARGEST_SCREENSHOT_BYTES`], and
     /// the end of the connection.
     Screenshot {

@@ -24,6 +24,7 @@ mod markers;
 mod monitor;
 mod output;
 mod owner;
+mod screen;
 mod screenshot;
 mod serial;
 mod server;

@@ -121,6 +121,16 @@ impl Monitor {
         self.ask_with(command, None).await
     }
 
+    /// Waits until QEMU's end of the connection is closed, as it is when QEMU has ended.
+    pub(crate) async fn closed(&self) {
+        self.asks.closed().await;
+    }
+
+    /// Is QEMU's end closed?
+    pub(crate) fn is_closed(&self) -> bool {
+        self.asks.is_closed()
+    }
+
     /// As [`Monitor::ask`], and sends `descriptor` along.
     ///
     /// # Errors

@@ -9,10 +9,12 @@ use bytes::{Bytes, BytesMut};
 use qemu::qmp::Command;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::{Mutex, Semaphore, oneshot};
+use tokio::sync::{Mutex, Semaphore, oneshot, watch};
 
 use crate::life::{Input, Refusal};
+use crate::monitor::Monitor;
 use crate::owner::{Attachable, Desk, Order};
+use crate::screen::{self, Manner, Viewers};
 use crate::screenshot;
 
 /// Connections at a time: the node has two or three, people a few; more would be a mistake that
@@ -54,7 +56,9 @@ impl Room {
 
 /// Answers for ever.
 pub(crate) async fn serve(listener: UnixListener, desk: Desk, room: Room) {
-    let screen = Arc::new(Mutex::new(None));
+    let screen = Arc::new(Mutex::new(Viewers::none()));
+    let guest = desk.guest.clone();
+    tokio::spawn(end_with_guest(Arc::clone(&screen), guest));
     let pictures = Arc::new(Mutex::new(()));
     let mut failing = false;
     loop {
@@ -101,9 +105,27 @@ pub(crate) async fn serve(listener: UnixListener, desk: Desk, room: Room) {
     }
 }
 
-/// The newest VNC client, so that the next one can close it. Locked from the look at it until the next one has its
-/// place, so that of two who come at once one is the first.
-type Screen = Arc<Mutex<Option<OwnedFd>>>;
+/// Who looks at it. Locked from the look at them until the next one has its place, so that of two who come at once one
+/// is the first.
+type Screen = Arc<Mutex<Viewers<Monitor>>>;
+
+/// Ends the viewers' connections with their QEMU, whose end leaves our copies open. Returns when no guest can come.
+async fn end_with_guest(screen: Screen, mut guest: watch::Receiver<Option<Attachable>>) {
+    let is_alive = |guest: &Option<Attachable>| {
+        let guest = guest.as_ref();
+        guest.is_some_and(|guest| !guest.monitor.is_closed())
+    };
+    loop {
+        let monitor = match guest.wait_for(is_alive).await {
+            Ok(guest) => guest.as_ref().map(|guest| guest.monitor.clone()),
+            Err(_) => return,
+        };
+        if let Some(monitor) = monitor {
+            monitor.closed().await;
+            screen.lock().await.end(Monitor::is_closed);
+        }
+    }
+}
 
 struct Connection {
     stream: UnixStream,
@@ -143,8 +165,9 @@ impl Connection {
             }
             Request::Watch => return self.watch().await,
             Request::Console => return self.console(early).await,
-            Request::Vnc => return self.vnc(early, false).await,
-            Request::VncUnlessInUse => return self.vnc(early, true).await,
+            Request::Vnc => return self.vnc(early, Manner::TakesOver).await,
+            Request::VncUnlessInUse => return self.vnc(early, Manner::UnlessInUse).await,
+            Request::VncShared => return self.vnc(early, Manner::Shares).await,
             Request::Screenshot { move_pointer } => return self.screenshot(move_pointer).await,
             Request::Start(request) => Order::Start(request),
             Request::Stop {
@@ -249,7 +272,7 @@ impl Connection {
     }
 
     /// The client's own connection is handed to QEMU, so that not a byte of it passes through here.
-    async fn vnc(mut self, early: Bytes, preserve: bool) {
+    async fn vnc(mut self, early: Bytes, manner: Manner) {
         let waited = Arc::clone(&self.screen).lock_owned();
         let Ok(mut screen) = tokio::time::timeout(SCREEN_WITHIN, waited).await else {
             let message = "QEMU does not answer those who want its screen".to_owned();
@@ -257,14 +280,11 @@ impl Connection {
             self.answer_status(Err(Refusal { reason, message })).await;
             return;
         };
-        if preserve && screen.as_ref().is_some_and(is_open) {
-            let message = "Active VNC connection. Request denied.".to_owned();
-            let reason = "InUse";
-            self.answer_status(Err(Refusal { reason, message })).await;
-            return;
-        }
-        let result = self.hand_over(early).await;
-        let (guest, name) = match result {
+        let handed = match screen.admit(manner) {
+            Ok(()) => self.hand_over(early).await,
+            Err(refusal) => Err(refusal),
+        };
+        let (guest, name) = match handed {
             Ok(handed) => handed,
             Err(refusal) => {
                 self.answer_status(Err(refusal)).await;
@@ -276,14 +296,21 @@ impl Connection {
             return;
         }
         let added = guest.monitor.ask(Command::AddVncClient { name }).await;
-        let own = self.stream.into_std().ok().map(OwnedFd::from);
-        if let Err(error) = added {
-            tracing::warn!("a VNC client could not be added: {error}");
-            // QEMU may hold a copy; this ends it for the client all the same.
-            close(own);
-            return;
+        let own = match self.stream.into_std() {
+            Ok(own) => OwnedFd::from(own),
+            Err(error) => {
+                tracing::warn!("a VNC client's connection is lost: {error}");
+                return;
+            }
+        };
+        match added {
+            Ok(_) => screen.add(manner, own, guest.monitor),
+            Err(error) => {
+                tracing::warn!("a VNC client could not be added: {error}");
+                // QEMU may hold a copy; this ends it for the client all the same.
+                screen::close(&own);
+            }
         }
-        close(std::mem::replace(&mut *screen, own));
     }
 
     async fn screenshot(mut self, move_pointer: bool) {
@@ -347,22 +374,6 @@ impl Connection {
             .await
             .map_err(|error| failed(error.to_string()))?;
         Ok((guest, name))
-    }
-}
-
-/// Is the other end of this connection still there?
-fn is_open(connection: &OwnedFd) -> bool {
-    use rustix::event::{PollFd, PollFlags, Timespec, poll};
-    let mut looked = [PollFd::new(connection, PollFlags::RDHUP)];
-    // One that cannot be looked at keeps nobody out.
-    poll(&mut looked, Some(&Timespec::default())).is_ok_and(|_| looked[0].revents().is_empty())
-}
-
-/// Ends a connection whose other copies are in QEMU.
-fn close(connection: Option<OwnedFd>) {
-    if let Some(connection) = connection {
-        // It may be closed already.
-        let _ = rustix::net::shutdown(connection, rustix::net::Shutdown::Both);
     }
 }
 

@@ -24,6 +24,17 @@ pub struct NodeHandle {
     machines: PathBuf,
 }
 
+/// How a client of a screen comes to those who are there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Viewing {
+    /// In their place: their connections are closed.
+    TakesOver,
+    /// Only if nobody is there.
+    UnlessInUse,
+    /// Beside them.
+    Shares,
+}
+
 /// A machine did not do what was asked.
 #[derive(Debug, thiserror::Error)]
 pub enum HandleError {
@@ -60,16 +71,15 @@ impl NodeHandle {
         Ok(self.ask(uid, &Request::Console).await?.1)
     }
 
-    /// The guest's screen: the RFB protocol in both directions. An earlier client is closed, or, with `preserve`,
-    /// kept: then this one is refused with the reason `InUse`.
+    /// The guest's screen: the RFB protocol in both directions, for who comes in this manner.
     ///
     /// # Errors
-    /// [`HandleError`].
-    pub async fn open_vnc(&self, uid: &str, preserve: bool) -> Result<Connection, HandleError> {
-        let request = if preserve {
-            Request::VncUnlessInUse
-        } else {
-            Request::Vnc
+    /// [`HandleError`]; among its reasons are `InUse` and `TooManyViewers`.
+    pub async fn open_vnc(&self, uid: &str, manner: Viewing) -> Result<Connection, HandleError> {
+        let request = match manner {
+            Viewing::TakesOver => Request::Vnc,
+            Viewing::UnlessInUse => Request::VncUnlessInUse,
+            Viewing::Shares => Request::VncShared,
         };
         Ok(self.ask(uid, &request).await?.1)
     }

@@ -38,7 +38,7 @@ pub mod decisions {
 }
 
 pub use address::AddressRange;
-pub use handle::{HandleError, NodeHandle};
+pub use handle::{HandleError, NodeHandle, Viewing};
 pub use launcher::Connection;
 pub use log::{LogError, LogOptions, LogStream};
 

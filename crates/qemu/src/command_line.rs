@@ -427,8 +427,9 @@ impl Line {
         if !machine.graphics {
             return;
         }
-        // No socket of its own: clients come as descriptors.
-        self.option("-vnc", "none");
+        // No socket of its own: clients come as descriptors, and who hands them over decides who is there with whom.
+        // What the clients themselves say of sharing would let any of them end the others.
+        self.option("-vnc", "none,share=ignore");
         let device = match machine.machine_type.family() {
             MachineFamily::Q35 => json!({
                 "driver": "VGA", "id": "graphics0", "vgamem_mb": 16, "bus": "pcie.0", "addr": "1",

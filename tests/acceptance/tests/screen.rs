@@ -72,6 +72,17 @@ fn a_machines_screen_is_pictured_and_its_first_words_are_kept() {
     let (code, _, answer) = client.get_bytes(&format!("{path}/vnc/photograph"), "");
     assert_eq!(code, 404, "{}", String::from_utf8_lossy(&answer));
 
+    // Beside others, or keeping them out, but not both.
+    let joined = client.first_words(&format!("{path}/vnc?shared=true"));
+    assert!(joined.starts_with(b"RFB 003.008\n"), "{joined:?}");
+    let both = format!("{path}/vnc?shared=true&preserveSession=true");
+    let (code, _, answer) = client.get_bytes(&both, "");
+    let answer = String::from_utf8_lossy(&answer);
+    assert!(
+        code == 400 && answer.contains("preserveSession and shared"),
+        "{code} {answer}"
+    );
+
     // The way in.
     let said = server.anyvirt(&["web", "--print"]);
     let link = format!("https://{}/console/login#otk=", server.address());

@@ -11,10 +11,17 @@ import { Veil } from './veil';
 
 /** `refused`: closed before anything was shown; somebody else may be at the screen. */
 type State = { is: 'connecting' } | { is: 'open' } | { is: 'refused' } | { is: 'closed' };
-/** How to connect: with `takesOver` whoever is at the screen is sent away. */
+/** How to come to those who are at the screen: not if there are any, beside them, or in their place. */
+type Manner = 'unlessInUse' | 'shares' | 'takesOver';
+const QUERIES: Readonly<Record<Manner, Readonly<Record<string, string>>>> = {
+  unlessInUse: { preserveSession: 'true' },
+  shares: { shared: 'true' },
+  takesOver: {},
+};
+
 interface Attempt {
   number: number;
-  takesOver: boolean;
+  manner: Manner;
 }
 
 /** Milliseconds between characters that are typed for a person: a guest's keyboard buffer is short. */
@@ -28,7 +35,7 @@ export function ScreenConsole(props: { namespace: string; name: string }): React
   const leave = useRef<HTMLButtonElement>(null);
   const client = useRef<RFB>(undefined);
   const [state, setState] = useState<State>({ is: 'connecting' });
-  const [attempt, setAttempt] = useState<Attempt>({ number: 0, takesOver: false });
+  const [attempt, setAttempt] = useState<Attempt>({ number: 0, manner: 'unlessInUse' });
   const [isScaled, setScaled] = useState(true);
   const [isViewOnly, setViewOnly] = useState(false);
   const [isPasting, setPasting] = useState(false);
@@ -36,7 +43,7 @@ export function ScreenConsole(props: { namespace: string; name: string }): React
   useEffect(() => {
     const target = place.current;
     if (target === null) return undefined;
-    const shown = new RFB(target, streamAddress(window.location, namespace, name, 'vnc', attempt.takesOver ? {} : { preserveSession: 'true' }), { wsProtocols: [PLAIN], shared: true });
+    const shown = new RFB(target, streamAddress(window.location, namespace, name, 'vnc', QUERIES[attempt.manner]), { wsProtocols: [PLAIN], shared: true });
     shown.scaleViewport = true;
     shown.background = '#000';
     client.current = shown;
@@ -79,14 +86,14 @@ export function ScreenConsole(props: { namespace: string; name: string }): React
       </Toolbar>
       <div className="av-screen" ref={frame}>
         <div ref={place} data-state={state.is} data-console="screen" style={{ height: '100%' }} />
-        <ScreenVeil state={state} onConnect={(takesOver) => { setState({ is: 'connecting' }); setAttempt({ number: attempt.number + 1, takesOver }); }} />
+        <ScreenVeil state={state} onConnect={(manner) => { setState({ is: 'connecting' }); setAttempt({ number: attempt.number + 1, manner }); }} />
       </div>
       {isPasting && <PasteDialog onClose={() => setPasting(false)} onType={(text) => type(client.current, text)} />}
     </div>
   );
 }
 
-function ScreenVeil(props: { state: State; onConnect: (takesOver: boolean) => void }): React.JSX.Element | null {
+function ScreenVeil(props: { state: State; onConnect: (manner: Manner) => void }): React.JSX.Element | null {
   const { state, onConnect } = props;
   switch (state.is) {
     case 'open':
@@ -95,12 +102,13 @@ function ScreenVeil(props: { state: State; onConnect: (takesOver: boolean) => vo
       return <Veil text={t('Connecting to the screen…')} />;
     case 'refused':
       return (
-        <Veil text={t('The screen cannot be opened: somebody else has it open, or the guest has just stopped.')} onRetry={() => onConnect(false)}>
-          <Button variant="secondary" onClick={() => onConnect(true)}>{t('Take it over')}</Button>
+        <Veil text={t('The screen cannot be opened: somebody else has it open, or the guest has just stopped.')} onRetry={() => onConnect('unlessInUse')}>
+          <Button variant="secondary" onClick={() => onConnect('shares')}>{t('Join them')}</Button>
+          <Button variant="secondary" onClick={() => onConnect('takesOver')}>{t('Take it over')}</Button>
         </Veil>
       );
     case 'closed':
-      return <Veil text={t('The screen was closed: the guest has stopped, or somebody else has taken it over.')} onRetry={() => onConnect(false)} />;
+      return <Veil text={t('The screen was closed: the guest has stopped, or somebody else has taken it over.')} onRetry={() => onConnect('unlessInUse')} />;
   }
 }
 

@@ -1,4 +1,4 @@
-// Two people at one screen: the second is told, may take it over, and the first is told so. The machine runs (after `journey`).
+// Two people at one screen: the second is told, may join the first or take the screen over, and then the first is told so. The machine runs (after `journey`).
 import assert from 'node:assert/strict';
 
 import { complaints, open } from './browser.mjs';
@@ -19,6 +19,15 @@ export async function takeOver(browser, session) {
   await second.goto(SCREEN);
   await second.page.getByText('somebody else has it open').waitFor();
   assert.deepEqual(await complaints(second.page), []);
+
+  console.log('whoever joins sees the screen, and so does who was there');
+  await second.page.getByRole('button', { name: 'Join them' }).click();
+  await shown(second);
+  await shown(first);
+  assert.deepEqual(await complaints(second.page), []);
+  // It comes again, as a person would who has thought better of it.
+  await second.goto(SCREEN);
+  await second.page.getByText('somebody else has it open').waitFor();
 
   console.log('whoever takes the screen over has it, and the other is told');
   await second.page.getByRole('button', { name: 'Take it over' }).click();

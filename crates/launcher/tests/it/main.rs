@@ -4,4 +4,5 @@ mod boot_sector;
 mod disks;
 mod home;
 mod lives;
+mod screens;
 mod speed;

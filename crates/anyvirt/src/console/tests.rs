@@ -16,6 +16,7 @@ use tokio_rustls::client::TlsStream;
 
 use super::*;
 
+mod attacks;
 mod certificate;
 mod sessions;
 

@@ -40,7 +40,7 @@ pub mod files {
     pub const EXIT: &str = "exit.json";
     /// How the guest's first QEMU ended, if KVM failed it and it was started again without.
     pub const FIRST_EXIT: &str = "exit.first.json";
-    /// What QEMU wrote to its standard error.
+    /// The latest of what QEMU wrote to its standard error, at most [`PROGRAM_LOG_BYTES`].
     pub const QEMU_LOG: &str = "qemu.log";
     /// Overlays, empty disks and cloud-init images.
     pub const DISKS: &str = "disks";
@@ -49,6 +49,9 @@ pub mod files {
     pub const SERIAL_LOG_BYTES: u64 = 1 << 20;
     /// Bound of [`SERIAL_TAIL_LOG`] in bytes.
     pub const SERIAL_TAIL_BYTES: u64 = 4 << 20;
+    /// Bound in bytes of [`QEMU_LOG`], and of what other programs of a guest write: that is some lines; a
+    /// guest that makes them write more fills no disk.
+    pub const PROGRAM_LOG_BYTES: u64 = 256 << 10;
 }
 
 /// Whose launcher this is.

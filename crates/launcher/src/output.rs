@@ -7,6 +7,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use api::launcher::files;
 use host::process::Stream;
 use tokio::io::AsyncReadExt as _;
 use tokio::net::unix::pipe;
@@ -14,8 +15,6 @@ use tokio::task::JoinHandle;
 
 use crate::bounded_file::Tail;
 
-/// Of the file. QEMU writes some lines; a guest that makes it write more fills no disk.
-const LOG_BYTES: u64 = 256 << 10;
 /// Of what is quoted.
 const QUOTED_BYTES: usize = 1024;
 /// The end of a program closes the stream at once, unless a child of it lives on.
@@ -35,7 +34,7 @@ impl Output {
     /// If the pipe or the file cannot be made.
     pub(crate) fn to_file(log: &Path) -> io::Result<(Self, Stream)> {
         let (reader, writer) = io::pipe()?;
-        let mut file = Tail::open(log, LOG_BYTES)?;
+        let mut file = Tail::open(log, files::PROGRAM_LOG_BYTES)?;
         let mut reader = pipe::Receiver::from_owned_fd(OwnedFd::from(reader))?;
         let last = Arc::new(Mutex::new(Vec::new()));
         let kept = Arc::clone(&last);

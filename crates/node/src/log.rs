@@ -18,6 +18,12 @@ const PIECE: usize = 64 << 10;
 /// The most of a log that is looked at for its last lines; serial logs are bounded below it.
 const TAIL_BYTES: u64 = 16 << 20;
 
+/// The files of which the latest bytes are kept, and how many.
+const BOUNDED: [(&str, u64); 2] = [
+    (files::SERIAL_TAIL_LOG, files::SERIAL_TAIL_BYTES),
+    (files::QEMU_LOG, files::PROGRAM_LOG_BYTES),
+];
+
 /// Which part of a log is wanted, as in the API's `pods/log`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct LogOptions {
@@ -135,18 +141,12 @@ impl Part {
     fn new(path: PathBuf) -> Self {
         // A launcher that bounds a file replaces it by its younger half: what was open is still
         // read to its end, and the rest of the new one follows after that half.
-        let is_tail = path
-            .file_name()
-            .is_some_and(|name| name == files::SERIAL_TAIL_LOG);
-        let resume_at = if is_tail {
-            files::SERIAL_TAIL_BYTES / 2
-        } else {
-            0
-        };
+        let named = |known: &&(&str, u64)| path.file_name().is_some_and(|name| name == known.0);
+        let half = BOUNDED.iter().find(named).map(|(_, bytes)| bytes / 2);
         Self {
+            resume_at: half.unwrap_or_default(),
             path,
             open: None,
-            resume_at,
         }
     }
 
@@ -360,30 +360,24 @@ mod tests {
 
     #[tokio::test]
     async fn a_file_replaced_by_its_younger_half_is_followed_without_gap_or_repetition() {
-        let directory = tempfile::tempdir().expect("a directory");
-        let path = directory.path().join(files::SERIAL_TAIL_LOG);
-        let half = files::SERIAL_TAIL_BYTES / 2;
-        std::fs::write(&path, "older\n").expect("written");
-        let mut part = Part::new(path.clone());
-        assert_eq!(
-            part.next().await.expect("readable").as_deref(),
-            Some(&b"older\n"[..])
-        );
-        std::fs::write(&path, "older\nlast words\n").expect("written");
-        let mut young = vec![b'x'; usize::try_from(half).expect("it fits")];
-        young.extend(b"new\n");
-        let aside = directory.path().join("aside");
-        std::fs::write(&aside, young).expect("written");
-        std::fs::rename(&aside, &path).expect("replaced");
-        assert_eq!(
-            part.next().await.expect("readable").as_deref(),
-            Some(&b"last words\n"[..])
-        );
-        assert_eq!(
-            part.next().await.expect("readable").as_deref(),
-            Some(&b"new\n"[..])
-        );
-        assert_eq!(part.next().await.expect("readable"), None);
+        for (name, bound) in BOUNDED {
+            let directory = tempfile::tempdir().expect("a directory");
+            let path = directory.path().join(name);
+            let mut part = Part::new(path.clone());
+            let mut next = async || part.next().await.expect("readable");
+            std::fs::write(&path, "older\n").expect("written");
+            assert_eq!(next().await.as_deref(), Some(&b"older\n"[..]), "{name}");
+            std::fs::write(&path, "older\nlast words\n").expect("written");
+            let mut young = vec![b'x'; usize::try_from(bound / 2).expect("it fits")];
+            young.extend(b"new\n");
+            let aside = directory.path().join("aside");
+            std::fs::write(&aside, young).expect("written");
+            std::fs::rename(&aside, &path).expect("replaced");
+            let rest = next().await;
+            assert_eq!(rest.as_deref(), Some(&b"last words\n"[..]), "{name}");
+            assert_eq!(next().await.as_deref(), Some(&b"new\n"[..]), "{name}");
+            assert_eq!(next().await, None, "{name}");
+        }
     }
 
     #[tokio::test]

@@ -14,11 +14,14 @@ mod settings;
 mod subresources;
 mod up;
 
+use api::launcher::LOG_FILTER;
 use clap::{CommandFactory as _, Parser, Subcommand};
 use futures::future::LocalBoxFuture;
 use settings::{Surroundings, UpArguments};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Mutex;
+use tracing_subscriber::EnvFilter;
 
 /// The version that is shown: of this workspace.
 const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -67,11 +70,7 @@ pub fn main() -> ExitCode {
     let arguments = Arguments::parse();
     match arguments.role {
         Role::Up(arguments) => finish(in_runtime(Runtime::ManyThreads, serve(arguments))),
-        Role::Launcher { directory } => finish(in_runtime(Runtime::OneThread, async move {
-            launcher::run(&directory)
-                .await
-                .map_err(|error| up::whole(&error))
-        })),
+        Role::Launcher { directory } => finish(in_runtime(Runtime::OneThread, launch(directory))),
         Role::Verb(typed) => {
             let globals = arguments.globals;
             verb(|environment| {
@@ -127,12 +126,30 @@ fn in_runtime<T>(
         .block_on(work)
 }
 
+/// What is logged: what the environment says, or `usual`.
+fn log_filter(usual: &str) -> EnvFilter {
+    EnvFilter::new(std::env::var(LOG_FILTER).unwrap_or_else(|_| usual.to_owned()))
+}
+
+async fn launch(directory: PathBuf) -> Result<(), String> {
+    let log = launcher::Log::open(&directory)
+        .map_err(|error| format!("cannot open the log in {}: {error}", directory.display()))?;
+    tracing_subscriber::fmt()
+        .with_env_filter(log_filter("warn,launcher=info"))
+        .with_ansi(false)
+        .with_writer(Mutex::new(log))
+        .init();
+    launcher::run(&directory)
+        .await
+        .map_err(|error| up::whole(&error))
+}
+
 async fn serve(arguments: UpArguments) -> Result<(), String> {
     use std::io::IsTerminal as _;
-    let filter = std::env::var("ANYVIRT_LOG")
-        .unwrap_or_else(|_| "warn,anyvirt=info,audit=info,node=info,controllers=info".to_owned());
     tracing_subscriber::fmt()
-        .with_env_filter(tracing_subscriber::EnvFilter::new(filter))
+        .with_env_filter(log_filter(
+            "warn,anyvirt=info,audit=info,node=info,controllers=info",
+        ))
         .with_ansi(std::io::stderr().is_terminal())
         .with_writer(std::io::stderr)
         .init();

@@ -22,13 +22,17 @@ pub const LARGEST_REQUEST_BYTES: usize = 4 << 20;
 /// Bound of a screenshot in bytes. A guest's screen of 16 MiB of video memory that nothing compresses is below it.
 pub const LARGEST_SCREENSHOT_BYTES: usize = 24 << 20;
 
+/// The environment variable that says what is logged, by the server and by its launchers, e.g.
+/// `info,launcher=debug`.
+pub const LOG_FILTER: &str = "ANYVIRT_LOG";
+
 /// Names of the files in a launcher's directory.
 pub mod files {
     /// The launcher's [`Identity`](super::Identity), written by the node before it starts the launcher.
     pub const IDENTITY: &str = "launcher.json";
     /// The unix socket on which the launcher answers.
     pub const SOCKET: &str = "launcher.sock";
-    /// What the launcher itself logs.
+    /// The latest of what the launcher itself logs, at most [`LOG_BYTES`].
     pub const LOG: &str = "launcher.log";
     /// Locked (`flock`) exactly as long as QEMU lives.
     pub const LIFE_LOCK: &str = "life.lock";
@@ -49,6 +53,9 @@ pub mod files {
     pub const SERIAL_LOG_BYTES: u64 = 1 << 20;
     /// Bound of [`SERIAL_TAIL_LOG`] in bytes.
     pub const SERIAL_TAIL_BYTES: u64 = 4 << 20;
+    /// Bound in bytes of [`LOG`]: a guest's whole life is some lines; what repeats, e.g. for each client
+    /// that is turned away, fills no disk.
+    pub const LOG_BYTES: u64 = 256 << 10;
     /// Bound in bytes of [`QEMU_LOG`], and of what other programs of a guest write: that is some lines; a
     /// guest that makes them write more fills no disk.
     pub const PROGRAM_LOG_BYTES: u64 = 256 << 10;

@@ -75,6 +75,11 @@ impl Tail {
         })
     }
 
+    /// The file as it is now; one that was halved is another.
+    pub(crate) fn file(&self) -> &File {
+        &self.file
+    }
+
     /// Adds `bytes`.
     pub(crate) fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
         // More than half the file at once: only its end is worth keeping.
@@ -93,9 +98,10 @@ impl Tail {
     /// sees either.
     fn halve(&mut self) -> io::Result<()> {
         let mut young = Vec::new();
-        self.file.seek(SeekFrom::Start(
-            self.length - self.length.min(self.limit / 2),
-        ))?;
+        // Others may have written to it too.
+        let length = self.file.metadata()?.len();
+        self.file
+            .seek(SeekFrom::Start(length.saturating_sub(self.limit / 2)))?;
         (&self.file).take(self.limit).read_to_end(&mut young)?;
         let aside = self.path.with_extension("new");
         let mut file = create(&aside)?;
@@ -107,14 +113,16 @@ impl Tail {
     }
 }
 
+/// For writing at the end, whoever else writes.
 fn options() -> OpenOptions {
+    let flags = rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::APPEND;
     let mut options = OpenOptions::new();
     options
         .read(true)
         .write(true)
         .create(true)
         .mode(0o600)
-        .custom_flags(rustix::fs::OFlags::NOFOLLOW.bits().cast_signed());
+        .custom_flags(flags.bits().cast_signed());
     options
 }
 

@@ -20,6 +20,7 @@ mod heard;
 mod jail;
 mod kvm_failure;
 mod life;
+mod log;
 mod markers;
 mod monitor;
 mod output;
@@ -30,6 +31,8 @@ mod serial;
 mod server;
 mod signs;
 mod start;
+
+pub use log::Log;
 
 use std::io;
 use std::path::{Path, PathBuf};

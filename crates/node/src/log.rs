@@ -19,7 +19,8 @@ const PIECE: usize = 64 << 10;
 const TAIL_BYTES: u64 = 16 << 20;
 
 /// The files of which the latest bytes are kept, and how many.
-const BOUNDED: [(&str, u64); 2] = [
+const BOUNDED: [(&str, u64); 3] = [
+    (files::LOG, files::LOG_BYTES),
     (files::SERIAL_TAIL_LOG, files::SERIAL_TAIL_BYTES),
     (files::QEMU_LOG, files::PROGRAM_LOG_BYTES),
 ];

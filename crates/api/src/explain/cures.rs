@@ -105,7 +105,7 @@ pub(super) fn restart(seen: &MachineSeen<'_>) -> Remedy {
 pub(super) fn read_launcher_log(seen: &MachineSeen<'_>) -> Remedy {
     let remedy = Remedy::new(
         "Read the launcher's log",
-        "it says each step and what QEMU said",
+        "it says what the launcher met, and what QEMU said",
         NONE,
         true,
     );

@@ -4,5 +4,6 @@ mod boot_sector;
 mod disks;
 mod home;
 mod lives;
+mod log;
 mod screens;
 mod speed;

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use api::launcher::{Request, Status, files};
+use api::launcher::{LOG_FILTER, Request, Status, files};
 use host::changes::Changes;
 use host::lock::LifeLock;
 use host::process::{Ending, Program, SpawnError, Stream};
@@ -105,8 +105,8 @@ impl Link {
             .new_session()
             .stdout(Stream::File(log.try_clone()?.into()))
             .stderr(Stream::File(log.into()));
-        if let Some(filter) = std::env::var_os("RUST_LOG") {
-            program = program.environment("RUST_LOG", filter);
+        if let Some(filter) = std::env::var_os(LOG_FILTER) {
+            program = program.environment(LOG_FILTER, filter);
         }
         // Watched before the start, so that its socket is not missed.
         let changes = Changes::of_entries(&self.directory)?;

@@ -8,7 +8,7 @@
 //! Controllers and node are service accounts of the namespace `kubevirt`, so that they could do no more here than on a cluster.
 
 use crate::admission::{KubeVirtAdmission, TRUSTED_GROUP};
-use crate::console::Console;
+use crate::console::{Console, Keeper};
 use crate::kubeconfig::{self, Access};
 use crate::metrics::{self, Metrics};
 use crate::report::Report;
@@ -79,7 +79,8 @@ pub(crate) async fn up(settings: Settings) -> Result<(), String> {
     let publisher = Publisher::default();
     let (overview, feed) = overview();
     let stop = CancellationToken::new();
-    let console = Console::new(&server_names(address), stop.clone());
+    let keeper = Keeper::new(data, authority.ca_pem());
+    let console = Console::new(&server_names(address), stop.clone(), keeper);
     let server = api_server(
         store.clone(),
         &authority,

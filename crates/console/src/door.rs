@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use crate::link::Links;
 use crate::refusal::Refusal;
 use crate::secret::{Secret, csrf, digest};
-use crate::session::{Listed, Place, Sessions, name};
+use crate::session::{Kept, Listed, Place, Sessions, name};
 use crate::tries::Tries;
 use crate::visit::{Hosts, Visit};
 
@@ -24,7 +24,8 @@ pub struct Door<U> {
 
 #[derive(Debug)]
 struct State<U> {
-    links: Links<U>,
+    /// With whether their sessions last.
+    links: Links<(U, bool)>,
     sessions: Sessions<U>,
     tries: Tries,
 }
@@ -79,9 +80,24 @@ impl<U: Clone> Door<U> {
         }
     }
 
-    /// Makes a one-time link: `key` opens one session of `user` within [`crate::LINK_LIFE`].
-    pub fn link(&self, key: &Secret, user: U, now: Timestamp) {
-        self.state().links.add(key, user, now);
+    /// Makes a one-time link: `key` opens one session of `user` within [`crate::LINK_LIFE`]. The session `lasts` over a
+    /// restart of the server if what proved the user does: a token may be gone then, so sessions of tokens never last.
+    pub fn link(&self, key: &Secret, user: U, lasts: bool, now: Timestamp) {
+        self.state().links.add(key, (user, lasts), now);
+    }
+
+    /// The sessions that last over a restart, as they may be written down.
+    pub fn kept(&self) -> Vec<Kept<U>> {
+        self.state().sessions.kept()
+    }
+
+    /// Opens sessions of an earlier server again, those that are not over.
+    pub fn restore(&self, kept: Vec<Kept<U>>, now: Timestamp) {
+        let mut state = self.state();
+        for kept in kept {
+            let until = self.stop.child_token();
+            state.sessions.restore(kept, until, now);
+        }
     }
 
     /// Logs in: opens a session with this new `id`.
@@ -102,9 +118,9 @@ impl<U: Clone> Door<U> {
         // Judged before anything else: failures of others at the same address must never keep out who has the key.
         let user = match attempt {
             Attempt::Link(key) => state.links.redeem(key, now),
-            Attempt::Token(user) => user,
+            Attempt::Token(user) => user.map(|user| (user, false)),
         };
-        let Some(user) = user else {
+        let Some((user, lasts)) = user else {
             return Err(failed(&mut state.tries, peer, now));
         };
         state.tries.succeed(peer);
@@ -113,7 +129,9 @@ impl<U: Clone> Door<U> {
             peer,
             browser: visit.browser().to_owned(),
         };
-        state.sessions.open(&id, user.clone(), from, until, now);
+        state
+            .sessions
+            .open(&id, (user.clone(), lasts), from, until, now);
         let csrf = csrf(id.text());
         let name = name(digest(id.text()));
         Ok(Opened {

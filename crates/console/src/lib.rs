@@ -27,5 +27,5 @@ pub use link::LIFE as LINK_LIFE;
 pub use refusal::Refusal;
 pub use route::{File, Route, route};
 pub use secret::Secret;
-pub use session::{IDLE, LIFE as SESSION_LIFE, Listed, Place};
+pub use session::{IDLE, Kept, LIFE as SESSION_LIFE, Listed, Place};
 pub use visit::{Hosts, Visit};

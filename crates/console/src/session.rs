@@ -1,4 +1,4 @@
-//! Sessions: who is logged in, kept in memory only. A server that starts again knows nobody.
+//! Sessions: who is logged in. What a server that starts again needs to know of them opens none.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -54,6 +54,23 @@ pub(crate) struct Session<U> {
     pub(crate) until: CancellationToken,
     opened: Timestamp,
     used: Timestamp,
+    /// Is it kept over a restart of the server?
+    lasts: bool,
+}
+
+/// A session as it is kept over a restart.
+#[derive(Clone, Debug)]
+pub struct Kept<U> {
+    /// The hash of its id, by which it is found, and which is not its id.
+    pub id: [u8; 32],
+    /// As whom it acts.
+    pub user: U,
+    /// Where its login came from.
+    pub from: Place,
+    /// When it was opened.
+    pub opened: Timestamp,
+    /// When it was used last.
+    pub used: Timestamp,
 }
 
 impl<U> Session<U> {
@@ -95,11 +112,11 @@ impl<U> Sessions<U> {
         }
     }
 
-    /// Opens one.
+    /// Opens one, which is kept over a restart if it `lasts`.
     pub(crate) fn open(
         &mut self,
         id: &Secret,
-        user: U,
+        (user, lasts): (U, bool),
         from: Place,
         until: CancellationToken,
         now: Timestamp,
@@ -117,6 +134,7 @@ impl<U> Sessions<U> {
             until,
             opened: now,
             used: now,
+            lasts,
         };
         self.open.insert(digest(id.text()), session);
     }
@@ -180,6 +198,39 @@ impl<U> Sessions<U> {
         listed
     }
 
+    /// Those that last.
+    pub(crate) fn kept(&self) -> Vec<Kept<U>>
+    where
+        U: Clone,
+    {
+        let lasting = self.open.iter().filter(|(_, session)| session.lasts);
+        let kept = lasting.map(|(id, session)| Kept {
+            id: *id,
+            user: session.user.clone(),
+            from: session.from.clone(),
+            opened: session.opened,
+            used: session.used,
+        });
+        kept.collect()
+    }
+
+    /// Opens one of an earlier server again, if it is not over.
+    pub(crate) fn restore(&mut self, kept: Kept<U>, until: CancellationToken, now: Timestamp) {
+        let session = Session {
+            user: kept.user,
+            from: kept.from,
+            until,
+            opened: kept.opened,
+            used: kept.used,
+            lasts: true,
+        };
+        // One of the future would not be over for longer than a day: the clock was put back.
+        let is_of_future = kept.opened > now || kept.used > now;
+        if !is_of_future && !session.is_over(now) && self.open.len() < MOST {
+            self.open.insert(kept.id, session);
+        }
+    }
+
     fn end(&mut self, id: Digest) {
         if let Some(session) = self.open.remove(&id) {
             session.until.cancel();
@@ -212,8 +263,14 @@ mod tests {
     fn sessions_are_listed_and_revoked_by_name_by_whom_they_are_of() {
         let mut sessions = Sessions::new();
         let until = CancellationToken::new();
-        sessions.open(&id(1), "alice", place(), until.clone(), at(0));
-        sessions.open(&id(2), "bob", place(), CancellationToken::new(), at(1));
+        sessions.open(&id(1), ("alice", true), place(), until.clone(), at(0));
+        sessions.open(
+            &id(2),
+            ("bob", true),
+            place(),
+            CancellationToken::new(),
+            at(1),
+        );
         assert!(sessions.find(id(1).text(), at(60)).is_some());
         let listed = sessions.list(at(60));
         let told: Vec<_> = listed
@@ -241,7 +298,13 @@ mod tests {
         let late = IDLE.as_secs() + 1;
         assert!(sessions.list(at(late)).is_empty(), "what is over is gone");
         // Its last hours are told rightly.
-        sessions.open(&id(3), "carol", place(), CancellationToken::new(), at(0));
+        sessions.open(
+            &id(3),
+            ("carol", true),
+            place(),
+            CancellationToken::new(),
+            at(0),
+        );
         for hour in 1..20 {
             assert!(sessions.find(id(3).text(), at(hour * 3600)).is_some());
         }
@@ -249,10 +312,42 @@ mod tests {
     }
 
     #[test]
+    fn what_lasts_is_open_again_after_a_restart_and_never_longer_than_before() {
+        let mut earlier = Sessions::new();
+        let until = CancellationToken::new;
+        earlier.open(&id(1), ("alice", true), place(), until(), at(100));
+        earlier.open(&id(2), ("bob", false), place(), until(), at(100));
+        assert!(earlier.find(id(1).text(), at(500)).is_some());
+        let kept = earlier.kept();
+        assert_eq!(kept.len(), 1);
+        assert_ne!(Secret::of(kept[0].id), id(1), "it opens nothing");
+        let restored = |now| {
+            let mut later = Sessions::new();
+            for kept in kept.clone() {
+                later.restore(kept, until(), now);
+            }
+            later
+        };
+        let mut later = restored(at(600));
+        assert!(later.find(id(2).text(), at(600)).is_none());
+        assert_eq!(later.list(at(600))[0].opened, at(100));
+        assert!(later.find(id(1).text(), at(600)).is_some());
+        let end = at(100) + LIFE;
+        for hour in 1..24 {
+            assert!(later.find(id(1).text(), at(100 + hour * 3600)).is_some());
+        }
+        assert!(later.find(id(1).text(), end).is_none());
+        // Over meanwhile, or opened after now.
+        assert!(restored(at(500) + IDLE).list(at(500)).is_empty());
+        assert!(restored(at(99)).list(at(99)).is_empty());
+        assert!(restored(at(499)).list(at(499)).is_empty());
+    }
+
+    #[test]
     fn a_session_that_nobody_uses_is_over_and_its_streams_end_with_it() {
         let mut sessions = Sessions::new();
         let until = CancellationToken::new();
-        sessions.open(&id(1), "alice", place(), until.clone(), at(0));
+        sessions.open(&id(1), ("alice", true), place(), until.clone(), at(0));
         let (idle, used) = (IDLE.as_secs(), 3600);
         assert_eq!(sessions.find(id(1).text(), at(used)).unwrap().user, "alice");
         sessions.end_over(at(used + idle - 1));
@@ -265,7 +360,7 @@ mod tests {
     fn a_session_that_is_used_all_the_time_is_over_after_a_day_all_the_same() {
         let mut sessions = Sessions::new();
         let until = CancellationToken::new();
-        sessions.open(&id(1), "alice", place(), until.clone(), at(0));
+        sessions.open(&id(1), ("alice", true), place(), until.clone(), at(0));
         // A page reopens its watch sooner than this.
         let step = 300;
         for used in (0..LIFE.as_secs()).step_by(step) {
@@ -282,7 +377,7 @@ mod tests {
         for number in 0..MOST as u16 {
             sessions.open(
                 &id(number),
-                number,
+                (number, true),
                 place(),
                 CancellationToken::new(),
                 at(number.into()),
@@ -291,7 +386,13 @@ mod tests {
         // The first is used again, so the second is the idlest.
         let now = at(MOST as i64);
         assert!(sessions.find(id(0).text(), now).is_some());
-        sessions.open(&id(9999), 9999, place(), CancellationToken::new(), now);
+        sessions.open(
+            &id(9999),
+            (9999, true),
+            place(),
+            CancellationToken::new(),
+            now,
+        );
         assert!(sessions.find(id(0).text(), now).is_some());
         assert!(sessions.find(id(1).text(), now).is_none());
         sessions.close(id(9999).text());

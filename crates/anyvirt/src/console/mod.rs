@@ -2,11 +2,13 @@
 //!
 //! The crate `console` decides; here its answers get the API's users, errors and bodies.
 
+mod keep;
 mod machines;
 mod sessions;
 #[cfg(test)]
 mod tests;
 
+use std::io;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -24,6 +26,8 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
+pub(crate) use keep::Keeper;
+
 /// Where the log tells who got in, and who ended whose session.
 const AUDIT: &str = "audit";
 
@@ -32,7 +36,9 @@ const SWEEP_PERIOD: Duration = Duration::from_secs(60);
 
 /// The console of one server.
 pub(crate) struct Console {
-    door: Door<User>,
+    door: Arc<Door<User>>,
+    /// None: a restart ends all sessions.
+    keeper: Option<Arc<Keeper>>,
     clock: Clock,
     stop: CancellationToken,
     /// Set once the server exists, before which nothing is served.
@@ -40,15 +46,30 @@ pub(crate) struct Console {
 }
 
 impl Console {
-    /// A console that is reached under `names` beside the machine's own. `stop` ends all sessions.
-    pub(crate) fn new(names: &[String], stop: CancellationToken) -> Arc<Self> {
-        Self::with_clock(names, stop, Settings::default().clock)
+    /// A console that is reached under `names` beside the machine's own. `stop` ends it; its sessions go on with the
+    /// next one of the same `keeper`.
+    pub(crate) fn new(names: &[String], stop: CancellationToken, keeper: Keeper) -> Arc<Self> {
+        Self::with_clock(names, stop, Some(keeper), Settings::default().clock)
     }
 
-    fn with_clock(names: &[String], stop: CancellationToken, clock: Clock) -> Arc<Self> {
+    fn with_clock(
+        names: &[String],
+        stop: CancellationToken,
+        keeper: Option<Keeper>,
+        clock: Clock,
+    ) -> Arc<Self> {
         let hosts = Hosts::new(certificates::serving_names(names));
+        let door = Door::new(hosts, stop.clone());
+        if let Some(keeper) = &keeper
+            && let Err(error) = keeper.restore(&door, clock())
+        {
+            tracing::warn!(
+                "the console's sessions cannot be read, so all have to log in again: {error}"
+            );
+        }
         Arc::new(Self {
-            door: Door::new(hosts, stop.clone()),
+            door: Arc::new(door),
+            keeper: keeper.map(Arc::new),
             clock,
             stop,
             server: OnceLock::new(),
@@ -64,19 +85,47 @@ impl Console {
             let stop = console.stop.clone();
             while stop.run_until_cancelled(period.tick()).await.is_some() {
                 console.door.end_over((console.clock)());
+                // When they were used last; a restart forgets a minute of that.
+                console.keep_or_warn().await;
             }
         });
     }
 
-    /// A new one-time link for `user` at this server's `url`.
+    /// Writes down who is logged in.
+    async fn keep(&self) -> io::Result<()> {
+        let Some(keeper) = self.keeper.clone() else {
+            return Ok(());
+        };
+        let door = Arc::clone(&self.door);
+        let kept = tokio::task::spawn_blocking(move || keeper.keep(&door)).await;
+        kept.map_err(io::Error::other)?
+    }
+
+    async fn keep_or_warn(&self) {
+        if let Err(error) = self.keep().await {
+            tracing::warn!(
+                "the console's sessions cannot be written, so a restart ends them: {error}"
+            );
+        }
+    }
+
+    /// Writes down that a session has ended, before anybody is told so: it must not come back.
+    async fn keep_ended(&self) -> Result<(), Status> {
+        self.keep().await.map_err(|error| {
+            let problem = format!("the session has ended, but may be open again after a restart of the server: {error}");
+            Status::internal(problem)
+        })
+    }
+
+    /// A new one-time link for `user` at this server's `url`, made by the server itself.
     pub(crate) fn link(&self, user: User, url: &str) -> String {
-        format!("{url}{}", self.link_path(user))
+        format!("{url}{}", self.link_path(user, true))
     }
 
     /// The key is in the fragment, which browsers never send.
-    fn link_path(&self, user: User) -> String {
+    fn link_path(&self, user: User, lasts: bool) -> String {
         let key = Secret::of(rand::random());
-        self.door.link(&key, user, (self.clock)());
+        self.door.link(&key, user, lasts, (self.clock)());
         format!("/console/login#otk={}", key.text())
     }
 
@@ -135,7 +184,7 @@ impl Console {
     async fn call(&self, call: &str, request: &FrontRequest) -> Result<Response<Body>, Status> {
         let parts = &request.parts;
         match (&parts.method, call) {
-            (&Method::POST, "login") => self.log_in(request),
+            (&Method::POST, "login") => self.log_in(request).await,
             (&Method::GET, "session") => {
                 let session = self.browser_session(request)?;
                 Ok(answer(&told(&session.user, &session.csrf)))
@@ -143,6 +192,7 @@ impl Console {
             (&Method::DELETE, "session") => {
                 let session = self.browser_session(request)?;
                 self.door.leave(&Visit::of(parts));
+                self.keep_ended().await?;
                 tracing::info!(target: AUDIT, user = session.user.name, session = session.name,
                     "a session of the console was left");
                 let mut response = answer(&json!({}));
@@ -151,7 +201,7 @@ impl Console {
             }
             (&Method::GET, "sessions") => self.list_sessions(request),
             (&Method::DELETE, call) if let Some(name) = call.strip_prefix("sessions/") => {
-                self.revoke_session(request, name)
+                self.revoke_session(request, name).await
             }
             (&Method::POST, "links") => self.make_link(request),
             (&Method::GET, "explain") => {
@@ -179,7 +229,7 @@ impl Console {
         }
     }
 
-    fn log_in(&self, request: &FrontRequest) -> Result<Response<Body>, Status> {
+    async fn log_in(&self, request: &FrontRequest) -> Result<Response<Body>, Status> {
         // No form of another site can send this type.
         let kind = request.parts.headers.get(header::CONTENT_TYPE);
         let kind = kind.and_then(|value| value.to_str().ok()).unwrap_or("");
@@ -209,6 +259,7 @@ impl Console {
             .map_err(|refusal| status(&refusal))?;
         tracing::info!(target: AUDIT, user = opened.user.name, session = opened.name, peer = %request.peer,
             "a session of the console was opened");
+        self.keep_or_warn().await;
         let mut response = answer(&told(&opened.user, &opened.csrf));
         ::console::set_cookie(response.headers_mut(), &opened.id);
         Ok(response)
@@ -216,6 +267,7 @@ impl Console {
 
     /// Only for who proves an identity by other means than a session, which could otherwise go on for ever.
     fn make_link(&self, request: &FrontRequest) -> Result<Response<Body>, Status> {
+        let by = request.proven.as_ref().map(|proven| proven.by);
         let user = match self.caller(&request.parts, request.proven.as_ref())? {
             Sender::Program(user) | Sender::Browser(user) => user,
             Sender::Session(_) | Sender::Nobody => {
@@ -228,8 +280,9 @@ impl Console {
         };
         let seconds = ::console::LINK_LIFE.as_secs();
         tracing::info!(target: AUDIT, user = user.name, peer = %request.peer, "a link into the console was made");
+        let lasts = by == Some(Proof::Certificate);
         Ok(answer(
-            &json!({"path": self.link_path(user), "expiresInSeconds": seconds}),
+            &json!({"path": self.link_path(user, lasts), "expiresInSeconds": seconds}),
         ))
     }
 }

@@ -21,7 +21,7 @@ impl Console {
     }
 
     /// Ends the session of this name; one that the caller may not see is not there.
-    pub(super) fn revoke_session(
+    pub(super) async fn revoke_session(
         &self,
         request: &FrontRequest,
         name: &str,
@@ -32,6 +32,7 @@ impl Console {
         let revoked = revoked.ok_or_else(|| Status::not_found("", "sessions", name))?;
         tracing::info!(target: AUDIT, user = revoked.user.name, session = revoked.name, by = asks.name,
             peer = %request.peer, "a session of the console was revoked");
+        self.keep_ended().await?;
         let mut response = answer(&told(&revoked, current.as_deref()));
         if current.as_deref() == Some(name) {
             ::console::clear_cookie(response.headers_mut());

@@ -18,12 +18,14 @@ use super::*;
 
 mod attacks;
 mod certificate;
+mod restart;
 mod sessions;
 
 /// More than any answer takes; a test that hangs says where.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 struct World {
+    directory: Arc<tempfile::TempDir>,
     address: SocketAddr,
     console: Arc<Console>,
     /// Seconds that the clock is ahead of its beginning.
@@ -31,7 +33,6 @@ struct World {
     authority: Arc<Authority>,
     connector: TlsConnector,
     stop: CancellationToken,
-    _directory: tempfile::TempDir,
 }
 
 struct Answer {
@@ -71,9 +72,14 @@ struct Login {
 
 impl World {
     async fn new() -> Self {
-        let directory = tempfile::tempdir().unwrap();
-        let store =
-            Store::open(&directory.path().join("store"), store::Options::default()).unwrap();
+        Self::in_directory(Arc::new(tempfile::tempdir().unwrap())).await
+    }
+
+    /// A server with what an earlier one left in this directory.
+    async fn in_directory(directory: Arc<tempfile::TempDir>) -> Self {
+        // Each server has its own: an earlier one may not have closed its yet.
+        let store = directory.path().join(Secret::of(rand::random()).text());
+        let store = Store::open(&store, store::Options::default()).unwrap();
         let later = Arc::new(AtomicI64::new(0));
         let clock: Clock = {
             let later = Arc::clone(&later);
@@ -83,7 +89,8 @@ impl World {
         let authority = Authority::load_or_create(&directory.path().join("pki"), Timestamp::now());
         let authority = Arc::new(authority.unwrap());
         let stop = CancellationToken::new();
-        let console = Console::with_clock(&[], stop.clone(), clock);
+        let keeper = Keeper::new(directory.path(), authority.ca_pem());
+        let console = Console::with_clock(&[], stop.clone(), Some(keeper), clock);
         let token = |secret: &str, user| Token {
             secret: secret.to_owned(),
             user,
@@ -116,7 +123,7 @@ impl World {
             connector: connector(&authority, None),
             authority,
             stop,
-            _directory: directory,
+            directory,
         }
     }
 

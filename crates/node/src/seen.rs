@@ -80,6 +80,14 @@ impl<K: kube::Resource> Kept<K> {
         }
     }
 
+    /// Keeps the answer to our own write, unless the object is gone by now: the watch may have told of its end
+    /// before we came to take the answer in, and would not tell of it again.
+    fn put_if_known(&mut self, object: K) {
+        if self.objects.contains_key(&object.uid().unwrap_or_default()) {
+            self.put(object);
+        }
+    }
+
     /// Keeps an object unless a newer state of it is known: what we wrote ourselves is known
     /// before the watch tells of it.
     fn put(&mut self, object: K) -> Vec<Arc<K>> {
@@ -170,12 +178,12 @@ impl Objects {
 
     /// Takes in a pod as the API returned it after our own change.
     pub(crate) fn wrote_pod(&self, pod: Pod) {
-        self.lock().pods.put(pod);
+        self.lock().pods.put_if_known(pod);
     }
 
     /// Takes in a VMI as the API returned it after our own change.
     pub(crate) fn wrote_instance(&self, instance: VirtualMachineInstance) {
-        self.lock().instances.put(instance);
+        self.lock().instances.put_if_known(instance);
     }
 
     /// Forgets a pod that we deleted.
@@ -238,6 +246,26 @@ mod tests {
         assert_eq!(gone.len(), 1);
         assert_eq!(gone[0].name_any(), "b");
         assert_eq!(objects.machine("m", None).0.expect("a pod").name_any(), "a");
+    }
+
+    #[test]
+    fn a_late_answer_to_a_write_revives_nothing_that_is_gone() {
+        let objects = Objects::new();
+        objects.take_pod(Event::Apply(pod("a", "1")));
+        objects.take_pod(Event::Delete(pod("a", "3")));
+        objects.wrote_pod(pod("a", "2"));
+        assert_eq!(objects.machine("m", None).0, None);
+        let instance = || -> VirtualMachineInstance {
+            serde_json::from_value(json!({
+                "metadata": { "name": "m", "uid": "m", "resourceVersion": "2" },
+                "spec": { "domain": { "devices": {} } },
+            }))
+            .expect("a VMI")
+        };
+        objects.take_instance(Event::Apply(instance()));
+        objects.take_instance(Event::Delete(instance()));
+        objects.wrote_instance(instance());
+        assert!(objects.machine("m", None).1.is_none());
     }
 
     #[test]

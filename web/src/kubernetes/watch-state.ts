@@ -33,6 +33,11 @@ export function nothingYet<T extends KubernetesObject>(): Watched<T> {
   return { phase: 'loading', objects: new Map(), resourceVersion: '', failure: undefined, heardAt: 0, failures: 0 };
 }
 
+/** Is it known which objects there are, be it from a while ago? Else that there are none would be a guess. */
+export function isKnown({ phase }: { phase: Watched<KubernetesObject>['phase'] }): boolean {
+  return phase === 'live' || phase === 'stale';
+}
+
 /** What is known after `happening`. Pure. */
 export function reduce<T extends KubernetesObject>(state: Watched<T>, happening: Happening<T>): Watched<T> {
   switch (happening.type) {

@@ -1,9 +1,10 @@
-import { Alert, Content, EmptyState, EmptyStateBody, Label, PageSection } from '@patternfly/react-core';
+import { Alert, Content, EmptyState, EmptyStateBody, Label, PageSection, Skeleton } from '@patternfly/react-core';
 import { Link } from '@tanstack/react-router';
 import { useMemo } from 'react';
 
 import { RESOURCES } from '../kubernetes/resource';
 import { useWatched } from '../kubernetes/store';
+import { isKnown } from '../kubernetes/watch-state';
 import { imagesInUse, type UsedImage, type UsedVolume, volumesInUse } from '../kubevirt/images';
 import { machinesOf, type VirtualMachine, type VirtualMachineInstance } from '../kubevirt/machine';
 import { Freshness } from '../parts/freshness';
@@ -60,10 +61,15 @@ export function ImagesPage(): React.JSX.Element {
         <Content component="h1">{t('Images and volumes')}</Content>
         <Freshness what={t('VirtualMachines')} watched={vms} />
         <Alert variant="info" isInline isPlain title={t('Nodes pull images when a machine needs them. This release of the API serves no list of stored images, no upload and no claims, so these tables show what machines name.')} />
-        <Content component="h2">{t('Images')}</Content>
-        <VirtualTable label={t('Images')} rows={images} keyOf={({ image, purpose }) => `${purpose} ${image}`} columns={IMAGE_COLUMNS} empty={empty(t('No images'), t('No machine names an image yet.'))} />
-        <Content component="h2">{t('Volumes')}</Content>
-        <VirtualTable label={t('Volumes')} rows={volumes} keyOf={({ key }) => key} columns={VOLUME_COLUMNS} empty={empty(t('No volumes'), t('No machine has a volume yet.'))} />
+        {vms.phase === 'loading' && <Skeleton height="20rem" screenreaderText={t('Loading')} />}
+        {isKnown(vms) && (
+          <>
+            <Content component="h2">{t('Images')}</Content>
+            <VirtualTable label={t('Images')} rows={images} keyOf={({ image, purpose }) => `${purpose} ${image}`} columns={IMAGE_COLUMNS} empty={empty(t('No images'), t('No machine names an image yet.'))} />
+            <Content component="h2">{t('Volumes')}</Content>
+            <VirtualTable label={t('Volumes')} rows={volumes} keyOf={({ key }) => key} columns={VOLUME_COLUMNS} empty={empty(t('No volumes'), t('No machine has a volume yet.'))} />
+          </>
+        )}
       </div>
     </PageSection>
   );

@@ -3,6 +3,7 @@ import { useMemo } from 'react';
 
 import { RESOURCES } from '../kubernetes/resource';
 import { useWatched } from '../kubernetes/store';
+import { isKnown } from '../kubernetes/watch-state';
 import { type Event, eventsAbout } from '../kubevirt/event';
 import type { Machine } from '../kubevirt/machine';
 import { EventList } from '../parts/event-list';
@@ -17,15 +18,17 @@ export function MachineEvents(props: { machine: Machine }): React.JSX.Element {
   return (
     <div className="av-stack">
       <Freshness what={t('Events')} watched={watched} />
-      <EventList
-        events={events}
-        isOfOne
-        empty={
-          <EmptyState titleText={t('No events')} headingLevel="h2">
-            <EmptyStateBody>{t('Nothing has happened to this machine in the last hour.')}</EmptyStateBody>
-          </EmptyState>
-        }
-      />
+      {isKnown(watched) && (
+        <EventList
+          events={events}
+          isOfOne
+          empty={
+            <EmptyState titleText={t('No events')} headingLevel="h2">
+              <EmptyStateBody>{t('Nothing has happened to this machine in the last hour.')}</EmptyStateBody>
+            </EmptyState>
+          }
+        />
+      )}
     </div>
   );
 }

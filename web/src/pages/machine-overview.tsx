@@ -4,11 +4,13 @@ import { useMemo } from 'react';
 
 import { RESOURCES } from '../kubernetes/resource';
 import { useWatched } from '../kubernetes/store';
+import { isKnown } from '../kubernetes/watch-state';
 import { type Event, eventsAbout, happenedAt } from '../kubevirt/event';
 import { type Machine, memoryOf, processorsOf, strategyOf } from '../kubevirt/machine';
 import { Age } from '../parts/age';
 import { ExplainPanel } from '../parts/explain-panel';
 import { Fact } from '../parts/fact';
+import { Freshness } from '../parts/freshness';
 import { MachineAdvice } from '../parts/machine-advice';
 import { Thumbnail } from '../parts/thumbnail';
 import { TimelineCard } from '../parts/timeline';
@@ -129,7 +131,8 @@ function LatestEvents(props: { machine: Machine }): React.JSX.Element {
     <Card component="section">
       <CardTitle component="h2">{t('Latest events')}</CardTitle>
       <CardBody className="av-stack">
-        {latest.length === 0 && <p className="av-subtle">{t('Nothing in the last hour.')}</p>}
+        <Freshness what={t('Events')} watched={events} />
+        {latest.length === 0 && isKnown(events) && <p className="av-subtle">{t('Nothing in the last hour.')}</p>}
         <List isPlain isBordered>
           {latest.map((event) => (
             <ListItem key={event.metadata.uid}>

@@ -1,4 +1,4 @@
-import { Alert, Card, CardBody, CardHeader, CardTitle, Content, DescriptionList, EmptyState, EmptyStateBody, Label, PageSection } from '@patternfly/react-core';
+import { Alert, Card, CardBody, CardHeader, CardTitle, Content, DescriptionList, EmptyState, EmptyStateBody, Label, PageSection, Skeleton } from '@patternfly/react-core';
 import { Link } from '@tanstack/react-router';
 import { useMemo } from 'react';
 
@@ -27,6 +27,7 @@ export function NodesPage(): React.JSX.Element {
           <LiveDot watched={nodes} />
         </div>
         <Freshness what={t('Nodes')} watched={nodes} />
+        {nodes.phase === 'loading' && <Skeleton height="20rem" screenreaderText={t('Loading')} />}
         {all.length === 0 && nodes.phase === 'live' && (
           <EmptyState titleText={t('No nodes')} headingLevel="h2">
             <EmptyStateBody>{t('No node has joined yet. On one machine, "anyvirt up" is a node itself.')}</EmptyStateBody>

@@ -1,9 +1,11 @@
-import { Alert, Button, Card, CardBody, CardTitle, Content, DescriptionList, EmptyState, EmptyStateActions, EmptyStateBody, EmptyStateFooter, List, ListItem, PageSection } from '@patternfly/react-core';
+import { Alert, Button, Card, CardBody, CardTitle, Content, DescriptionList, EmptyState, EmptyStateActions, EmptyStateBody, EmptyStateFooter, List, ListItem, PageSection, Skeleton } from '@patternfly/react-core';
 import { Link, useNavigate } from '@tanstack/react-router';
 import { useMemo } from 'react';
 
+import type { KubernetesObject } from '../kubernetes/object';
 import { RESOURCES } from '../kubernetes/resource';
 import { useWatched } from '../kubernetes/store';
+import { isKnown, type Watched } from '../kubernetes/watch-state';
 import { obstacleOf, pillOf } from '../kubevirt/acceleration';
 import { type KubeVirt, kubeVirtOf } from '../kubevirt/configuration';
 import { type Event, happenedAt, latestFirst } from '../kubevirt/event';
@@ -31,10 +33,8 @@ export function OverviewPage(): React.JSX.Element {
         <Content component="h1">{t('Overview')}</Content>
         <div className="av-cards">
           <AccelerationCard />
-          <MachinesCard machines={machines}>
-            <Freshness what={t('VirtualMachines')} watched={vms} />
-          </MachinesCard>
-          <ProblemsCard machines={machines} />
+          <MachinesCard machines={machines} watched={vms} />
+          <ProblemsCard machines={machines} isKnown={isKnown(vms)} />
           <HostCard machines={machines} />
           <ActivityCard />
           <VersionsCard />
@@ -79,15 +79,17 @@ function AccelerationCard(): React.JSX.Element {
   );
 }
 
-function MachinesCard(props: { machines: readonly Machine[]; children: React.ReactNode }): React.JSX.Element {
+function MachinesCard(props: { machines: readonly Machine[]; watched: Watched<KubernetesObject> }): React.JSX.Element {
   const navigate = useNavigate();
   const counts = Map.groupBy(props.machines, statusOf);
   return (
     <Card component="section">
       <CardTitle component="h2">{t('VirtualMachines')}</CardTitle>
       <CardBody className="av-stack">
-        {props.children}
-        {props.machines.length === 0 ? (
+        <Freshness what={t('VirtualMachines')} watched={props.watched} />
+        {!isKnown(props.watched) ? (
+          props.watched.phase === 'loading' && <Skeleton screenreaderText={t('Loading')} />
+        ) : props.machines.length === 0 ? (
           <EmptyState titleText={t('No virtual machines')} headingLevel="h3" variant="xs">
             <EmptyStateBody>{t('Three steps: choose an image, choose a size, watch it start.')}</EmptyStateBody>
             <EmptyStateFooter>
@@ -116,14 +118,14 @@ function MachinesCard(props: { machines: readonly Machine[]; children: React.Rea
   );
 }
 
-function ProblemsCard(props: { machines: readonly Machine[] }): React.JSX.Element {
+function ProblemsCard(props: { machines: readonly Machine[]; isKnown: boolean }): React.JSX.Element {
   const failed = props.machines.filter((machine) => isProblem(statusOf(machine), machine));
   return (
     <Card component="section">
       <CardTitle component="h2">{t('Needs attention')}</CardTitle>
       <CardBody>
         {failed.length === 0 ? (
-          <p className="av-subtle">{t('Nothing.')}</p>
+          <p className="av-subtle">{props.isKnown ? t('Nothing.') : t('Not known.')}</p>
         ) : (
           <List isPlain isBordered>
             {failed.slice(0, 8).map((machine) => {
@@ -187,7 +189,7 @@ function ActivityCard(): React.JSX.Element {
       <CardTitle component="h2">{t('Recent activity')}</CardTitle>
       <CardBody className="av-stack">
         <Freshness what={t('Events')} watched={events} />
-        {latest.length === 0 && <p className="av-subtle">{t('Nothing in the last hour.')}</p>}
+        {latest.length === 0 && isKnown(events) && <p className="av-subtle">{t('Nothing in the last hour.')}</p>}
         <List isPlain isBordered>
           {latest.map((event) => (
             <ListItem key={event.metadata.uid}>

@@ -5,6 +5,7 @@ import { lazy, Suspense, useMemo } from 'react';
 import type { KubernetesObject } from '../kubernetes/object';
 import { apiVersionOf, RESOURCES, type ResourceType } from '../kubernetes/resource';
 import { useObject, useWatched } from '../kubernetes/store';
+import { isKnown } from '../kubernetes/watch-state';
 import type { ConfigMap } from '../kubevirt/configuration';
 import { type Event, latestFirst } from '../kubevirt/event';
 import { EventList } from '../parts/event-list';
@@ -92,7 +93,7 @@ function Known(props: { type: ResourceType; namespace: string; name: string; tab
           </EmptyState>
         ) : (
           <Tabs activeKey={tab} onSelect={(_event, key) => open(key as ResourceTab)} aria-label={t('Parts of the object')} unmountOnExit mountOnEnter>
-            <Tab eventKey="details" title={<TabTitleText>{t('Details')}</TabTitleText>}><div className="av-gap">{object !== undefined && <Details object={object} />}</div></Tab>
+            <Tab eventKey="details" title={<TabTitleText>{t('Details')}</TabTitleText>}><div className="av-gap">{object === undefined ? watched.phase === 'loading' && <Skeleton height="20rem" screenreaderText={t('Loading')} /> : <Details object={object} />}</div></Tab>
             <Tab eventKey="yaml" title={<TabTitleText>YAML</TabTitleText>}>
               <div className="av-gap">
                 <Suspense fallback={<Skeleton height="20rem" screenreaderText={t('Loading')} />}>
@@ -153,14 +154,19 @@ function OwnEvents(props: { kind: string; namespace: string; name: string }): Re
     [watched.objects, props.kind, props.name],
   );
   return (
-    <EventList
-      events={events}
-      isOfOne
-      empty={
-        <EmptyState titleText={t('No events')} headingLevel="h2">
-          <EmptyStateBody>{t('Nothing has happened to it in the last hour.')}</EmptyStateBody>
-        </EmptyState>
-      }
-    />
+    <>
+      <Freshness what={t('Events')} watched={watched} />
+      {isKnown(watched) && (
+        <EventList
+          events={events}
+          isOfOne
+          empty={
+            <EmptyState titleText={t('No events')} headingLevel="h2">
+              <EmptyStateBody>{t('Nothing has happened to it in the last hour.')}</EmptyStateBody>
+            </EmptyState>
+          }
+        />
+      )}
+    </>
   );
 }

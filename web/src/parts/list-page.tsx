@@ -2,7 +2,7 @@ import { Content, PageSection, SearchInput, Skeleton, Toolbar, ToolbarContent, T
 import type { ReactNode } from 'react';
 
 import type { KubernetesObject } from '../kubernetes/object';
-import type { Watched } from '../kubernetes/watch-state';
+import { isKnown, type Watched } from '../kubernetes/watch-state';
 import { t } from '../words/words';
 import { Freshness, LiveDot } from './freshness';
 import { FILTER } from './shortcuts';
@@ -20,7 +20,7 @@ interface Props {
   note?: ReactNode;
   /** Toolbar items that choose rows, {@link FilterField} among them. */
   filters: ReactNode;
-  /** The table; shown when it is known what is in it. */
+  /** The table; drawn when it is known what is in it. */
   children: ReactNode;
   /** Dialogs, above everything. */
   dialog?: ReactNode;
@@ -46,11 +46,8 @@ export function ListPage(props: Props): React.JSX.Element {
         <Toolbar inset={{ default: 'insetNone' }}>
           <ToolbarContent>{props.filters}</ToolbarContent>
         </Toolbar>
-        {watched.phase === 'loading' ? (
-          <div className="av-scroll"><Skeleton height="20rem" screenreaderText={t('Loading')} /></div>
-        ) : (
-          props.children
-        )}
+        {watched.phase === 'loading' && <div className="av-scroll"><Skeleton height="20rem" screenreaderText={t('Loading')} /></div>}
+        {isKnown(watched) && props.children}
       </div>
       {props.dialog}
     </PageSection>

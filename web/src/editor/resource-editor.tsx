@@ -38,7 +38,7 @@ export function ResourceEditor(props: Props): React.JSX.Element {
   const [text, setText] = useState(template);
   // The same, at once: an answer may come before what was typed is drawn.
   const latest = useRef<{ base: KubernetesObject | undefined; text: string }>({ base: undefined, text: template });
-  const [failure, setFailure] = useState<Failure>();
+  const [failure, setFailure] = useState<{ title: string; why: Failure }>();
   const [review, setReview] = useState<Review>();
   const [conflict, setConflict] = useState<{ theirs: KubernetesObject; mine: KubernetesObject }>();
   const [isBusy, setBusy] = useState(false);
@@ -67,7 +67,7 @@ export function ResourceEditor(props: Props): React.JSX.Element {
       // What was typed, or applied, since it was asked for stays.
       if (latest.current.text === asked) begin(object);
     } catch (thrown) {
-      setFailure(Failure.of(thrown));
+      setFailure({ title: t('{name} cannot be read', { name }), why: Failure.of(thrown) });
     }
   }, [type, namespace, name, begin]);
   useEffect(() => void load(), [load]);
@@ -84,7 +84,7 @@ export function ResourceEditor(props: Props): React.JSX.Element {
       setFailure(undefined);
       await act().catch((thrown: unknown) => {
         setReview(undefined);
-        setFailure(Failure.of(thrown));
+        setFailure({ title: t('The change was not accepted'), why: Failure.of(thrown) });
       });
       setBusy(false);
     });
@@ -139,12 +139,12 @@ export function ResourceEditor(props: Props): React.JSX.Element {
     return failure === undefined ? (
       <Skeleton height="20rem" screenreaderText={t('Loading')} />
     ) : (
-      <FailureAlert title={t('{name} cannot be read', { name })} failure={failure} onRetry={() => void load()} />
+      <FailureAlert title={failure.title} failure={failure.why} onRetry={() => void load()} />
     );
   }
   return (
     <div className="av-stack">
-      {failure !== undefined && <FailureAlert title={t('The change was not accepted')} failure={failure} />}
+      {failure !== undefined && <FailureAlert title={failure.title} failure={failure.why} />}
       {name !== undefined && base !== undefined && <News edited={props} base={base} isDirty={isDirty} onTake={() => void load()} />}
       {flaws.map((flaw) => (
         <FlawLine key={`${flaw.from}|${flaw.message}`} flaw={flaw} onFix={({ from, to, insert }) => fill(text.slice(0, from) + insert + text.slice(to))} />

@@ -1,5 +1,5 @@
 import { Alert, Button, ClipboardCopy, ExpandableSection, Modal, ModalBody, ModalFooter, ModalHeader } from '@patternfly/react-core';
-import { useMemo, useState } from 'react';
+import { useMemo, useRef, useState } from 'react';
 
 import { Failure } from '../kubernetes/failure';
 import { writePatch } from '../kubernetes/patch';
@@ -18,6 +18,8 @@ export function SwitchDialog(props: { wanted: Wanted; before: Wanted; edits: rea
   const [failure, setFailure] = useState<{ title: string; why: Failure }>();
   // What is shown stays as it was when the dialog opened, though the cluster goes on.
   const [plan] = useState(edits);
+  // What an earlier try has written is not written again, and not forgotten if this one fails too.
+  const done = useRef(0);
   const [first] = plan;
   const right = useMemo(() => ({ verb: 'patch', type: first?.type ?? RESOURCES.configMaps }), [first]);
   const question = useMemo(() => questionOf(plan), [plan]);
@@ -26,18 +28,17 @@ export function SwitchDialog(props: { wanted: Wanted; before: Wanted; edits: rea
   async function apply(): Promise<void> {
     setBusy(true);
     setFailure(undefined);
-    let done = 0;
     const write = ({ type, namespace, name, patch }: Edit, isDry: boolean): Promise<unknown> => writePatch(objectPath(type, namespace, name), patch, isDry);
     try {
-      for (const edit of plan) await write(edit, true);
-      for (const edit of plan) {
+      for (const edit of plan.slice(done.current)) await write(edit, true);
+      for (const edit of plan.slice(done.current)) {
         await write(edit, false);
-        done += 1;
+        done.current += 1;
       }
       notify({ tone: 'success', title: t('Emulation: {wanted}', { wanted }), detail: t('Machines that wait are looked at again.') });
       onClose();
     } catch (thrown) {
-      setFailure({ title: brokenOff(plan, done), why: Failure.of(thrown) });
+      setFailure({ title: brokenOff(plan, done.current), why: Failure.of(thrown) });
       setBusy(false);
     }
   }

@@ -12,15 +12,6 @@ const RULES = ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa'];
 /** Milliseconds for what the browser and an idle server do; guests have longer times of their own. */
 export const PATIENCE = 30_000;
 
-/** Requests whose refusal belongs to a page, not to a fault: `path` is matched by regular expression. */
-const EXPECTED = [
-  // Asking whether there is a session, before there is one.
-  { path: /\/console\/api\/session$/, status: 401 },
-  // What this server may not serve yet; the page says so.
-  { path: /\/(log|explain|consequences)(\?|$)/, status: 404 },
-  { path: /\/vnc\/screenshot/, status: undefined },
-];
-
 /** Starts Chromium. */
 export async function launch() {
   // As root Chromium refuses to start with its sandbox.
@@ -39,7 +30,11 @@ export async function logIn(browser) {
   return { state, origin: new URL(LINK).origin };
 }
 
-/** A page of its own with the session, in a theme. `faults` fills with everything that goes wrong. */
+/**
+ * A page of its own with the session, in a theme. `faults` fills with everything that goes wrong. Only what is
+ * `expected` fills `refusals` instead: a request or a WebSocket of that `path` (with its query, as a whole) that is
+ * refused with that `status`, or the very words `told` on the console.
+ */
 export async function open(browser, session, { theme = 'light', expected = [] } = {}) {
   const context = await browser.newContext({
     ignoreHTTPSErrors: true,
@@ -55,19 +50,33 @@ export async function open(browser, session, { theme = 'light', expected = [] } 
   const page = await context.newPage();
   page.setDefaultTimeout(PATIENCE);
   const faults = [];
+  const refusals = [];
   page.on('pageerror', (error) => faults.push(`error: ${error.message}`));
   page.on('console', (message) => {
     if (message.type() !== 'error') return;
-    const { url } = message.location();
     const told = message.text();
     // Every guest that starts on this machine brings an interface, which Chromium takes for a new network.
     if (told.includes('ERR_NETWORK_CHANGED')) return;
-    const status = /status of (\d+)/.exec(told)?.[1];
-    const isExpected = [...EXPECTED, ...expected].some((one) => one.path.test(url) && (one.status === undefined || String(one.status) === status));
-    if (status === undefined || !isExpected) faults.push(`console: ${told} (${url})`);
+    const refusal = refusalIn(told, message.location().url);
+    const line = refusal === undefined ? `console: ${told}` : `refused: ${refusal.status} ${refusal.path}`;
+    (expected.some((one) => isSame(one, refusal, told)) ? refusals : faults).push(line);
   });
   const goto = (path) => visit(page, `${session.origin}/console${path}`);
-  return { page, faults, goto, close: () => context.close() };
+  return { page, faults, refusals, goto, close: () => context.close() };
+}
+
+/** What was refused, if that is what Chromium tells on the console. */
+function refusalIn(told, url) {
+  const request = /^Failed to load resource: the server responded with a status of (\d+)/.exec(told);
+  const socket = /^WebSocket connection to '([^']+)' failed: .*Unexpected response code: (\d+)/.exec(told);
+  if (request === null && socket === null) return undefined;
+  const { pathname, search } = new URL(socket?.[1] ?? url);
+  return { path: pathname + search, status: Number(request?.[1] ?? socket[2]) };
+}
+
+function isSame(expected, refusal, told) {
+  if (expected.told !== undefined) return expected.told === told;
+  return refusal !== undefined && refusal.status === expected.status && new RegExp(`^(?:${expected.path.source})$`).test(refusal.path);
 }
 
 /** Goes to an address; once more if the network changed on the way. */
@@ -78,6 +87,11 @@ async function visit(page, address) {
     if (!error.message.includes('ERR_NETWORK_CHANGED')) throw error;
     await page.goto(address);
   }
+}
+
+/** Waits until what has just changed is drawn: two frames. */
+export async function drawn(page) {
+  await page.evaluate(() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done))));
 }
 
 /** Waits until nothing fades in or out: half a fade has half the contrast. What moves for ever is left out. */

@@ -1,4 +1,4 @@
-// Pictures for the guide, which the tests make while they walk.
+// Pictures of the steps that the guide tells of. Whoever changes a page puts them into docs/guide/.
 import { mkdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 
@@ -10,7 +10,7 @@ const LIMIT = 200_000;
 export async function picture(page, name) {
   mkdirSync(FOLDER, { recursive: true });
   const path = join(FOLDER, `${name}.png`);
-  // Notices come and go; a picture must not depend on when it is taken.
+  // Half a fade, or a cursor that is just dark, would be another picture each time.
   await page.screenshot({ path, animations: 'disabled' });
   const { size } = statSync(path);
   if (size > LIMIT) throw new Error(`${path} has ${size} bytes, more than ${LIMIT}`);

@@ -6,11 +6,13 @@ import { complaints, open } from './browser.mjs';
 const [namespace, name] = (process.env.ANYVIRT_MACHINE ?? 'default/fedora-1').split('/');
 const SCREEN = `/machines/${namespace}/${name}?tab=console&view=vnc`;
 
+/** The second's first try, as Chromium tells it and as noVNC does. */
+const REFUSED = { path: new RegExp(`/apis/.*/${name}/vnc\\?preserveSession=true`), status: 503 };
+const TOLD = { told: 'Failed when connecting: Connection closed (code: 1006)' };
+
 export async function takeOver(browser, session) {
-  // A refused WebSocket is told on the console by Chromium.
-  const expected = [{ path: /./, status: undefined }];
-  const first = await open(browser, session, { expected });
-  const second = await open(browser, session, { expected });
+  const first = await open(browser, session);
+  const second = await open(browser, session, { expected: [REFUSED, TOLD] });
   const shown = ({ page }) => page.locator('[data-console="screen"][data-state="open"]').waitFor();
 
   console.log('the second to come is refused, and told why');
@@ -34,6 +36,10 @@ export async function takeOver(browser, session) {
   await shown(second);
   await first.page.getByText('somebody else has taken it over').waitFor();
   assert.deepEqual(await complaints(first.page), []);
+  assert.deepEqual(first.faults, []);
+  assert.deepEqual(second.faults, []);
+  // Each time that it came by itself.
+  assert.equal(second.refusals.filter((line) => line.startsWith('refused:')).length, 2);
   await first.close();
   await second.close();
 }

@@ -2,8 +2,9 @@ import { useEffect, useState, useSyncExternalStore } from 'react';
 
 import { open } from '../kubernetes/request';
 import { RESOURCES, subresourcePath } from '../kubernetes/resource';
-import { Failure } from '../kubernetes/failure';
-import { type Machine } from '../kubevirt/machine';
+import type { Right } from '../kubevirt/actions';
+import type { Machine } from '../kubevirt/machine';
+import { useRight } from '../session/rights';
 import { t } from '../words/words';
 
 /** Milliseconds between two pictures of one screen. */
@@ -44,14 +45,7 @@ export function useThumbnails(): boolean {
   return useSyncExternalStore(subscribe, () => thumbnails.on);
 }
 
-/** This server has no pictures: not asked again before the page is loaded anew. */
-let isUnserved = false;
-
-/** A path that is not served, or not for this user, will not be on the next look either; a guest that just stopped is another matter. */
-function willNeverBe(failure: Failure): boolean {
-  const isUnknownPath = failure.code === 404 && !/not found$/i.test(failure.message);
-  return isUnknownPath || failure.code === 405 || failure.isForbidden || /websocket|upgrade/i.test(failure.message);
-}
+const SEE: Right = { verb: 'get', type: RESOURCES.virtualMachineInstances, subresource: 'vnc/screenshot' };
 
 /** A small picture of the guest's screen, if it runs; asked for only while it is drawn and the page is seen. */
 export function Thumbnail(props: { machine: Machine }): React.JSX.Element {
@@ -59,11 +53,20 @@ export function Thumbnail(props: { machine: Machine }): React.JSX.Element {
   const isOn = useThumbnails();
   const { namespace = 'default', name } = vm.metadata;
   const hasScreen = vmi?.status?.phase === 'Running' && vmi.spec.domain.devices.autoattachGraphicsDevice !== false;
-  const picture = usePicture(isOn && hasScreen, namespace, name);
-  if (picture === undefined) {
-    return <span className="av-nothumb av-subtle av-small" aria-hidden="true">{hasScreen && isOn && !isUnserved ? '…' : ''}</span>;
-  }
+  return isOn && hasScreen ? <Screen namespace={namespace} name={name} /> : <Blank />;
+}
+
+function Screen(props: { namespace: string; name: string }): React.JSX.Element {
+  const { namespace, name } = props;
+  // Asked first, once per project: a refusal for each of a hundred rows would tell no more.
+  const may = useRight(SEE, namespace) === true;
+  const picture = usePicture(may, namespace, name);
+  if (picture === undefined) return <Blank>{may && '…'}</Blank>;
   return <img className="av-thumb" src={picture} alt={t('Screen of {name}', { name })} />;
+}
+
+function Blank(props: { children?: React.ReactNode }): React.JSX.Element {
+  return <span className="av-nothumb av-subtle av-small" aria-hidden="true">{props.children}</span>;
 }
 
 function usePicture(isWanted: boolean, namespace: string, name: string): string | undefined {
@@ -76,21 +79,26 @@ function usePicture(isWanted: boolean, namespace: string, name: string): string 
     const stop = new AbortController();
     let shown: string | undefined;
     let tag: string | undefined;
+    function show(next: string | undefined): void {
+      if (shown !== undefined) URL.revokeObjectURL(shown);
+      shown = next;
+      setPicture(next);
+    }
     async function look(): Promise<void> {
-      if (isUnserved || document.hidden) return;
+      if (document.hidden) return;
       try {
         const path = subresourcePath(RESOURCES.virtualMachineInstances, namespace, name, 'vnc/screenshot');
         const response = await open(path, { accept: 'image/png,*/*', knownTag: tag, signal: stop.signal });
         if (response.status === 304) return;
-        tag = response.headers.get('etag') ?? undefined;
         const blob = await response.blob();
         if (stop.signal.aborted) return;
-        if (shown !== undefined) URL.revokeObjectURL(shown);
-        shown = URL.createObjectURL(blob);
-        setPicture(shown);
-      } catch (thrown) {
-        const failure = Failure.of(thrown);
-        if (willNeverBe(failure)) isUnserved = true;
+        tag = response.headers.get('etag') ?? undefined;
+        show(URL.createObjectURL(blob));
+      } catch {
+        if (stop.signal.aborted) return;
+        // What cannot be seen now is not shown as if it were; a guest that just stops or starts is looked at again.
+        tag = undefined;
+        show(undefined);
       }
     }
     void look();

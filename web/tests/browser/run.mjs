@@ -10,9 +10,10 @@ import { journey } from './journey.mjs';
 import { keyboard } from './keyboard.mjs';
 import { speed } from './speed.mjs';
 import { takeOver } from './take-over.mjs';
+import { thumbnails } from './thumbnails.mjs';
 import { work } from './work.mjs';
 
-const TESTS = { keyboard, work, journey, 'take-over': takeOver, 'every-page': everyPage, speed };
+const TESTS = { keyboard, work, journey, 'take-over': takeOver, thumbnails, 'every-page': everyPage, speed };
 
 const wanted = process.argv.slice(2);
 const unknown = wanted.filter((name) => !(name in TESTS));

@@ -48,7 +48,11 @@ export function ScreenConsole(props: { namespace: string; name: string }): React
     shown.background = '#000';
     client.current = shown;
     shown.addEventListener('connect', () => setState({ is: 'open' }));
-    shown.addEventListener('disconnect', () => setState(({ is }) => ({ is: is === 'open' ? 'closed' : 'refused' })));
+    let isOver = false;
+    shown.addEventListener('disconnect', () => {
+      isOver = true;
+      setState(({ is }) => ({ is: is === 'open' ? 'closed' : 'refused' }));
+    });
     function pressed(event: KeyboardEvent): void {
       if (!leavesConsole(event)) return;
       event.stopPropagation();
@@ -58,7 +62,8 @@ export function ScreenConsole(props: { namespace: string; name: string }): React
     target.addEventListener('keydown', pressed, true);
     return () => {
       target.removeEventListener('keydown', pressed, true);
-      shown.disconnect();
+      // noVNC tells an error if what is over is ended once more.
+      if (!isOver) shown.disconnect();
       client.current = undefined;
     };
   }, [namespace, name, attempt]);

@@ -231,7 +231,12 @@ impl World {
         let mut changes = host::changes::Changes::of_entries(&self.folder.path().join("machines"))
             .expect("watched");
         while !self.machines().is_empty() {
-            assert!(start.elapsed() < PATIENCE, "left: {:?}", self.machines());
+            if start.elapsed() > PATIENCE {
+                let all = ListParams::default();
+                let vmis = self.api::<VirtualMachineInstance>().list(&all).await;
+                let pods = self.api::<Pod>().list(&all).await;
+                panic!("left: {:?}\n{vmis:#?}\n{pods:#?}", self.machines());
+            }
             // Looked at again now and then, should a change have come between two looks.
             let _ = tokio::time::timeout(Duration::from_secs(1), changes.next()).await;
         }

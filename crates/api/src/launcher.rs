@@ -157,6 +157,10 @@ pub struct StartRequest {
     /// wait of the launcher for its guest is scaled by it, see [`crate::scaling`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub slowdown: Option<f64>,
+    /// The version of QEMU installed on this node, as `7.2.22`; `None` where that is not known yet. What it
+    /// emulates well depends on it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub qemu_version: Option<String>,
     /// Why this is the second start of the same guest in its folder: KVM failed it. Done at most
     /// once, with another accelerator, after the first QEMU has ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]

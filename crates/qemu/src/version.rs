@@ -25,11 +25,13 @@ impl Version {
     /// Finds the version in what `qemu-system-x86_64 --version` prints.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
-        let numbers = text
-            .split("version ")
-            .nth(1)?
-            .split([' ', '\n', '('])
-            .next()?;
+        let words = text.split("version ").nth(1)?;
+        Self::of_numbers(words.split([' ', '\n', '(']).next()?)
+    }
+
+    /// Reads `7.2` or `7.2.22`, as it is displayed.
+    #[must_use]
+    pub fn of_numbers(numbers: &str) -> Option<Self> {
         let mut parts = numbers.split('.').map(str::parse);
         let mut next = || parts.next()?.ok();
         Some(Self {

@@ -90,6 +90,7 @@ fn on(mut machine: Machine, emulated: bool) -> Machine {
     let chosen = profile::processors(Wish {
         guest,
         emulated,
+        version: None,
         model: "host-model",
         features: &[],
     });

@@ -21,6 +21,7 @@ use qemu::machine::{
     NetworkModel, SystemInformation, TabletBus,
 };
 use qemu::profile;
+use qemu::version::Version;
 
 /// The first number after the standard streams.
 const FIRST_NUMBER: RawFd = 3;
@@ -186,12 +187,14 @@ pub(crate) fn blueprint(
     let memory_bytes = memory(domain)?;
     let guest = machine_type.architecture();
     let emulated = request.accelerator == Accelerator::Tcg;
+    let version = request.qemu_version.as_deref();
+    let version = version.and_then(Version::of_numbers);
     let firmware = firmware(request, &machine_type, &mut files);
     let processor::Processors {
         processor,
         required,
         adjustments,
-    } = processor::processors(domain, guest, emulated)?;
+    } = processor::processors(domain, guest, emulated, version)?;
     let machine = Machine {
         name: name(request),
         accelerator: match request.accelerator {

@@ -4,6 +4,7 @@ use api::virtual_machine_instance::DomainSpec;
 use qemu::architecture::Architecture;
 use qemu::machine::{Processor, ProcessorFeature, Word};
 use qemu::profile::{self, Wish};
+use qemu::version::Version;
 
 use super::{BlueprintError, wrong};
 
@@ -17,11 +18,12 @@ pub(super) struct Processors {
     pub(super) adjustments: Vec<String>,
 }
 
-/// The processors that the domain asks for.
+/// The processors that the domain asks for, as a QEMU of that version runs them.
 pub(super) fn processors(
     domain: &DomainSpec,
     guest: Architecture,
     emulated: bool,
+    version: Option<Version>,
 ) -> Result<Processors, BlueprintError> {
     let cpu = domain.cpu.clone().unwrap_or_default();
     let model = cpu.model.as_deref().unwrap_or_default();
@@ -54,6 +56,7 @@ pub(super) fn processors(
     let chosen = profile::processors(Wish {
         guest,
         emulated,
+        version,
         model,
         features: &features,
     });

@@ -47,6 +47,7 @@ fn request(mut domain: Value, volumes: Vec<(&str, ResolvedVolume)>) -> StartRequ
         firmware_uuid: "5d307ca9-b3ef-428c-8861-06e72d69f223".to_owned(),
         instance_id: "i".to_owned(),
         slowdown: None,
+        qemu_version: None,
         stepped_down: None,
     }
 }
@@ -294,6 +295,23 @@ fn an_emulated_pc_on_arm_has_one_thread() {
     };
     assert_eq!(threads, Threads::Single);
     assert_eq!(machine.machine_type.name(), "q35");
+}
+
+#[test]
+fn what_is_hidden_from_an_emulated_guest_depends_on_the_qemu_of_its_node() {
+    let mut asked = request(json!({"memory": {"guest": "64Mi"}}), Vec::new());
+    asked.accelerator = Accelerator::Tcg;
+    for (version, hidden) in [
+        (None, true),
+        (Some("7.2.22"), false),
+        (Some("10.0.2"), true),
+    ] {
+        asked.qemu_version = version.map(str::to_owned);
+        let machine = blueprint(&asked, surroundings(true)).expect("made").machine;
+        let mut features = machine.processor.features.iter();
+        let found = features.any(|feature| feature.name.as_str() == "fma" && !feature.on);
+        assert_eq!(found, hidden, "{version:?}");
+    }
 }
 
 #[test]

@@ -151,6 +151,7 @@ pub(crate) fn request(
         firmware_uuid: "5d307ca9-b3ef-428c-8861-06e72d69f223".to_owned(),
         instance_id: "5d307ca9-b3ef-428c-8861-06e72d69f223".to_owned(),
         slowdown: None,
+        qemu_version: None,
         stepped_down: None,
     }
 }

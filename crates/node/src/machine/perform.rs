@@ -359,10 +359,12 @@ impl Machine {
             &secrets,
             record.pod_address,
         );
-        let request = match request {
+        let mut request = match request {
             Ok(request) => request,
             Err(unresolved) => return Ok(Err(unresolved.to_string().into())),
         };
+        let version = self.context.knowledge.known().offered.version;
+        request.qemu_version = version.map(|version| version.to_string());
         self.accelerator = Some(decision);
         self.start.begin(&self.directory, &request);
         match self.link.ask(&Request::Start(Box::new(request))).await {

@@ -56,7 +56,7 @@ pub(crate) fn secrets(instance: &VirtualMachineInstance) -> Vec<String> {
 }
 
 /// The request that starts `instance`, where emulation has this slowdown; `stepped_down` is how KVM
-/// failed it before, if that is why it starts.
+/// failed it before, if that is why it starts. Of QEMU's version it says nothing.
 pub(crate) fn start_request(
     instance: &VirtualMachineInstance,
     accelerator: Accelerator,
@@ -91,6 +91,7 @@ pub(crate) fn start_request(
         hostname: hostname(instance),
         instance_id: firmware_uuid.clone(),
         slowdown,
+        qemu_version: None,
         stepped_down,
         firmware_uuid,
         instance: instance.clone(),

@@ -99,7 +99,9 @@ fn table(runs: &BTreeMap<Arm, Vec<Figures>>) {
         let ours = of(Arm::Ours);
         let ratios = |theirs: &[Spent], part: fn(&Spent) -> f64| {
             let pairs = ours.iter().zip(theirs);
-            median(pairs.map(|(our, their)| part(their) / part(our)).collect())
+            let ratios: Vec<f64> = pairs.map(|(our, their)| part(their) / part(our)).collect();
+            let error = standard_error(&ratios);
+            (median(ratios), error)
         };
         let shown = |spent: &[Spent]| {
             let clock = median(spent.iter().map(|it| it.clock).collect());
@@ -107,8 +109,9 @@ fn table(runs: &BTreeMap<Arm, Vec<Figures>>) {
             format!("{clock:.2} / {processor:.2}")
         };
         let compared = |theirs: &[Spent]| {
-            let clock = ratios(theirs, |it| it.clock);
-            format!("{clock:.2} / {:.2}", ratios(theirs, |it| it.processor))
+            let (clock, _) = ratios(theirs, |it| it.clock);
+            let (processor, error) = ratios(theirs, |it| it.processor);
+            format!("{clock:.2} / {processor:.2} ± {error:.2}")
         };
         let (defaults, libvirt) = (of(Arm::Defaults), of(Arm::Libvirt));
         println!(
@@ -122,7 +125,8 @@ fn table(runs: &BTreeMap<Arm, Vec<Figures>>) {
     }
     let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
     println!(
-        "medians; ratios are medians of the pairs' ratios, above 1 where anyvirt is better; load {}",
+        "medians; ratios are medians of the pairs' ratios, above 1 where anyvirt is better, with the standard error of their \
+         mean; load {}",
         load.trim()
     );
 }
@@ -130,6 +134,18 @@ fn table(runs: &BTreeMap<Arm, Vec<Figures>>) {
 fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     values[values.len() / 2]
+}
+
+/// Of the mean of these values; infinite for one, which tells nothing of how they scatter.
+fn standard_error(values: &[f64]) -> f64 {
+    let count = values.len() as f64;
+    let mean = values.iter().sum::<f64>() / count;
+    let squares: f64 = values.iter().map(|value| (value - mean).powi(2)).sum();
+    if values.len() < 2 {
+        f64::INFINITY
+    } else {
+        (squares / (count - 1.0) / count).sqrt()
+    }
 }
 
 /// The workload as a program that needs nothing of the guest.

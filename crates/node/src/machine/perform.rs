@@ -354,17 +354,16 @@ impl Machine {
         let request = volumes::start_request(
             instance,
             decision.accelerator,
+            self.context.knowledge.known().offered.version,
             (slowdown, step_down.map(|it| it.failure)),
             &self.pulled,
             &secrets,
             record.pod_address,
         );
-        let mut request = match request {
+        let request = match request {
             Ok(request) => request,
             Err(unresolved) => return Ok(Err(unresolved.to_string().into())),
         };
-        let version = self.context.knowledge.known().offered.version;
-        request.qemu_version = version.map(|version| version.to_string());
         self.accelerator = Some(decision);
         self.start.begin(&self.directory, &request);
         match self.link.ask(&Request::Start(Box::new(request))).await {

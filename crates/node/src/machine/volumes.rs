@@ -14,6 +14,7 @@ use api::virtual_machine_instance::{CloudInitNoCloud, Interface, VirtualMachineI
 use base64::Engine as _;
 use k8s_openapi::api::core::v1::Secret;
 use kube::ResourceExt as _;
+use qemu::version::Version;
 
 use super::images::Pulled;
 
@@ -55,11 +56,12 @@ pub(crate) fn secrets(instance: &VirtualMachineInstance) -> Vec<String> {
     names
 }
 
-/// The request that starts `instance`, where emulation has this slowdown; `stepped_down` is how KVM
-/// failed it before, if that is why it starts. Of QEMU's version it says nothing.
+/// The request that starts `instance` by this version of QEMU, where emulation has this slowdown; `stepped_down` is how KVM
+/// failed it before, if that is why it starts.
 pub(crate) fn start_request(
     instance: &VirtualMachineInstance,
     accelerator: Accelerator,
+    qemu_version: Option<Version>,
     (slowdown, stepped_down): (Option<f64>, Option<KvmFailure>),
     pulled: &Pulled,
     secrets: &BTreeMap<String, Secret>,
@@ -91,7 +93,7 @@ pub(crate) fn start_request(
         hostname: hostname(instance),
         instance_id: firmware_uuid.clone(),
         slowdown,
-        qemu_version: None,
+        qemu_version: qemu_version.map(|version| version.to_string()),
         stepped_down,
         firmware_uuid,
         instance: instance.clone(),
@@ -302,6 +304,7 @@ mod tests {
         start_request(
             &instance(volumes),
             Accelerator::Tcg,
+            Version::of_numbers("7.2.22"),
             (None, None),
             &Pulled::default(),
             &secrets,

@@ -147,7 +147,7 @@ fn by_hand(files: &guests::SmallGuest) -> f64 {
         ])
         .args([
             "-cpu",
-            "max,fma=off,erms=off,fsrm=off,la57=off,pku=off,pks=off",
+            "max,erms=off,fsrm=off,la57=off,pku=off,pks=off",
             "-m",
             "256",
             "-serial",

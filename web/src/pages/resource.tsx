@@ -5,12 +5,11 @@ import { lazy, Suspense, useMemo } from 'react';
 import type { KubernetesObject } from '../kubernetes/object';
 import { apiVersionOf, RESOURCES, type ResourceType } from '../kubernetes/resource';
 import { useObject, useWatched } from '../kubernetes/store';
-import { isKnown } from '../kubernetes/watch-state';
 import type { ConfigMap } from '../kubevirt/configuration';
 import { type Event, latestFirst } from '../kubevirt/event';
-import { EventList } from '../parts/event-list';
 import { Fact } from '../parts/fact';
 import { Freshness, LiveDot } from '../parts/freshness';
+import { OwnEvents } from '../parts/own-events';
 import { useTitle } from '../parts/title';
 import { moment } from '../words/measures';
 import { t } from '../words/words';
@@ -101,7 +100,7 @@ function Known(props: { type: ResourceType; namespace: string; name: string; tab
                 </Suspense>
               </div>
             </Tab>
-            <Tab eventKey="events" title={<TabTitleText>{t('Events')}</TabTitleText>}><div className="av-gap"><OwnEvents kind={type.kind} namespace={namespace} name={name} /></div></Tab>
+            <Tab eventKey="events" title={<TabTitleText>{t('Events')}</TabTitleText>}><div className="av-gap"><EventsTab kind={type.kind} namespace={namespace} name={name} /></div></Tab>
           </Tabs>
         )}
       </div>
@@ -147,26 +146,11 @@ function Pairs(props: { of: Record<string, string> | undefined }): React.JSX.Ele
   return <ul>{pairs.map(([key, value]) => <li key={key} className="av-mono av-small">{`${key}: ${value}`}</li>)}</ul>;
 }
 
-function OwnEvents(props: { kind: string; namespace: string; name: string }): React.JSX.Element {
+function EventsTab(props: { kind: string; namespace: string; name: string }): React.JSX.Element {
   const watched = useWatched<Event>(RESOURCES.events, props.namespace);
   const events = useMemo(
     () => latestFirst([...watched.objects.values()].filter(({ involvedObject: about }) => about.kind === props.kind && about.name === props.name)),
     [watched.objects, props.kind, props.name],
   );
-  return (
-    <>
-      <Freshness what={t('Events')} watched={watched} />
-      {isKnown(watched) && (
-        <EventList
-          events={events}
-          isOfOne
-          empty={
-            <EmptyState titleText={t('No events')} headingLevel="h2">
-              <EmptyStateBody>{t('Nothing has happened to it in the last hour.')}</EmptyStateBody>
-            </EmptyState>
-          }
-        />
-      )}
-    </>
-  );
+  return <OwnEvents watched={watched} events={events} nothing={t('Nothing has happened to it in the last hour.')} />;
 }

@@ -85,6 +85,37 @@ impl Class {
             .unwrap_or_default()
     }
 
+    /// What it means, a few words for the middle of a sentence; nothing for `Unknown`. What was seen
+    /// stands in the verdict's message.
+    pub fn in_short(self) -> &'static str {
+        match self {
+            Self::Usable => "KVM runs guests as it should",
+            Self::DeviceMissing => "there is no /dev/kvm",
+            Self::PermissionDenied => "/dev/kvm may not be opened",
+            Self::DeviceBusy => "another hypervisor holds the processor",
+            Self::DeviceBroken => "/dev/kvm cannot be opened",
+            Self::ModuleAbsent => "KVM's kernel module is not loaded",
+            Self::DisabledByFirmware => {
+                "the processor's virtualization is missing or off in the firmware"
+            }
+            Self::NestedOff => "this virtual machine's host does not hand virtualization on",
+            Self::SetupFailed => "KVM cannot set up a guest",
+            Self::OutOfMemory => "the kernel had no memory for a guest",
+            Self::EntryFailed => "the processor refuses to enter a guest",
+            Self::GuestKernelEmulated => {
+                "/dev/kvm opens, but runs guests' kernels in software, instruction by instruction"
+            }
+            Self::InternalError => "KVM gives up on guests",
+            Self::GuestFault => "guests on KVM fault where none should",
+            Self::WrongResult => "guests on KVM calculate wrongly",
+            Self::Hang => "guests on KVM get stuck",
+            Self::DeadVcpu => "a processor of a guest on KVM never came back from the kernel",
+            Self::NoTimer => "guests on KVM get no timer interrupts",
+            Self::Slow => "guests on KVM run far too slowly",
+            Self::Unknown => "",
+        }
+    }
+
     /// Does `/dev/kvm` run guests, but wrongly? Then its host is at fault, not a setting here.
     pub fn is_broken_in_use(self) -> bool {
         matches!(

@@ -5,6 +5,7 @@ use std::fmt;
 use jiff::Timestamp;
 
 use super::Accelerator;
+use super::class::Class;
 use super::effective::{EffectivePolicy, Scope};
 use super::facts::NodeFacts;
 use super::policy::{POLICY_FIELD, SWITCH};
@@ -38,8 +39,17 @@ pub struct Refusal {
     pub reason: &'static str,
     /// What is in the way.
     pub cause: String,
+    /// The same with what a verdict means in place of what was seen, where that is told.
+    pub in_short: Option<String>,
     /// What helps, each by itself.
     pub remedies: Vec<Remedy>,
+}
+
+impl Refusal {
+    /// What is in the way, as short as it can be said.
+    pub fn brief(&self) -> &str {
+        self.in_short.as_deref().unwrap_or(&self.cause)
+    }
 }
 
 /// Something that helps: all of its steps together.
@@ -227,18 +237,22 @@ impl Question<'_> {
             );
             return Ok(self.decision(Accelerator::Tcg, reason, message));
         }
-        let cause = format!(
-            "hardware virtualization does not work on this node: {evidence}; and software emulation is not \
-             permitted ({})",
-            self.by_whom()
-        );
+        let cause = |seen: &str| {
+            format!(
+                "hardware virtualization does not work on this node: {seen}; and software emulation is not \
+                 permitted ({})",
+                self.by_whom()
+            )
+        };
+        let meaning = Class::parse(&verdict.class).in_short();
         let mut remedies = vec![Remedy {
             steps: vec![Step::RepairHardware],
         }];
         remedies.extend(self.permissions(&[]));
         Err(Refusal {
             reason,
-            cause,
+            cause: cause(&evidence),
+            in_short: (!meaning.is_empty()).then(|| cause(meaning)),
             remedies,
         })
     }
@@ -256,6 +270,7 @@ impl Question<'_> {
             return Err(Refusal {
                 reason: "EmulationNotPermitted",
                 cause,
+                in_short: None,
                 remedies,
             });
         }
@@ -302,6 +317,7 @@ impl Question<'_> {
             return Err(Refusal {
                 reason: "EmulationNotPermitted",
                 cause,
+                in_short: None,
                 remedies,
             });
         }
@@ -329,6 +345,7 @@ impl Question<'_> {
             return Err(Refusal {
                 reason: "ForeignArchitecture",
                 cause,
+                in_short: None,
                 remedies,
             });
         }
@@ -352,6 +369,7 @@ impl Question<'_> {
             return Err(Refusal {
                 reason: "DeviceMissing",
                 cause,
+                in_short: None,
                 remedies,
             });
         };
@@ -371,6 +389,7 @@ impl Question<'_> {
                 self.node.architecture,
                 emulator(self.architecture, "or")
             ),
+            in_short: None,
             remedies: vec![
                 Remedy {
                     steps: vec![install],

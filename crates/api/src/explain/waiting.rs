@@ -300,7 +300,8 @@ fn refused(seen: &MachineSeen<'_>, prospects: &[Prospect<'_>]) -> Explanation {
     }
     let first = refusals.first().map(|(_, refusal)| *refusal);
     let cause = match first {
-        Some(refusal) if refusals.len() == 1 => refusal.cause.clone(),
+        // What was seen of KVM is evidence, and too long for the cause.
+        Some(refusal) if refusals.len() == 1 => refusal.brief().to_owned(),
         _ => on_all(seen, &classes, refusals.len()),
     };
     let told = refusals

@@ -382,7 +382,7 @@ fn would(prospect: &Prospect) -> String {
             };
             format!("runs on {}, node {node}{slower}", decision.accelerator)
         }
-        Prospect::Waits(refusal) => format!("waits: {}", refusal.cause),
+        Prospect::Waits(refusal) => format!("waits: {}", refusal.brief()),
         Prospect::NoNode => "waits: no node that it may go to".to_owned(),
         Prospect::Unseen => format!("runs or waits, which is {UNSEEN}"),
     }

@@ -125,7 +125,7 @@ pub fn new_starts(
 fn fate(machine: &Machine<'_>, before: &Prospect, after: &Prospect) -> Fate {
     let (node, because) = match after {
         Prospect::Runs(_, node) => (Some(node.clone()), None),
-        Prospect::Waits(refusal) => (None, Some(refusal.cause.clone())),
+        Prospect::Waits(refusal) => (None, Some(refusal.brief().to_owned())),
         Prospect::NoNode => (None, Some("no node that it may go to".to_owned())),
         Prospect::Unseen => (None, Some("you may not read nodes".to_owned())),
     };

@@ -322,7 +322,7 @@ mod tests {
             This sets debug.useEmulation of ConfigMap openshift-cnv/kubevirt-config from "true" to "false".
               policy        Software (ConfigMap openshift-cnv/kubevirt-config debug.useEmulation) -> None (ConfigMap openshift-cnv/kubevirt-config debug.useEmulation)
               new starts    node one: on TCG -> waits
-              waiting now   demo/fedora: goes on waiting: hardware virtualization does not work on this node: /dev/kvm does not exist (DeviceMissing); and software emulation is not permitted (policy None, by ConfigMap openshift-cnv/kubevirt-config debug.useEmulation)
+              waiting now   demo/fedora: goes on waiting: hardware virtualization does not work on this node: there is no /dev/kvm; and software emulation is not permitted (policy None, by ConfigMap openshift-cnv/kubevirt-config debug.useEmulation)
               running now   1 VM goes on unchanged until it restarts
                             demo/web runs on TCG; started again it would not start
               stopped now   demo/off would not start
@@ -410,7 +410,7 @@ mod tests {
                 This sets label anyvirt.io/emulation-policy of Namespace demo from unset to "Software".
                   policy        None (default)
                   new starts    node one: as before: waits
-                  waiting now   demo/fedora: goes on waiting: hardware virtualization does not work on this node: /dev/kvm does not exist (DeviceMissing); and software emulation is not permitted (policy None, by default)
+                  waiting now   demo/fedora: goes on waiting: hardware virtualization does not work on this node: there is no /dev/kvm; and software emulation is not permitted (policy None, by default)
                   running now   1 VM goes on unchanged until it restarts
                                 demo/web runs on TCG; started again it would not start, with or without this change
                   note          the policy in force stays None (default): a cap only takes away, it never grants
@@ -435,7 +435,7 @@ mod tests {
             This sets label anyvirt.io/emulation-policy of Namespace demo from unset to "None".
               policy        Software (ConfigMap openshift-cnv/kubevirt-config debug.useEmulation) -> None (Namespace demo label anyvirt.io/emulation-policy)
               new starts    node one: on TCG -> waits
-              waiting now   demo/fedora: goes on waiting: hardware virtualization does not work on this node: /dev/kvm does not exist (DeviceMissing); and software emulation is not permitted (policy None, by Namespace demo label anyvirt.io/emulation-policy)
+              waiting now   demo/fedora: goes on waiting: hardware virtualization does not work on this node: there is no /dev/kvm; and software emulation is not permitted (policy None, by Namespace demo label anyvirt.io/emulation-policy)
               running now   1 VM goes on unchanged until it restarts
                             demo/web runs on TCG; started again it would not start
               stopped now   demo/off would not start
@@ -450,7 +450,7 @@ mod tests {
             This sets label anyvirt.io/emulation-policy of Node one from unset to "None".
               policy        Software (ConfigMap openshift-cnv/kubevirt-config debug.useEmulation) -> None (Node one label anyvirt.io/emulation-policy)
               new starts    node one: on TCG -> waits
-              waiting now   demo/fedora: goes on waiting: hardware virtualization does not work on this node: /dev/kvm does not exist (DeviceMissing); and software emulation is not permitted (policy None, by Node one label anyvirt.io/emulation-policy)
+              waiting now   demo/fedora: goes on waiting: hardware virtualization does not work on this node: there is no /dev/kvm; and software emulation is not permitted (policy None, by Node one label anyvirt.io/emulation-policy)
               running now   1 VM goes on unchanged until it restarts
                             demo/web runs on TCG; started again it would not start
               stopped now   demo/off would not start
@@ -492,7 +492,7 @@ mod tests {
                 This sets spec.template.spec.emulationPolicy of VirtualMachine demo/fedora from unset to "Software".
                   policy        None (default) -> Software (VirtualMachine demo/fedora spec.template.spec.emulationPolicy)
                   new starts    node one: waits -> on TCG, several times slower than KVM
-                  waiting now   demo/fedora: goes on waiting: hardware virtualization does not work on this node: /dev/kvm does not exist (DeviceMissing); and software emulation is not permitted (policy None, by default)
+                  waiting now   demo/fedora: goes on waiting: hardware virtualization does not work on this node: there is no /dev/kvm; and software emulation is not permitted (policy None, by default)
                   running now   1 VM goes on unchanged until it restarts
                                 demo/web runs on TCG; started again it would not start, with or without this change
                   note          QEMU's maintainers do not count software emulation as a security boundary: run no guests of owners who do not trust each other on one node

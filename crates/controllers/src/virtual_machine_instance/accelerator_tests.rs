@@ -138,6 +138,7 @@ fn a_vmi_that_waits_for_a_device_is_told_why_and_what_helps() {
     let refusal = Refusal {
         reason: "HardwareVirtualizationUnusable",
         cause: "the cause".to_owned(),
+        in_short: None,
         remedies: [Step::RepairHardware, Step::RemoveForced]
             .map(|step| Remedy { steps: vec![step] })
             .to_vec(),
@@ -362,6 +363,7 @@ fn emulation_that_is_forced_and_not_permitted_makes_no_pod_and_takes_back_the_on
     let refusal = Refusal {
         reason: "EmulationNotPermitted",
         cause: "the cause".to_owned(),
+        in_short: None,
         remedies: Vec::new(),
     };
     let around = Around {

@@ -13,7 +13,7 @@ fn no_kvm_and_no_permission_is_the_articles_case() {
         &World::unschedulable(NEITHER).explained(),
         &expect![[r#"
             EmulationNotPermitted (Acceleration)
-            hardware virtualization does not work on this node: /dev/kvm does not exist (DeviceMissing); and software emulation is not permitted (policy None, by ConfigMap openshift-cnv/kubevirt-config debug.useEmulation)
+            hardware virtualization does not work on this node: there is no /dev/kvm; and software emulation is not permitted (policy None, by ConfigMap openshift-cnv/kubevirt-config debug.useEmulation)
             - Pod virt-launcher-fedora-abcde condition PodScheduled=False: 0/1 nodes are available: 1 Insufficient devices.kubevirt.io/kvm, 1 Insufficient devices.kubevirt.io/vhost-net.
             - Node one condition HardwareVirtualization (DeviceMissing): /dev/kvm does not exist
             - ConfigMap openshift-cnv/kubevirt-config debug.useEmulation: None
@@ -108,7 +108,7 @@ fn a_namespaces_cap_is_named_with_the_way_to_remove_it() {
         &world.explained(),
         &expect![[r#"
             CappedByNamespace (Acceleration)
-            hardware virtualization does not work on this node: /dev/kvm does not exist (DeviceMissing); and software emulation is not permitted (policy None, by Namespace demo label anyvirt.io/emulation-policy)
+            hardware virtualization does not work on this node: there is no /dev/kvm; and software emulation is not permitted (policy None, by Namespace demo label anyvirt.io/emulation-policy)
             - Pod virt-launcher-fedora-abcde condition PodScheduled=False: 0/1 nodes are available: 1 Insufficient devices.kubevirt.io/kvm, 1 Insufficient devices.kubevirt.io/vhost-net.
             - Node one condition HardwareVirtualization (DeviceMissing): /dev/kvm does not exist
             - ConfigMap openshift-cnv/kubevirt-config debug.useEmulation: Software
@@ -135,7 +135,7 @@ fn a_nodes_cap_is_named_with_the_way_to_remove_it() {
         &world.explained(),
         &expect![[r#"
             CappedByNode (Acceleration)
-            hardware virtualization does not work on this node: /dev/kvm does not exist (DeviceMissing); and software emulation is not permitted (policy Hardware, by Node one label anyvirt.io/emulation-policy)
+            hardware virtualization does not work on this node: there is no /dev/kvm; and software emulation is not permitted (policy Hardware, by Node one label anyvirt.io/emulation-policy)
             - Pod virt-launcher-fedora-abcde condition PodScheduled=False: 0/1 nodes are available: 1 node(s) didn't match Pod's node affinity/selector.
             - Node one condition HardwareVirtualization (DeviceMissing): /dev/kvm does not exist
             - ConfigMap openshift-cnv/kubevirt-config debug.useEmulation: Software
@@ -159,7 +159,7 @@ fn the_machines_own_policy_is_named() {
         &world.explained(),
         &expect![[r#"
             OwnPolicy (Acceleration)
-            hardware virtualization does not work on this node: /dev/kvm does not exist (DeviceMissing); and software emulation is not permitted (policy None, by VirtualMachine demo/fedora spec.template.spec.emulationPolicy)
+            hardware virtualization does not work on this node: there is no /dev/kvm; and software emulation is not permitted (policy None, by VirtualMachine demo/fedora spec.template.spec.emulationPolicy)
             - Pod virt-launcher-fedora-abcde condition PodScheduled=False: 0/1 nodes are available: 1 Insufficient devices.kubevirt.io/kvm, 1 Insufficient devices.kubevirt.io/vhost-net.
             - Node one condition HardwareVirtualization (DeviceMissing): /dev/kvm does not exist
             - ConfigMap openshift-cnv/kubevirt-config debug.useEmulation: Software

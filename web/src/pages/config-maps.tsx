@@ -1,4 +1,4 @@
-import { Button, DropdownItem, EmptyState, EmptyStateActions, EmptyStateBody, EmptyStateFooter, Label, Modal, ModalBody, ModalFooter, ModalHeader, ToolbarItem } from '@patternfly/react-core';
+import { Button, DropdownItem, EmptyState, EmptyStateActions, EmptyStateBody, EmptyStateFooter, Label, Modal, ModalBody, ModalFooter, ModalHeader } from '@patternfly/react-core';
 import { Link, useNavigate, useParams, useSearch } from '@tanstack/react-router';
 import { useCallback, useMemo, useState } from 'react';
 
@@ -13,7 +13,6 @@ import { Age } from '../parts/age';
 import { GuardedButton } from '../parts/guarded-button';
 import { FilterField, ListPage } from '../parts/list-page';
 import { notify } from '../parts/notices';
-import { ProjectChoice } from '../parts/project-choice';
 import { type Column, VirtualTable } from '../parts/virtual-table';
 import { plural, t } from '../words/words';
 
@@ -79,8 +78,6 @@ function ConfigMaps(props: { namespace?: string; q: string | undefined; onSearch
     ),
     [navigate],
   );
-  const go = (project: string | undefined): void =>
-    void (project === undefined ? navigate({ to: '/k8s/all-namespaces/configmaps', search: { q } }) : navigate({ to: '/k8s/ns/$namespace/configmaps', params: { namespace: project }, search: { q } }));
   const create = (): void => void navigate({ to: '/k8s/ns/$namespace/$plural/~new', params: { namespace: namespace ?? 'default', plural: PLURAL } });
   return (
     <ListPage
@@ -88,12 +85,7 @@ function ConfigMaps(props: { namespace?: string; q: string | undefined; onSearch
       watched={watched}
       count={plural(rows.length, '{count} config map', '{count} config maps')}
       action={<GuardedButton right={CREATE} namespace={namespace} onClick={create}>{t('Create ConfigMap')}</GuardedButton>}
-      filters={
-        <>
-          <ToolbarItem><ProjectChoice value={namespace} onChange={go} /></ToolbarItem>
-          <FilterField placeholder={t('Name')} label={t('Filter by name')} value={q} onChange={onSearch} />
-        </>
-      }
+      filters={<FilterField placeholder={t('Name')} label={t('Filter by name')} value={q} onChange={onSearch} />}
       dialog={doomed !== undefined && <DeleteDialog map={doomed} onClose={() => setDoomed(undefined)} />}
     >
       <VirtualTable

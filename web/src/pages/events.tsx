@@ -7,7 +7,6 @@ import { useWatched } from '../kubernetes/store';
 import { type Event, type EventSearch, eventsFound } from '../kubevirt/event';
 import { EventList } from '../parts/event-list';
 import { FilterField, ListPage } from '../parts/list-page';
-import { ProjectChoice } from '../parts/project-choice';
 import { plural, t } from '../words/words';
 
 /** What happened in the cluster, live. */
@@ -26,7 +25,6 @@ export function EventsPage(): React.JSX.Element {
       count={plural(events.length, '{count} event', '{count} events')}
       filters={
         <>
-          <ToolbarItem><ProjectChoice value={search.project} onChange={(project) => change({ project })} /></ToolbarItem>
           <FilterField placeholder={t('Reason, object, words')} label={t('Filter by reason, object or message')} value={search.q} onChange={(q) => change({ q })} />
           <ToolbarItem alignSelf="center">
             <Switch id="warnings" label={t('Warnings only')} isChecked={search.warnings === true} onChange={(_event, on) => change({ warnings: on ? true : undefined })} />

@@ -15,7 +15,6 @@ import { GuardedButton } from '../parts/guarded-button';
 import { FilterField, ListPage } from '../parts/list-page';
 import { ActionItems } from '../parts/machine-actions';
 import { notify } from '../parts/notices';
-import { ProjectChoice } from '../parts/project-choice';
 import { VirtualTable } from '../parts/virtual-table';
 import { plural, t } from '../words/words';
 import { MACHINE_COLUMNS } from './machine-columns';
@@ -140,9 +139,6 @@ function Filters(props: { search: Search; onChange: (part: Partial<Search>) => v
   const isFiltered = search.q !== undefined || search.status !== undefined || search.accel !== undefined || search.project !== undefined;
   return (
     <>
-      <ToolbarItem>
-        <ProjectChoice value={search.project} onChange={(project) => onChange({ project })} />
-      </ToolbarItem>
       <FilterField placeholder={t('Name, address, label')} label={t('Filter by name, address, node or label')} value={search.q} onChange={(q) => onChange({ q })} />
       <ToolbarGroup variant="filter-group">
         <ToolbarItem>

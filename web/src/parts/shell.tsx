@@ -11,11 +11,14 @@ import { useWatched } from '../kubernetes/store';
 import { pillOf } from '../kubevirt/acceleration';
 import { type KubeVirt, kubeVirtOf } from '../kubevirt/configuration';
 import type { Node } from '../kubevirt/node';
+import { mapsOf, useChosenProject } from '../session/project';
 import { logOut, type User } from '../session/session';
 import { chooseTheme, chosenTheme, type Theme, THEMES } from '../theme/theme';
 import { t } from '../words/words';
+import { Activity } from './activity';
 import { Pill } from './badge';
 import { Notices } from './notices';
+import { ProjectSwitch } from './project-switch';
 import { Shortcuts } from './shortcuts';
 
 const CONTENT = 'content';
@@ -59,9 +62,15 @@ function Top(props: { user: User; onHelp: () => void }): React.JSX.Element {
         <Toolbar isFullHeight isStatic>
           <ToolbarContent>
             <ToolbarItem alignSelf="center">
+              <ProjectSwitch />
+            </ToolbarItem>
+            <ToolbarItem alignSelf="center">
               <ClusterPill />
             </ToolbarItem>
             <ToolbarGroup align={{ default: 'alignEnd' }}>
+              <ToolbarItem>
+                <Activity />
+              </ToolbarItem>
               <ToolbarItem>
                 <Button variant="plain" icon={<QuestionCircleIcon />} aria-label={t('Keyboard shortcuts')} onClick={props.onHelp} />
               </ToolbarItem>
@@ -146,21 +155,31 @@ function UserMenu(props: { user: User }): React.JSX.Element {
   );
 }
 
+/** Somewhere that the navigation leads to. */
+interface Destination {
+  to: string;
+  label: () => string;
+  /** How addresses of its pages begin. */
+  starts: string;
+  /** How its address names the project that was chosen last. */
+  project?: 'query' | 'maps';
+}
+
 /** Where the navigation leads, grouped as OpenShift groups it. */
-const PLACES: readonly { group: string | undefined; places: readonly { to: string; label: () => string; starts: string }[] }[] = [
+const PLACES: readonly { group: string | undefined; places: readonly Destination[] }[] = [
   { group: undefined, places: [{ to: '/overview', label: () => t('Overview'), starts: '/overview' }] },
   {
     group: 'Virtualization',
     places: [
-      { to: '/machines', label: () => t('VirtualMachines'), starts: '/machines' },
+      { to: '/machines', label: () => t('VirtualMachines'), starts: '/machines', project: 'query' },
       { to: '/images', label: () => t('Images and volumes'), starts: '/images' },
     ],
   },
   {
     group: 'Workloads',
     places: [
-      { to: '/k8s/all-namespaces/configmaps', label: () => t('Config Maps'), starts: '/k8s/' },
-      { to: '/events', label: () => t('Events'), starts: '/events' },
+      { to: '/k8s/all-namespaces/configmaps', label: () => t('Config Maps'), starts: '/k8s/', project: 'maps' },
+      { to: '/events', label: () => t('Events'), starts: '/events', project: 'query' },
     ],
   },
   { group: 'Compute', places: [{ to: '/nodes', label: () => t('Nodes'), starts: '/nodes' }] },
@@ -169,9 +188,10 @@ const PLACES: readonly { group: string | undefined; places: readonly { to: strin
 
 function Side(): React.JSX.Element {
   const path = useLocation({ select: (location) => location.pathname });
-  const item = ({ to, label, starts }: { to: string; label: () => string; starts: string }): React.JSX.Element => (
+  const chosen = useChosenProject();
+  const item = ({ to, label, starts, project }: Destination): React.JSX.Element => (
     <NavItem key={to} isActive={path.startsWith(starts)}>
-      <Link to={to}>{label()}</Link>
+      <Link to={project === 'maps' ? mapsOf(chosen) : to} search={(project === 'query' && chosen !== null ? { project: chosen } : {}) as never}>{label()}</Link>
     </NavItem>
   );
   return (

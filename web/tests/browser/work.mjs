@@ -21,8 +21,29 @@ export async function work(browser, session) {
   // Before the machine goes: whoever looks at it just then is told so by a 404.
   await second.close();
   await remove(first);
+  await projects(first);
   assert.deepEqual(first.faults, []);
   await first.close();
+}
+
+async function projects({ page, goto }) {
+  console.log('the project chosen in the masthead goes with the navigation; one that an address names does not');
+  const chosen = (name) => page.getByRole('banner').getByRole('button', { name: `Project: ${name}` });
+  const nav = (name) => page.getByRole('navigation', { name: 'Main' }).getByRole('link', { name, exact: true });
+  await goto('/k8s/ns/openshift-cnv/configmaps');
+  await chosen('openshift-cnv').waitFor();
+  await nav('Events').click();
+  await chosen('All projects').click();
+  await page.getByRole('option', { name: 'default', exact: true }).click();
+  await page.waitForURL('**/console/events?project=default');
+  await nav('Config Maps').click();
+  await page.waitForURL('**/console/k8s/ns/default/configmaps');
+  await nav('Nodes').click();
+  await page.getByRole('heading', { level: 1, name: 'Nodes' }).waitFor();
+  await chosen('default').click();
+  await page.getByRole('option', { name: 'All projects' }).click();
+  await nav('VirtualMachines').click();
+  await page.waitForURL('**/console/machines');
 }
 
 async function create({ page, goto }) {

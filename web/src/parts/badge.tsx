@@ -1,20 +1,21 @@
 import { Button, DescriptionList, Label, Popover } from '@patternfly/react-core';
-import { BanIcon, BoltIcon, HourglassHalfIcon, NetworkWiredIcon, QuestionCircleIcon } from '@patternfly/react-icons';
+import { BanIconConfig, BoltIconConfig, HourglassHalfIconConfig, NetworkWiredIconConfig, QuestionCircleIconConfig } from '@patternfly/react-icons';
 
 import { type Badge, badgeOf, type Tone } from '../kubevirt/acceleration';
 import { type Machine } from '../kubevirt/machine';
 import { moment } from '../words/measures';
 import { t } from '../words/words';
 import { Fact } from './fact';
+import { LightIcon } from './light-icon';
 import { LightLabel } from './light-label';
 
 /** Colour and sign of each tone; the words say the same without either. */
 const LOOKS: Readonly<Record<Tone, { color: 'green' | 'blue' | 'orange' | 'red' | 'grey'; icon: React.ReactNode }>> = {
-  good: { color: 'green', icon: <BoltIcon /> },
-  notice: { color: 'blue', icon: <NetworkWiredIcon /> },
-  slow: { color: 'orange', icon: <HourglassHalfIcon /> },
-  bad: { color: 'red', icon: <BanIcon /> },
-  unknown: { color: 'grey', icon: <QuestionCircleIcon /> },
+  good: { color: 'green', icon: <LightIcon of={BoltIconConfig} /> },
+  notice: { color: 'blue', icon: <LightIcon of={NetworkWiredIconConfig} /> },
+  slow: { color: 'orange', icon: <LightIcon of={HourglassHalfIconConfig} /> },
+  bad: { color: 'red', icon: <LightIcon of={BanIconConfig} /> },
+  unknown: { color: 'grey', icon: <LightIcon of={QuestionCircleIconConfig} /> },
 };
 
 /** The badge without its explanation, cheap enough for a table of thousands. */

@@ -1,8 +1,9 @@
 import { Dropdown, DropdownList, MenuToggle } from '@patternfly/react-core';
-import { EllipsisVIcon } from '@patternfly/react-icons';
+import { EllipsisVIcon, EllipsisVIconConfig } from '@patternfly/react-icons';
 import { type ReactNode, useEffect, useRef, useState } from 'react';
 
 import { t } from '../words/words';
+import { LightIcon } from './light-icon';
 
 /**
  * The menu of a row: a plain button until it is opened, because a thousand real menus would be slow. The real one is
@@ -27,8 +28,8 @@ export function RowMenu(props: { id: string; isOpen: boolean; open: (key: string
   useEffect(() => (isShown ? focusMenu() : undefined), [isShown]);
   if (!isOpen) {
     return (
-      <button ref={button} type="button" className="pf-v6-c-menu-toggle pf-m-plain" aria-label={label} aria-haspopup="menu" aria-expanded={false} onClick={() => open(id)}>
-        <span className="pf-v6-c-menu-toggle__icon"><EllipsisVIcon /></span>
+      <button ref={button} type="button" className="av-kebab" aria-label={label} aria-haspopup="menu" aria-expanded={false} onClick={() => open(id)}>
+        <LightIcon of={EllipsisVIconConfig} />
       </button>
     );
   }

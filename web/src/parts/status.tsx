@@ -1,7 +1,8 @@
 import { Label } from '@patternfly/react-core';
-import { CheckCircleIcon, ExclamationCircleIcon, InProgressIcon, OffIcon, PauseCircleIcon, UnknownIcon } from '@patternfly/react-icons';
+import { CheckCircleIconConfig, ExclamationCircleIconConfig, InProgressIconConfig, OffIconConfig, PauseCircleIconConfig, UnknownIconConfig } from '@patternfly/react-icons';
 
 import type { PrintableStatus } from '../kubevirt/machine';
+import { LightIcon } from './light-icon';
 import { LightLabel } from './light-label';
 
 type Group = 'running' | 'moving' | 'stopped' | 'paused' | 'failed' | 'unknown';
@@ -31,12 +32,12 @@ export function groupOf(status: PrintableStatus): Group {
 }
 
 const LOOKS: Readonly<Record<Group, { color: 'green' | 'blue' | 'grey' | 'yellow' | 'red'; icon: React.ReactNode }>> = {
-  running: { color: 'green', icon: <CheckCircleIcon /> },
-  moving: { color: 'blue', icon: <InProgressIcon /> },
-  stopped: { color: 'grey', icon: <OffIcon /> },
-  paused: { color: 'yellow', icon: <PauseCircleIcon /> },
-  failed: { color: 'red', icon: <ExclamationCircleIcon /> },
-  unknown: { color: 'grey', icon: <UnknownIcon /> },
+  running: { color: 'green', icon: <LightIcon of={CheckCircleIconConfig} /> },
+  moving: { color: 'blue', icon: <LightIcon of={InProgressIconConfig} /> },
+  stopped: { color: 'grey', icon: <LightIcon of={OffIconConfig} /> },
+  paused: { color: 'yellow', icon: <LightIcon of={PauseCircleIconConfig} /> },
+  failed: { color: 'red', icon: <LightIcon of={ExclamationCircleIconConfig} /> },
+  unknown: { color: 'grey', icon: <LightIcon of={UnknownIconConfig} /> },
 };
 
 /** KubeVirt's one word for a machine, untranslated, as every other client shows it. */

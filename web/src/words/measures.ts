@@ -1,4 +1,4 @@
-import { language, t } from './words';
+import { format, t } from './words';
 
 const SUFFIXES: Readonly<Record<string, number>> = {
   '': 1, m: 1e-3, k: 1e3, M: 1e6, G: 1e9, T: 1e12, P: 1e15, E: 1e18,
@@ -23,7 +23,8 @@ export function bytes(count: number): string {
     unit += 1;
   }
   const digits = value >= 100 || Number.isInteger(value) ? 0 : 1;
-  return `${new Intl.NumberFormat(language(), { maximumFractionDigits: digits }).format(value)} ${units[unit] ?? ''}`;
+  const number = format(`digits ${digits}`, (language) => new Intl.NumberFormat(language, { maximumFractionDigits: digits }));
+  return `${number.format(value)} ${units[unit] ?? ''}`;
 }
 
 /** A length of time for people: `0.4 s`, `41 s`, `1 min 12 s`, `3 h 5 min`, `2 d 4 h`. */
@@ -50,9 +51,11 @@ export function age(time: string | undefined, now: number): string {
   return `${Math.floor(seconds / 86_400)}d`;
 }
 
+const inFull = (language: string): Intl.DateTimeFormat => new Intl.DateTimeFormat(language, { dateStyle: 'medium', timeStyle: 'medium' });
+
 /** A point in time, in full. */
 export function moment(time: string | number | undefined): string {
   const date = new Date(time ?? Number.NaN);
   if (Number.isNaN(date.getTime())) return '–';
-  return new Intl.DateTimeFormat(language(), { dateStyle: 'medium', timeStyle: 'medium' }).format(date);
+  return format('moment', inFull).format(date);
 }

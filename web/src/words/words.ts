@@ -18,6 +18,21 @@ export function speak(chosen: string, translations: Catalog): void {
 /** A locale that no one speaks: it shows which texts are not translated, and which places are too narrow. */
 export const PSEUDO = 'en-XA';
 
+const formats = new Map<string, unknown>();
+
+/** What `make` makes for the language in force, made once: that takes longer than all that is done with it. */
+export function format<F>(name: string, make: (language: string) => F): F {
+  const key = `${language()} ${name}`;
+  const known = formats.get(key) as F | undefined;
+  if (known !== undefined) return known;
+  const made = make(language());
+  formats.set(key, made);
+  return made;
+}
+
+const number = (language: string): Intl.NumberFormat => new Intl.NumberFormat(language);
+const pluralRules = (language: string): Intl.PluralRules => new Intl.PluralRules(language);
+
 /** The language in force, for `Intl`. */
 export function language(): string {
   return locale === PSEUDO ? 'en' : locale;
@@ -28,13 +43,13 @@ export function t(english: string, values: Values = {}): string {
   return translate(english).replace(/\{(\w+)\}/g, (whole, name: string) => {
     const value = values[name];
     if (value === undefined) return whole;
-    return typeof value === 'number' ? new Intl.NumberFormat(language()).format(value) : value;
+    return typeof value === 'number' ? format('number', number).format(value) : value;
   });
 }
 
 /** `one` or `other`, by the language's rules; `{count}` stands for the number. */
 export function plural(count: number, one: string, other: string, values: Values = {}): string {
-  const english = new Intl.PluralRules(language()).select(count) === 'one' ? one : other;
+  const english = format('plural', pluralRules).select(count) === 'one' ? one : other;
   return t(english, { ...values, count });
 }
 

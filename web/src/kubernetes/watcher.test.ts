@@ -57,6 +57,19 @@ async function begunAt(text: string, held: number): Promise<number[]> {
   return times;
 }
 
+test('a thousand machines are one list, without indents', async () => {
+  const asked: URLSearchParams[] = [];
+  vi.stubGlobal('fetch', (path: string): Promise<Response> => {
+    asked.push(new URL(path, 'https://localhost').searchParams);
+    return path.includes('watch=true') ? new Promise(() => undefined) : Promise.resolve(Response.json(LIST));
+  });
+  const stop = new AbortController();
+  void follow<KubernetesObject>({ type: RESOURCES.virtualMachines }, () => nothingYet(), () => undefined, stop.signal);
+  await vi.advanceTimersByTimeAsync(0);
+  stop.abort();
+  expect(asked.map((query) => [query.get('limit'), query.get('pretty'), query.get('watch')])).toEqual([['1000', 'false', null], [null, null, 'true']]);
+});
+
 const EVER_RARER = [0, 0.5, 1.5, 3.5, 7.5, 15.5, 30.5, 45.5];
 
 test.each([

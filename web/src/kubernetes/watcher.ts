@@ -13,8 +13,8 @@ export interface Selection {
   fieldSelector?: string | undefined;
 }
 
-/** Objects per request: some 5 MB of virtual machines. */
-const PAGE = 500;
+/** Objects per request: some 2.5 MB of virtual machines, a tenth of that while they travel. */
+const PAGE = 1000;
 /** Seconds after which the server ends a watch by itself; it then begins anew where it was. */
 const WATCH_SECONDS = 290;
 /** Milliseconds between two tries of something that is refused: rights change rarely. */
@@ -60,7 +60,8 @@ async function list<T extends KubernetesObject>(
   let token: string | undefined;
   let resourceVersion = '';
   do {
-    const query = queryOf(selection, { limit: String(PAGE), ...(token === undefined ? {} : { continue: token }) });
+    // Kubernetes indents what it sends to browsers, as if a person read it; that doubles it.
+    const query = queryOf(selection, { limit: String(PAGE), pretty: 'false', ...(token === undefined ? {} : { continue: token }) });
     const { body } = await send<ObjectList<T>>(`${collectionPath(selection.type, selection.namespace)}?${query}`, { signal });
     objects.push(...body.items.map((object) => trimmed(object, selection.type)));
     resourceVersion = body.metadata.resourceVersion ?? '0';

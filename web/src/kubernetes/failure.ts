@@ -1,3 +1,4 @@
+import { t } from '../words/words';
 import type { Status } from './object';
 
 /** A request that did not do what it should, with the server's own words. */
@@ -22,13 +23,13 @@ export class Failure extends Error {
     const status = statusIn(body);
     if (status === undefined) {
       const told = body.trim().slice(0, 500);
-      return new Failure(code, '', told === '' ? `The server answered ${code} without a reason.` : told);
+      return new Failure(code, '', told === '' ? t('The server answered {code} without a reason.', { code: String(code) }) : told);
     }
     const causes = (status.details?.causes ?? []).map((cause) => ({
       field: cause.field ?? '',
       message: cause.message ?? '',
     }));
-    return new Failure(status.code ?? code, status.reason ?? '', status.message ?? `The server answered ${code}.`, causes);
+    return new Failure(status.code ?? code, status.reason ?? '', status.message ?? t('The server answered {code}.', { code: String(code) }), causes);
   }
 
   /** From whatever was thrown. */

@@ -49,7 +49,7 @@ export function LoginPage(props: { expired: boolean }): React.JSX.Element {
           )}
           {refusal !== undefined && <Alert variant="danger" isInline title={refusal} />}
           <p>{t('The easiest way is a one-time link. On the machine where anyvirt runs, type:')}</p>
-          <ClipboardCopy isReadOnly hoverTip={t('Copy')} clickTip={t('Copied')} textAriaLabel={t('Command that prints a one-time link')}>
+          <ClipboardCopy isReadOnly isCode hoverTip={t('Copy')} clickTip={t('Copied')} textAriaLabel={t('Command that prints a one-time link')}>
             anyvirt web
           </ClipboardCopy>
           <Form

@@ -46,6 +46,10 @@ const NODE_PATIENCE: Duration = Duration::from_secs(30);
 /// Whose the kubeconfig, the token and the first link are.
 const ADMINISTRATOR: &str = "anyvirt-admin";
 
+/// Whose the viewer's token is, and the group that makes a viewer of anybody, e.g. of a client certificate.
+const VIEWER: &str = "anyvirt-viewer";
+const VIEWERS: &str = "anyvirt:viewers";
+
 /// Runs the server until SIGINT or SIGTERM. Err: a sentence with cause and way out.
 pub(crate) async fn up(settings: Settings) -> Result<(), String> {
     let started = Instant::now();
@@ -264,7 +268,11 @@ fn api_server(
 ) -> Result<ApiServer, String> {
     let settings = apiserver::Settings {
         trusted_groups: vec![TRUSTED_GROUP.to_owned()],
-        tokens: administrator_token(data)?,
+        viewer_groups: vec![VIEWERS.to_owned()],
+        tokens: vec![
+            token(data, "token", User::admin(ADMINISTRATOR))?,
+            token(data, "viewer-token", User::new(VIEWER, [VIEWERS]))?,
+        ],
         ca_pem: authority.ca_pem().to_owned(),
         ..apiserver::Settings::default()
     };
@@ -309,16 +317,13 @@ fn api_server(
     Ok(server)
 }
 
-/// The administrator's bearer token, made once and kept in a file only its owner reads.
-fn administrator_token(data: &Path) -> Result<Vec<apiserver::settings::Token>, String> {
+/// The bearer token of `user`, made once and kept in this file, which only its owner reads.
+fn token(data: &Path, file: &str, user: User) -> Result<apiserver::settings::Token, String> {
     use std::io::Write as _;
     use std::os::unix::fs::OpenOptionsExt as _;
-    let path = data.join("token");
+    let path = data.join(file);
     let failed = |error: std::io::Error| {
-        format!(
-            "cannot keep the administrator's token in {}: {error}",
-            path.display()
-        )
+        format!("cannot keep a bearer token in {}: {error}", path.display())
     };
     let secret = match std::fs::read_to_string(&path) {
         Ok(secret) if secret.trim().len() >= 32 => secret.trim().to_owned(),
@@ -349,10 +354,7 @@ fn administrator_token(data: &Path) -> Result<Vec<apiserver::settings::Token>, S
         }
         Err(error) => return Err(failed(error)),
     };
-    Ok(vec![apiserver::settings::Token {
-        secret,
-        user: User::admin(ADMINISTRATOR),
-    }])
+    Ok(apiserver::settings::Token { secret, user })
 }
 
 fn random_identity() -> FirmwareIdentity {

@@ -1,5 +1,6 @@
-//! Who may do what. For now there are two answers: members of trusted groups may do everything,
-//! everybody else nothing but look whether the server is well, and which one it is.
+//! Who may do what. There are three answers: members of trusted groups may do everything, members of
+//! viewers' groups may read what is neither secret nor a guest's own, everybody else nothing but look
+//! whether the server is well, and which one it is.
 
 use http::HeaderMap;
 
@@ -12,11 +13,16 @@ use crate::user::{MASTERS, User};
 /// whether he may says `get` as well.
 pub(crate) const READING: [&str; 2] = ["get", "list"];
 
+/// What viewers may do with objects.
+pub(crate) const VIEWING: [&str; 3] = ["get", "list", "watch"];
+
 /// To whom what is granted.
 #[derive(Clone, Copy)]
 pub(crate) struct Grants<'a> {
     /// Groups whose members may do everything.
     pub(crate) trusted_groups: &'a [String],
+    /// Groups whose members may read: [`is_viewable`].
+    pub(crate) viewer_groups: &'a [String],
     /// Groups served by code, with what everybody may read of them.
     pub(crate) extensions: &'a [Extension],
 }
@@ -24,6 +30,25 @@ pub(crate) struct Grants<'a> {
 /// Whether the user may do everything.
 pub(crate) fn is_trusted(user: &User, trusted_groups: &[String]) -> bool {
     user.is_in(MASTERS) || trusted_groups.iter().any(|group| user.is_in(group))
+}
+
+/// Whether the user may read what is [`is_viewable`].
+pub(crate) fn is_viewer(user: &User, viewer_groups: &[String]) -> bool {
+    viewer_groups.iter().any(|group| user.is_in(group))
+}
+
+/// What viewers may do: read objects. Not Secrets; and of sub-resources only those that are part of an
+/// object, since the others are streams and logs of what runs there, which may show anything.
+fn is_viewable(info: &RequestInfo) -> bool {
+    let Some(resource) = &info.resource else {
+        return false;
+    };
+    let is_secret = resource.group.is_empty() && resource.resource == "secrets";
+    let is_of_object = match resource.subresource.as_deref() {
+        None => true,
+        Some(subresource) => matches!(subresource, "status" | "scale"),
+    };
+    VIEWING.contains(&info.verb) && !is_secret && is_of_object && resource.rest.is_empty()
 }
 
 /// Whether anybody may see a path.
@@ -86,6 +111,7 @@ fn is_discovery(info: &RequestInfo) -> bool {
 pub(crate) fn decide(user: &User, grants: Grants<'_>, info: &RequestInfo) -> Result<(), Status> {
     let authenticated = user.is_in(crate::user::AUTHENTICATED);
     if is_trusted(user, grants.trusted_groups)
+        || (is_viewer(user, grants.viewer_groups) && is_viewable(info))
         || is_open(info, grants.extensions)
         || (info.verb == "get" && info.resource.is_none() && is_public(&info.path))
         || (authenticated && (is_self_review(info) || is_discovery(info)))
@@ -190,6 +216,7 @@ mod tests {
         let info = RequestInfo::parse(&method, path, &Query::default());
         let grants = Grants {
             trusted_groups: &["system:nodes".to_owned()],
+            viewer_groups: &["viewers".to_owned()],
             extensions: &[],
         };
         decide(user, grants, &info).map_err(|status| status.message)
@@ -238,5 +265,41 @@ mod tests {
         assert_eq!(ask(&somebody, Method::POST, path), Ok(()));
         assert_eq!(ask(&somebody, Method::GET, "/apis"), Ok(()));
         assert!(ask(&somebody, Method::GET, "/api/v1/secrets").is_err());
+    }
+
+    #[test]
+    fn viewers_read_objects_and_neither_secrets_nor_streams() {
+        let viewer = User::new("eve", ["viewers"]);
+        let machine = "/apis/kubevirt.io/v1/namespaces/n/virtualmachines/vm";
+        for path in [
+            "/api/v1/configmaps",
+            "/api/v1/namespaces/n/events",
+            "/api/v1/nodes/node",
+            machine,
+            &format!("{machine}/status"),
+            "/apis/other.io/v1/namespaces/n/secrets/s",
+        ] {
+            assert_eq!(ask(&viewer, Method::GET, path), Ok(()), "{path}");
+            for method in [Method::POST, Method::PUT, Method::PATCH, Method::DELETE] {
+                let asked = ask(&viewer, method.clone(), path);
+                assert!(asked.is_err(), "{method} {path}");
+            }
+        }
+        let served = "/apis/subresources.kubevirt.io/v1/namespaces/n/virtualmachineinstances/vm";
+        for path in [
+            "/api/v1/secrets",
+            "/api/v1/namespaces/n/secrets/s",
+            "/api/v1/namespaces/n/pods/p/log",
+            "/api/v1/namespaces/n/pods/p/exec",
+            "/api/v1/namespaces/n/pods/p/proxy/status",
+            "/metrics",
+            &format!("{served}/console"),
+            &format!("{served}/log"),
+            &format!("{served}/vnc"),
+            &format!("{served}/vnc/screenshot"),
+        ] {
+            let refused = ask(&viewer, Method::GET, path).expect_err(path);
+            assert!(refused.contains("User \"eve\" cannot "), "{refused}");
+        }
     }
 }

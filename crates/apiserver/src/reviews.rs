@@ -149,7 +149,7 @@ fn access(
         }
     };
     Ok(match authorize::decide(user, grants, &info) {
-        Ok(()) => json!({"allowed": true, "reason": "the user is in a trusted group"}),
+        Ok(()) => json!({"allowed": true, "reason": "the user's groups may"}),
         Err(_) => json!({"allowed": false}),
     })
 }
@@ -199,12 +199,21 @@ fn rules(user: &User, grants: Grants<'_>) -> Value {
         json!({"verbs": authorize::READING, "apiGroups": [extension.group],
             "resources": extension.public})
     }));
-    json!({
+    let mut rules = json!({
         "resourceRules": resources,
         "nonResourceRules": [
             {"verbs": ["get"], "nonResourceURLs": ["/api", "/api/*", "/apis", "/apis/*", "/openapi", "/openapi/*"]},
             {"verbs": ["get"], "nonResourceURLs": health},
         ],
         "incomplete": false,
-    })
+    });
+    if authorize::is_viewer(user, grants.viewer_groups) {
+        // Rules cannot say: all but.
+        rules["incomplete"] = json!(true);
+        rules["evaluationError"] = json!(format!(
+            "the user is in a group of viewers, who may {} all objects but secrets, and no sub-resource but status and scale",
+            authorize::VIEWING.join(", ")
+        ));
+    }
+    rules
 }

@@ -86,6 +86,7 @@ impl Inner {
     pub(crate) fn grants(&self) -> authorize::Grants<'_> {
         authorize::Grants {
             trusted_groups: &self.settings.trusted_groups,
+            viewer_groups: &self.settings.viewer_groups,
             extensions: &self.extensions.groups,
         }
     }

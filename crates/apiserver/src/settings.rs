@@ -34,6 +34,8 @@ pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
 pub struct Settings {
     /// Groups whose members may do everything, beside `system:masters`.
     pub trusted_groups: Vec<String>,
+    /// Groups whose members may read all objects but Secrets, and neither streams nor other sub-resources.
+    pub viewer_groups: Vec<String>,
     /// Static bearer tokens.
     pub tokens: Vec<Token>,
     /// The certificate authority's certificate, for the ConfigMap `kube-root-ca.crt` of each
@@ -50,6 +52,7 @@ impl fmt::Debug for Settings {
         formatter
             .debug_struct("Settings")
             .field("trusted_groups", &self.trusted_groups)
+            .field("viewer_groups", &self.viewer_groups)
             .field("tokens", &self.tokens)
             .field("version", &self.version)
             .finish_non_exhaustive()
@@ -60,6 +63,7 @@ impl Default for Settings {
     fn default() -> Settings {
         Settings {
             trusted_groups: Vec::new(),
+            viewer_groups: Vec::new(),
             tokens: Vec::new(),
             ca_pem: String::new(),
             // The API that is served is that of the k8s-openapi version of this workspace.

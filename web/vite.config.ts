@@ -2,6 +2,8 @@ import { readFileSync } from 'node:fs';
 import react from '@vitejs/plugin-react';
 import { defineConfig, type Plugin } from 'vite';
 
+import { licences } from './scripts/licences.ts';
+
 /**
  * Puts src/first-paint.js, hashed, in front of everything else: a classic script, because a module would run
  * after the first paint, and a file of its own, because the content security policy permits no inline code.
@@ -50,7 +52,7 @@ const proxied = {
 
 export default defineConfig({
   base: '/console/',
-  plugins: [firstPaint(), withoutUnusedFonts(), react()],
+  plugins: [firstPaint(), withoutUnusedFonts(), licences(), react()],
   // Fonts and pictures as data: addresses would be against the content security policy.
   build: { target: 'es2023', assetsInlineLimit: 0, modulePreload: { polyfill: false }, chunkSizeWarningLimit: 700 },
   server: { ...(api === undefined ? {} : { proxy: { '/api': proxied, '/apis': proxied, '/console/api': proxied } }) },

@@ -76,6 +76,7 @@ const routes = [
   createRoute({ getParentRoute: () => root, path: '/nodes', component: lazyRouteComponent(() => import('./pages/nodes'), 'NodesPage') }),
   createRoute({ getParentRoute: () => root, path: '/images', component: lazyRouteComponent(() => import('./pages/images'), 'ImagesPage') }),
   createRoute({ getParentRoute: () => root, path: '/settings', component: lazyRouteComponent(() => import('./pages/settings'), 'SettingsPage') }),
+  createRoute({ getParentRoute: () => root, path: '/licences', component: lazyRouteComponent(() => import('./pages/licences'), 'LicencesPage') }),
 ] as const;
 
 /** Which address shows which page. */

@@ -34,6 +34,9 @@ fn the_articles_walk_is_walked_in_a_browser() {
     );
     let link = server.anyvirt(&["web", "--print"]);
     assert!(link.success, "{}", link.err);
+    let token = |name: &str| {
+        std::fs::read_to_string(server.data_directory().join(name)).expect("a token's file")
+    };
     let script = concat!(
         env!("CARGO_MANIFEST_DIR"),
         "/../../web/tests/browser/run.mjs"
@@ -43,6 +46,8 @@ fn the_articles_walk_is_walked_in_a_browser() {
         &["node", script],
         &[
             ("ANYVIRT_CONSOLE_URL", link.out.trim()),
+            ("ANYVIRT_TOKEN", &token("token")),
+            ("ANYVIRT_VIEWER_TOKEN", &token("viewer-token")),
             ("ANYVIRT_MACHINE", "default/debian"),
             (
                 "ANYVIRT_PICTURES",

@@ -1,6 +1,13 @@
 import { t } from '../words/words';
 import type { Status } from './object';
 
+/** What is wrong with one field, or in one word of the console's door with a whole request. */
+interface Cause {
+  field: string;
+  message: string;
+  reason?: string;
+}
+
 /** A request that did not do what it should, with the server's own words. */
 export class Failure extends Error {
   /** HTTP status; 0 if there was no answer at all. */
@@ -8,9 +15,9 @@ export class Failure extends Error {
   /** Kubernetes' one word for it, e.g. `Conflict`. */
   readonly reason: string;
   /** What is wrong with single fields. */
-  readonly causes: readonly { field: string; message: string }[];
+  readonly causes: readonly Cause[];
 
-  constructor(code: number, reason: string, message: string, causes: { field: string; message: string }[] = []) {
+  constructor(code: number, reason: string, message: string, causes: readonly Cause[] = []) {
     super(message);
     this.name = 'Failure';
     this.code = code;
@@ -28,6 +35,7 @@ export class Failure extends Error {
     const causes = (status.details?.causes ?? []).map((cause) => ({
       field: cause.field ?? '',
       message: cause.message ?? '',
+      ...(cause.reason === undefined ? {} : { reason: cause.reason }),
     }));
     return new Failure(status.code ?? code, status.reason ?? '', status.message ?? t('The server answered {code}.', { code: String(code) }), causes);
   }
@@ -47,6 +55,16 @@ export class Failure extends Error {
   /** Nobody is logged in. */
   get isLoggedOut(): boolean {
     return this.code === 401;
+  }
+
+  /** Somebody was logged in, and is no more. */
+  get isOver(): boolean {
+    return this.causes.some(({ reason }) => reason === 'SessionExpired');
+  }
+
+  /** Somebody has logged in anew in this browser since the page was loaded. */
+  get isOfAnotherSession(): boolean {
+    return this.causes.some(({ reason }) => reason === 'CsrfTokenWrong');
   }
 
   /** The user may not. */

@@ -41,6 +41,11 @@ describe('a refusal', () => {
     expect([failure.reason, failure.message, failure.causes]).toEqual(['Invalid', 'no', [{ field: 'spec.running', message: 'bad' }]]);
   });
 
+  test.each([['SessionExpired', true, false], ['CsrfTokenWrong', false, true], ['CsrfTokenMissing', false, false]])('a refusal because of %s', (reason, isOver, isOfAnotherSession) => {
+    const failure = Failure.ofAnswer(401, JSON.stringify({ kind: 'Status', details: { causes: [{ reason, field: 'Cookie', message: 'no' }] } }));
+    expect([failure.isOver, failure.isOfAnotherSession]).toEqual([isOver, isOfAnotherSession]);
+  });
+
   test('of something else keeps its words', () => {
     expect(Failure.ofAnswer(502, 'bad gateway').message).toBe('bad gateway');
     expect(Failure.ofAnswer(502, '').message).toBe('The server answered 502 without a reason.');

@@ -20,16 +20,16 @@ export interface Answer<T> {
 }
 
 let csrf = '';
-let loggedOut: () => void = () => undefined;
+let refused: (failure: Failure) => void = () => undefined;
 
 /** Hands in the token that every request other than GET must carry. */
 export function carryToken(token: string): void {
   csrf = token;
 }
 
-/** Hands in what happens when the server no longer knows the session. */
-export function whenLoggedOut(act: () => void): void {
-  loggedOut = act;
+/** Hands in what happens when the server no longer knows the session, or this browser has another one by now. */
+export function whenSessionIsRefused(act: (failure: Failure) => void): void {
+  refused = act;
 }
 
 /** Sends a request of this origin and gives back the open response. Throws {@link Failure}. */
@@ -49,7 +49,7 @@ export async function open(path: string, sent: Sent = {}): Promise<Response> {
   });
   if (response.ok || response.status === 304) return response;
   const failure = Failure.ofAnswer(response.status, await response.text());
-  if (failure.isLoggedOut) loggedOut();
+  if (failure.isLoggedOut || failure.isOfAnotherSession) refused(failure);
   throw failure;
 }
 

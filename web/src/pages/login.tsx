@@ -45,7 +45,9 @@ export function LoginPage(props: { expired: boolean }): React.JSX.Element {
         </CardTitle>
         <CardBody className="av-stack">
           {props.expired && refusal === undefined && (
-            <Alert variant="info" isInline title={t('Your session has ended. Log in again to go on where you were.')} />
+            <Alert variant="info" isInline title={t('Your session has ended. Log in again to go on where you were.')}>
+              {t('It was not used for twelve hours, a day has passed since the login, or somebody has ended it (in the settings, or with anyvirt web --revoke).')}
+            </Alert>
           )}
           {refusal !== undefined && <Alert variant="danger" isInline title={refusal} />}
           <p>{t('The easiest way is a one-time link. On the machine where anyvirt runs, type:')}</p>

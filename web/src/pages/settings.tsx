@@ -14,6 +14,7 @@ import { thumbnails, useThumbnails } from '../parts/thumbnail';
 import { useTitle } from '../parts/title';
 import { chosenLanguage, keepLanguage, type Language, LANGUAGES } from '../words/languages';
 import { t } from '../words/words';
+import { SessionsCard } from './settings-sessions';
 
 /** The cluster's settings and the browser's. */
 export function SettingsPage(): React.JSX.Element {
@@ -27,6 +28,8 @@ export function SettingsPage(): React.JSX.Element {
           <EffectiveSettings />
           <BrowserSettings />
         </div>
+        <SessionsCard />
+        <AboutCard />
       </div>
     </PageSection>
   );
@@ -129,6 +132,26 @@ function BrowserSettings(): React.JSX.Element {
           </FormSelect>
         </FormGroup>
         <p className="av-subtle av-small">{t('Theme and keyboard shortcuts are in the bar at the top.')}</p>
+      </CardBody>
+    </Card>
+  );
+}
+
+/** As the licence is called everywhere (SPDX). */
+const OWN_LICENCE = 'Apache-2.0';
+
+function AboutCard(): React.JSX.Element {
+  const kubeVirts = useWatched<KubeVirt>(RESOURCES.kubeVirts);
+  const status = kubeVirtOf(kubeVirts.objects)?.status;
+  return (
+    <Card component="section">
+      <CardTitle component="h2">{t('About')}</CardTitle>
+      <CardBody className="av-stack">
+        <DescriptionList isHorizontal isCompact>
+          <Fact term="anyvirt">{status?.operatorVersion ?? '–'}</Fact>
+          <Fact term={t('Licence')}>{OWN_LICENCE}</Fact>
+        </DescriptionList>
+        <Link to="/licences">{t('Licences of what the console is made with')}</Link>
       </CardBody>
     </Card>
   );

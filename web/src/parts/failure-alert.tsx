@@ -41,6 +41,7 @@ export function FailureAlert(props: {
 }
 
 function advice(failure: Failure): string {
+  if (failure.isOfAnotherSession) return t('Somebody has logged in anew in this browser, in another tab or window, and nothing was done. The bar at the top says who; try again if you mean it in their name:');
   if (failure.isForbidden) return t('You may not do this. Whoever administers this cluster can grant the right that the server names:');
   if (failure.code === 404) return t('This server does not have it:');
   if (failure.code === 409) return t('Somebody else was faster, or the state does not allow it:');

@@ -6,6 +6,7 @@ import { End, marked, withoutEscapes } from '../consoles/log-text';
 import { leavesConsole } from '../consoles/leave';
 import { endOf, fromWholeLine, latestPod } from '../consoles/log-source';
 import { destination, keyInFragment } from '../session/link';
+import { endCommand, shortBrowser } from '../session/sessions';
 import { classesOf } from '../theme/theme';
 import { age, bytes, duration, quantity } from '../words/measures';
 import { plural, pseudo, speak, t } from '../words/words';
@@ -83,6 +84,23 @@ describe('the login', () => {
 
   test.each([['/machines?q=a', '/machines?q=a'], ['https://evil.example', '/overview'], ['//evil.example', '/overview'], ['/\\evil.example', '/overview'], ['/login', '/overview'], [undefined, '/overview']])('%s leads to %s', (wanted, leads) => {
     expect(destination(wanted)).toBe(leads);
+  });
+});
+
+describe('sessions', () => {
+  test.each([
+    ['Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) HeadlessChrome/156.0.0.0 Safari/537.36', 'Chrome 156, Linux'],
+    ['Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/155.0.0.0 Safari/537.36 Edg/155.0.0.0', 'Edge 155, Windows'],
+    ['Mozilla/5.0 (X11; Linux x86_64; rv:145.0) Gecko/20100101 Firefox/145.0', 'Firefox 145, Linux'],
+    ['Mozilla/5.0 (iPhone; CPU iPhone OS 18_0 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/18.0 Mobile/15E148 Safari/604.1', 'Safari 18, iOS'],
+    ['Lynx/2.9 <b>', 'Lynx/2.9 <b>'],
+    ['', ''],
+  ])('%s is %s', (words, wanted) => {
+    expect(shortBrowser(words)).toBe(wanted);
+  });
+
+  test('are ended by one command', () => {
+    expect(endCommand(['ab', 'cd'])).toBe('anyvirt web --revoke ab --revoke cd');
   });
 });
 

@@ -1,7 +1,7 @@
 import { useSyncExternalStore } from 'react';
 
 import { Failure } from '../kubernetes/failure';
-import { carryToken, send, whenLoggedOut } from '../kubernetes/request';
+import { carryToken, send, whenSessionIsRefused } from '../kubernetes/request';
 import { forgetAll } from '../kubernetes/store';
 import { forgetRights } from './rights';
 
@@ -51,8 +51,13 @@ function enter(answer: LoggedIn): void {
 
 /** Asks whether this browser has a session, and follows its end. */
 export async function resume(): Promise<void> {
-  whenLoggedOut(() => {
+  whenSessionIsRefused((failure) => {
     if (session.state !== 'in') return;
+    // Somebody has logged in in another tab: from now on this one asks in their name too.
+    if (failure.isOfAnotherSession) {
+      void send<LoggedIn>(PATHS.session).then(({ body }) => enter(body), () => undefined);
+      return;
+    }
     forgetAll();
     become({ state: 'out', expired: true });
   });
@@ -60,7 +65,7 @@ export async function resume(): Promise<void> {
     enter((await send<LoggedIn>(PATHS.session)).body);
   } catch (thrown) {
     const failure = Failure.of(thrown);
-    become(failure.isLoggedOut ? { state: 'out', expired: false } : { state: 'unreachable', failure });
+    become(failure.isLoggedOut ? { state: 'out', expired: failure.isOver } : { state: 'unreachable', failure });
   }
 }
 

@@ -1,13 +1,22 @@
 // A real Chromium, logged in to a real server, that remembers everything that went wrong on its pages.
 import { readFileSync } from 'node:fs';
-import { chromium } from 'playwright-core';
+import { chromium, request } from 'playwright-core';
 
 /** The one-time link of the server under test, as `anyvirt web --print` prints it. */
 const LINK = process.env.ANYVIRT_CONSOLE_URL;
 const PROGRAM = process.env.ANYVIRT_CHROMIUM ?? '/usr/bin/chromium';
 const AXE = readFileSync(new URL('../../node_modules/axe-core/axe.min.js', import.meta.url), 'utf8');
 /** WCAG 2.2, levels A and AA. */
-const RULES = ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa'];
+const RULES = { type: 'tag', values: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa'] };
+/** Those of {@link RULES} that look at colours: another theme can break no other. */
+const RULES_OF_COLOURS = { type: 'rule', values: ['color-contrast', 'link-in-text-block'] };
+
+/** Classes of the document in each theme, as the console's own menu gives them. */
+export const THEMES = {
+  light: { 'pf-v6-theme-dark': false, 'pf-v6-theme-high-contrast': false },
+  dark: { 'pf-v6-theme-dark': true, 'pf-v6-theme-high-contrast': false },
+  'high-contrast': { 'pf-v6-theme-dark': false, 'pf-v6-theme-high-contrast': true },
+};
 
 /** Milliseconds for what the browser and an idle server do; guests have longer times of their own. */
 export const PATIENCE = 30_000;
@@ -16,6 +25,22 @@ export const PATIENCE = 30_000;
 export async function launch() {
   // As root Chromium refuses to start with its sandbox.
   return chromium.launch({ executablePath: PROGRAM, args: ['--no-sandbox', '--disable-gpu'] });
+}
+
+/** A new one-time link, for whom the administrator's token proves. */
+export async function newLink() {
+  const context = await request.newContext({ baseURL: new URL(LINK).origin, ignoreHTTPSErrors: true, extraHTTPHeaders: { authorization: `Bearer ${token('ANYVIRT_TOKEN')}` } });
+  const made = await context.post('/console/api/links');
+  const { path } = await made.json();
+  await context.dispose();
+  return new URL(LINK).origin + path;
+}
+
+/** The bearer token in this variable of the environment. */
+export function token(variable) {
+  const secret = process.env[variable];
+  if (secret === undefined) throw new Error(`${variable} must hold a bearer token of the server`);
+  return secret;
 }
 
 /** Logs in with the one-time link; gives back what later contexts begin with. */
@@ -38,7 +63,8 @@ export async function logIn(browser) {
 export async function open(browser, session, { theme = 'light', expected = [] } = {}) {
   const context = await browser.newContext({
     ignoreHTTPSErrors: true,
-    storageState: session.state,
+    // Of none: a browser that nobody has logged in with.
+    ...(session.state === undefined ? {} : { storageState: session.state }),
     viewport: { width: 1280, height: 800 },
     reducedMotion: 'reduce',
   });
@@ -104,15 +130,40 @@ async function still(page) {
 
 /** What axe and the content security policy say against the page, a line each. */
 export async function complaints(page) {
+  const found = await axe(page, RULES);
+  const violations = await page.evaluate(() => window.violations ?? []);
+  return [...found, ...violations.map((one) => `csp: ${one}`)];
+}
+
+/** What axe says of the page's colours when it is shown in `theme`, a line each. */
+export async function complaintsIn(page, theme) {
+  await page.evaluate((classes) => {
+    for (const [name, has] of Object.entries(classes)) document.documentElement.classList.toggle(name, has);
+  }, THEMES[theme]);
+  await drawn(page);
+  return axe(page, RULES_OF_COLOURS);
+}
+
+async function axe(page, runOnly) {
   await still(page);
+  const isThere = await page.evaluate(() => 'axe' in window);
   const session = await page.context().newCDPSession(page);
   // Through the debugger: a script element would be against the page's own policy.
   const { result } = await session.send('Runtime.evaluate', {
-    expression: `${AXE};axe.run(document,{runOnly:${JSON.stringify(RULES)}}).then(found=>JSON.stringify(found.violations.map(({id,nodes})=>id+': '+nodes.slice(0,3).map(({html})=>html.slice(0,120)).join(' | '))))`,
+    expression: `${isThere ? '' : AXE};axe.run(document,${JSON.stringify({ runOnly, resultTypes: ['violations'] })}).then(found=>JSON.stringify(found.violations.map(({id,nodes})=>id+': '+nodes.slice(0,3).map(({html})=>html.slice(0,120)).join(' | '))))`,
     awaitPromise: true,
     returnByValue: true,
   });
   await session.detach();
-  const violations = await page.evaluate(() => window.violations ?? []);
-  return [...JSON.parse(result.value), ...violations.map((one) => `csp: ${one}`)];
+  return JSON.parse(result.value);
+}
+
+/** Asks the API in the name of the session that `page` has; gives back what it answers. */
+export async function ask(page, method, path, body) {
+  return page.evaluate(async ([method, path, body]) => {
+    const session = await (await fetch('/console/api/session')).json();
+    const headers = { 'x-csrf-token': session.csrf, ...(body === undefined ? {} : { 'content-type': method === 'PATCH' ? 'application/merge-patch+json' : 'application/json' }) };
+    const answer = await fetch(path, { method, headers, ...(body === undefined ? {} : { body: JSON.stringify(body) }) });
+    return { code: answer.status, body: await answer.json() };
+  }, [method, path, body]);
 }

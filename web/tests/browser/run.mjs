@@ -1,6 +1,7 @@
 // Drives the console in Chromium against a server that runs already. Environment:
 //   ANYVIRT_CONSOLE_URL  one-time link (https://127.0.0.1:PORT/console/login#otk=KEY); used once
 //   ANYVIRT_MACHINE      NAMESPACE/NAME of a machine that waits for hardware virtualization (default default/fedora-1)
+//   ANYVIRT_TOKEN, ANYVIRT_VIEWER_TOKEN  the tokens in the files `token` and `viewer-token` of its data directory
 //   ANYVIRT_PICTURES     where pictures go (default: shots/ beside this file)
 //   ANYVIRT_CHROMIUM     the program (default /usr/bin/chromium)
 // Arguments: which tests (default: all, in this order).
@@ -8,12 +9,13 @@ import { launch, logIn } from './browser.mjs';
 import { everyPage } from './every-page.mjs';
 import { journey } from './journey.mjs';
 import { keyboard } from './keyboard.mjs';
+import { sessions } from './sessions.mjs';
 import { speed } from './speed.mjs';
 import { takeOver } from './take-over.mjs';
 import { thumbnails } from './thumbnails.mjs';
 import { work } from './work.mjs';
 
-const TESTS = { keyboard, work, journey, 'take-over': takeOver, thumbnails, 'every-page': everyPage, speed };
+const TESTS = { keyboard, work, journey, 'take-over': takeOver, thumbnails, sessions, 'every-page': everyPage, speed };
 
 const wanted = process.argv.slice(2);
 const unknown = wanted.filter((name) => !(name in TESTS));

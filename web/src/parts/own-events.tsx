@@ -1,4 +1,4 @@
-import { EmptyState, EmptyStateBody } from '@patternfly/react-core';
+import { EmptyState, EmptyStateBody, Skeleton } from '@patternfly/react-core';
 
 import { isKnown, type Watched } from '../kubernetes/watch-state';
 import type { Event } from '../kubevirt/event';
@@ -20,6 +20,7 @@ export function OwnEvents(props: Props): React.JSX.Element {
   return (
     <div className="av-stack">
       <Freshness what={t('Events')} watched={props.watched} />
+      {props.watched.phase === 'loading' && <Skeleton height="20rem" screenreaderText={t('Loading')} />}
       {isKnown(props.watched) && (
         <EventList
           events={props.events}

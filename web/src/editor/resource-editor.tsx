@@ -9,6 +9,7 @@ import { FailureAlert } from '../parts/failure-alert';
 import { GuardedButton } from '../parts/guarded-button';
 import { notify } from '../parts/notices';
 import { oneAtATime } from '../parts/one-at-a-time';
+import { useRight } from '../session/rights';
 import { t } from '../words/words';
 import { ConflictDialog } from './conflict-dialog';
 import { type Flaw, flawsIn } from './guard';
@@ -73,6 +74,7 @@ export function ResourceEditor(props: Props): React.JSX.Element {
   useEffect(() => void load(), [load]);
 
   const right = useMemo(() => ({ verb: name === undefined ? 'create' : 'update', type }), [name, type]);
+  const may = useRight(right, namespace);
   const isDirty = base === undefined ? name === undefined : text !== toYaml(base);
   const flaws = flawsIn(text);
   const canReview = !isBusy && isDirty && !flaws.some(({ severity }) => severity === 'error');
@@ -154,7 +156,7 @@ export function ResourceEditor(props: Props): React.JSX.Element {
         start={filled.text}
         label={t('YAML of {name}', { name: name ?? type.kind })}
         onChange={(content) => put(content)}
-        onReview={() => canReview && void guarded(look)}
+        onReview={() => canReview && may !== false && void guarded(look)}
       />
       <Toolbar inset={{ default: 'insetNone' }}>
         <ToolbarContent>

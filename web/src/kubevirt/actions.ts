@@ -35,6 +35,9 @@ export const RIGHTS: Readonly<Record<Action, Right>> = {
   delete: { verb: 'delete', type: RESOURCES.virtualMachines },
 };
 
+/** The right to make a machine. */
+export const CREATE_MACHINE: Right = { verb: 'create', type: RESOURCES.virtualMachines };
+
 /**
  * The one table of what may be done in which state. The server decides in the same way
  * (crates/controllers/src/subresource/decide.rs); this tells it before anybody asks.

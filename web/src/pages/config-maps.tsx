@@ -98,7 +98,7 @@ function ConfigMaps(props: { namespace?: string; q: string | undefined; onSearch
         empty={
           <EmptyState titleText={t('No config maps in this project')} headingLevel="h2">
             <EmptyStateBody>{t('A ConfigMap holds settings as keys and values.')}</EmptyStateBody>
-            <EmptyStateFooter><EmptyStateActions><Button variant="link" onClick={create}>{t('Create ConfigMap')}</Button></EmptyStateActions></EmptyStateFooter>
+            <EmptyStateFooter><EmptyStateActions><GuardedButton right={CREATE} namespace={namespace} variant="link" onClick={create}>{t('Create ConfigMap')}</GuardedButton></EmptyStateActions></EmptyStateFooter>
           </EmptyState>
         }
       />

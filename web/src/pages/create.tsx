@@ -7,7 +7,7 @@ import type { KubernetesObject } from '../kubernetes/object';
 import { collectionPath, RESOURCES } from '../kubernetes/resource';
 import { send } from '../kubernetes/request';
 import { useWatched } from '../kubernetes/store';
-import type { Right } from '../kubevirt/actions';
+import { CREATE_MACHINE } from '../kubevirt/actions';
 import { imagesInUse } from '../kubevirt/images';
 import { machinesOf, type VirtualMachine, type VirtualMachineInstance } from '../kubevirt/machine';
 import { blank, flawsOf, KNOWN_IMAGES, manifestOf, type NewMachine, SIZES } from '../kubevirt/new-machine';
@@ -23,7 +23,6 @@ import { t } from '../words/words';
 
 const ResourceEditor = lazy(async () => ({ default: (await import('../editor/resource-editor')).ResourceEditor }));
 
-const CREATE: Right = { verb: 'create', type: RESOURCES.virtualMachines };
 
 /** A new virtual machine: image, size, access, on one page. */
 export function CreatePage(): React.JSX.Element {
@@ -78,7 +77,7 @@ export function CreatePage(): React.JSX.Element {
                 <Forecast cores={machine.cores} memory={machine.memory} />
                 <Switch id="starts" label={t('Start it now')} isChecked={machine.starts} onChange={(_event, starts) => set({ starts })} />
                 <ActionGroup>
-                  <GuardedButton right={CREATE} namespace={machine.namespace} type="submit" isLoading={isBusy} isDisabled={isBusy}>{t('Create')}</GuardedButton>
+                  <GuardedButton right={CREATE_MACHINE} namespace={machine.namespace} type="submit" isLoading={isBusy} isDisabled={isBusy}>{t('Create')}</GuardedButton>
                   <Button variant="link" onClick={() => setYaml(true)}>{t('Go on as YAML')}</Button>
                 </ActionGroup>
                 <p className="av-subtle av-small">{t('Ctrl+Enter creates it.')}</p>

@@ -4,7 +4,7 @@ import { useState } from 'react';
 import { Failure } from '../kubernetes/failure';
 import { patchObject } from '../kubernetes/patch';
 import { objectPath, RESOURCES } from '../kubernetes/resource';
-import { permitted, type Right } from '../kubevirt/actions';
+import { permitted, type Right, RIGHTS } from '../kubevirt/actions';
 import type { Machine } from '../kubevirt/machine';
 import { patchOf, pendingOf, processorsPerCore, type Settings, settingsOf } from '../kubevirt/pending';
 import { AskDialog } from '../parts/ask';
@@ -57,7 +57,7 @@ function RestartBar(props: { machine: Machine }): React.JSX.Element | null {
       isInline
       title={t('The running instance does not have these changes yet')}
       actionLinks={
-        <Button variant="link" isInline isDisabled={!permission.may} onClick={() => setAsking(true)}>{t('Restart to apply')}</Button>
+        <GuardedButton right={RIGHTS.restart} namespace={props.machine.vm.metadata.namespace} variant="link" isInline isDisabled={!permission.may} onClick={() => setAsking(true)}>{t('Restart to apply')}</GuardedButton>
       }
     >
       <ul>

@@ -3,12 +3,22 @@ import { DesktopIcon } from '@patternfly/react-icons';
 import { useNavigate, useSearch } from '@tanstack/react-router';
 import { lazy, Suspense, useState } from 'react';
 
+import { RESOURCES } from '../kubernetes/resource';
 import { badgeOf } from '../kubevirt/acceleration';
+import type { Right } from '../kubevirt/actions';
 import { type Machine, statusOf } from '../kubevirt/machine';
 import { isDone, latestOf } from '../kubevirt/timeline';
+import { rightName, useRight } from '../session/rights';
 import { t } from '../words/words';
 import { LogConsole } from '../consoles/log';
 import type { View } from './tabs';
+
+/** The right that each way to look at a guest needs. */
+const RIGHTS: Readonly<Record<View, Right>> = {
+  vnc: { verb: 'get', type: RESOURCES.virtualMachineInstances, subresource: 'vnc' },
+  serial: { verb: 'get', type: RESOURCES.virtualMachineInstances, subresource: 'console' },
+  log: { verb: 'get', type: RESOURCES.virtualMachineInstances, subresource: 'log' },
+};
 
 const ScreenConsole = lazy(async () => ({ default: (await import('../consoles/screen')).ScreenConsole }));
 const SerialConsole = lazy(async () => ({ default: (await import('../consoles/serial')).SerialConsole }));
@@ -22,6 +32,7 @@ export function MachineConsole(props: { machine: Machine }): React.JSX.Element {
   const devices = machine.vmi?.spec.domain.devices;
   const hasScreen = devices?.autoattachGraphicsDevice !== false;
   const view = wanted ?? (hasScreen ? 'vnc' : 'serial');
+  const may = useRight(RIGHTS[view], namespace);
   const isRunning = machine.vmi?.status?.phase === 'Running';
   const choose = (next: View): void => void navigate({ to: '/machines/$namespace/$name', params: { namespace, name }, search: { tab: 'console', view: next }, replace: true });
   return (
@@ -32,7 +43,13 @@ export function MachineConsole(props: { machine: Machine }): React.JSX.Element {
         <ToggleGroupItem text={t('Log')} buttonId="view-log" isSelected={view === 'log'} onChange={() => choose('log')} />
       </ToggleGroup>
       <EmulatedBanner machine={machine} />
-      {view === 'log' ? (
+      {may === undefined ? (
+        <Skeleton height="24rem" screenreaderText={t('Loading')} />
+      ) : !may ? (
+        <EmptyState titleText={t('You may not look at this guest')} headingLevel="h2" icon={DesktopIcon}>
+          <EmptyStateBody>{t('You may not: {right}', { right: rightName(RIGHTS[view]) })}</EmptyStateBody>
+        </EmptyState>
+      ) : view === 'log' ? (
         <LogConsole key={machine.vmi?.metadata.uid ?? 'none'} namespace={namespace} name={name} />
       ) : !isRunning ? (
         <NotRunning machine={machine} />

@@ -4,11 +4,12 @@ import { lazy, Suspense, useCallback, useMemo, useState } from 'react';
 
 import { RESOURCES } from '../kubernetes/resource';
 import { useObject } from '../kubernetes/store';
-import { type Action, permitted } from '../kubevirt/actions';
+import { type Action, permitted, RIGHTS } from '../kubevirt/actions';
 import { type Machine, statusOf, type VirtualMachine, type VirtualMachineInstance } from '../kubevirt/machine';
 import { actionLabel, AskDialog, carryOut, type Intent, needsConsent } from '../parts/ask';
 import { AccelerationBadge } from '../parts/badge';
 import { Freshness, LiveDot } from '../parts/freshness';
+import { GuardedButton } from '../parts/guarded-button';
 import { ActionsMenu } from '../parts/machine-actions';
 import { notify } from '../parts/notices';
 import { StatusLabel } from '../parts/status';
@@ -84,7 +85,7 @@ function Found(props: { machine: Machine; tab: MachineTab; watched: Parameters<t
           <LiveDot watched={props.watched} />
         </div>
         <div className="av-row">
-          <Button variant="secondary" isDisabled={!permitted(quick, machine).may} onClick={() => ask(quick, machine)}>{actionLabel(quick)}</Button>
+          <GuardedButton right={RIGHTS[quick]} namespace={namespace} variant="secondary" isDisabled={!permitted(quick, machine).may} onClick={() => ask(quick, machine)}>{actionLabel(quick)}</GuardedButton>
           <Button variant="secondary" onClick={() => open('console')}>{t('Console')}</Button>
           <ActionsMenu machine={machine} onAsk={ask} />
         </div>

@@ -6,7 +6,7 @@ import { useCallback, useMemo, useState } from 'react';
 import { keyOf } from '../kubernetes/object';
 import { RESOURCES } from '../kubernetes/resource';
 import { useWatched } from '../kubernetes/store';
-import { type Action, ACTIONS, permitted, type Right } from '../kubevirt/actions';
+import { type Action, ACTIONS, CREATE_MACHINE, permitted, RIGHTS } from '../kubevirt/actions';
 import { ACCELERATIONS, found, type Acceleration, type Search, type SortKey } from '../kubevirt/filter';
 import { instancesAlone, type Machine, machinesOf, PRINTABLE_STATUSES, type VirtualMachine, type VirtualMachineInstance } from '../kubevirt/machine';
 import { actionLabel, AskDialog, carryOut, type Intent, needsConsent } from '../parts/ask';
@@ -20,7 +20,6 @@ import { plural, t } from '../words/words';
 import { MACHINE_COLUMNS } from './machine-columns';
 
 const rowKey = (machine: Machine): string => keyOf(machine.vm);
-const CREATE: Right = { verb: 'create', type: RESOURCES.virtualMachines };
 const NOBODY: ReadonlySet<string> = new Set();
 
 function accelerationLabel(value: Acceleration): string {
@@ -68,7 +67,7 @@ export function MachinesPage(): React.JSX.Element {
       title={t('VirtualMachines')}
       watched={vms}
       count={count}
-      action={<GuardedButton right={CREATE} namespace={search.project} onClick={() => void navigate({ to: '/create' })}>{t('Create')}</GuardedButton>}
+      action={<GuardedButton right={CREATE_MACHINE} namespace={search.project} onClick={() => void navigate({ to: '/create' })}>{t('Create')}</GuardedButton>}
       note={vms.phase === 'live' && <Alone instances={alone} />}
       filters={
         <>
@@ -172,6 +171,12 @@ function Filters(props: { search: Search; onChange: (part: Partial<Search>) => v
 }
 
 /** Buttons for what can be done with the selected machines; each counts those that it would be done with. */
+/** The project that all are in; none if they are in several. */
+function projectOf(machines: readonly Machine[]): string | undefined {
+  const [first, ...others] = new Set(machines.map(({ vm }) => vm.metadata.namespace));
+  return others.length === 0 ? first : undefined;
+}
+
 function BulkActions(props: { chosen: readonly Machine[]; onAsk: (intent: Intent) => void }): React.JSX.Element | null {
   const { chosen, onAsk } = props;
   if (chosen.length === 0) return null;
@@ -181,9 +186,9 @@ function BulkActions(props: { chosen: readonly Machine[]; onAsk: (intent: Intent
         .filter(({ machines }) => machines.length > 0)
         .map(({ action, machines }) => (
           <ToolbarItem key={action}>
-            <Button variant={action === 'delete' ? 'danger' : 'secondary'} size="sm" onClick={() => onAsk({ action, machines })}>
+            <GuardedButton right={RIGHTS[action]} namespace={projectOf(machines)} variant={action === 'delete' ? 'danger' : 'secondary'} size="sm" onClick={() => onAsk({ action, machines })}>
               {t('{action} ({count})', { action: actionLabel(action), count: machines.length })}
-            </Button>
+            </GuardedButton>
           </ToolbarItem>
         ))}
     </ToolbarGroup>
@@ -208,7 +213,7 @@ function Empty(props: { hasMachines: boolean; onClear: () => void; onCreate: () 
       </EmptyStateBody>
       <EmptyStateFooter>
         <EmptyStateActions>
-          <Button onClick={props.onCreate}>{t('Create a VirtualMachine')}</Button>
+          <GuardedButton right={CREATE_MACHINE} onClick={props.onCreate}>{t('Create a VirtualMachine')}</GuardedButton>
         </EmptyStateActions>
       </EmptyStateFooter>
     </EmptyState>

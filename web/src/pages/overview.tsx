@@ -1,4 +1,4 @@
-import { Alert, Button, Card, CardBody, CardTitle, Content, DescriptionList, EmptyState, EmptyStateActions, EmptyStateBody, EmptyStateFooter, List, ListItem, PageSection, Skeleton } from '@patternfly/react-core';
+import { Alert, Card, CardBody, CardTitle, Content, DescriptionList, EmptyState, EmptyStateActions, EmptyStateBody, EmptyStateFooter, List, ListItem, PageSection, Skeleton } from '@patternfly/react-core';
 import { Link, useNavigate } from '@tanstack/react-router';
 import { useMemo } from 'react';
 
@@ -7,6 +7,7 @@ import { RESOURCES } from '../kubernetes/resource';
 import { useWatched } from '../kubernetes/store';
 import { isKnown, type Watched } from '../kubernetes/watch-state';
 import { obstacleOf, pillOf } from '../kubevirt/acceleration';
+import { CREATE_MACHINE } from '../kubevirt/actions';
 import { type KubeVirt, kubeVirtOf } from '../kubevirt/configuration';
 import { type Event, happenedAt, latestFirst } from '../kubevirt/event';
 import { type Machine, machinesOf, type PrintableStatus, statusOf, type VirtualMachine, type VirtualMachineInstance } from '../kubevirt/machine';
@@ -16,6 +17,7 @@ import { PlainBadge } from '../parts/badge';
 import { AboutLink } from '../parts/event-list';
 import { Fact } from '../parts/fact';
 import { Freshness } from '../parts/freshness';
+import { GuardedButton } from '../parts/guarded-button';
 import { groupOf, StatusLabel } from '../parts/status';
 import { useTitle } from '../parts/title';
 import { bytes, quantity } from '../words/measures';
@@ -94,7 +96,7 @@ function MachinesCard(props: { machines: readonly Machine[]; watched: Watched<Ku
             <EmptyStateBody>{t('Three steps: choose an image, choose a size, watch it start.')}</EmptyStateBody>
             <EmptyStateFooter>
               <EmptyStateActions>
-                <Button onClick={() => void navigate({ to: '/create' })}>{t('Create a VirtualMachine')}</Button>
+                <GuardedButton right={CREATE_MACHINE} onClick={() => void navigate({ to: '/create' })}>{t('Create a VirtualMachine')}</GuardedButton>
               </EmptyStateActions>
             </EmptyStateFooter>
           </EmptyState>

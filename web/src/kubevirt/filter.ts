@@ -8,8 +8,14 @@ export interface Search {
   q?: string;
   status?: PrintableStatus;
   accel?: Acceleration;
+  /** A label that the machine has, as `key=value`. */
+  label?: string;
+  /** The guest's system, see {@link systemOf}. */
+  os?: string;
   sort?: SortKey;
   desc?: boolean;
+  /** The machine that is shown beside the list, as `namespace/name`. */
+  beside?: string;
 }
 
 /** What machines can be filtered by. */
@@ -34,7 +40,35 @@ export function searchOf(raw: Record<string, unknown>): Search {
   const sort = SORT_KEYS.find((one) => one === raw.sort);
   if (sort !== undefined) search.sort = sort;
   if (raw.desc === true) search.desc = true;
+  if (typeof raw.label === 'string' && raw.label !== '') search.label = raw.label;
+  // A name such as `11` stands in an address as a number.
+  if (raw.os !== undefined && String(raw.os) !== '') search.os = String(raw.os);
+  if (typeof raw.beside === 'string' && raw.beside !== '') search.beside = raw.beside;
   return search;
+}
+
+/** On a template: which system its guest runs, as OpenShift's templates say it. */
+const SYSTEM = 'vm.kubevirt.io/os';
+
+/** What the guest's system is called: by its agent, else by the template's annotation; undefined if neither says. */
+export function systemOf({ vm, vmi }: Machine): string | undefined {
+  const { name, prettyName } = vmi?.status?.guestOSInfo ?? {};
+  return [name, prettyName, vm.spec.template?.metadata?.annotations?.[SYSTEM]].find((told) => told !== undefined && told !== '');
+}
+
+/** Labels of a machine and of its template, as `key=value`. */
+function labelsOf({ vm }: Machine): string[] {
+  const labels = { ...vm.spec.template?.metadata?.labels, ...vm.metadata.labels };
+  return Object.entries(labels).map(([key, value]) => `${key}=${value}`);
+}
+
+/** Choices that are offered at most: a menu of thousands helps nobody, and the words find the rest. */
+const OFFERED = 100;
+
+/** What the machines that there are can be filtered by beyond what every machine has. */
+export function choicesOf(machines: readonly Machine[]): { labels: string[]; systems: string[] } {
+  const offered = (all: string[]): string[] => [...new Set(all)].sort(NAMES.compare).slice(0, OFFERED);
+  return { labels: offered(machines.flatMap(labelsOf)), systems: offered(machines.flatMap((machine) => systemOf(machine) ?? [])) };
 }
 
 /** How a machine is accelerated, in the filter's words. */
@@ -52,6 +86,8 @@ export function found(machines: readonly Machine[], search: Search): Machine[] {
     if (search.project !== undefined && namespace !== search.project) return false;
     if (search.status !== undefined && statusOf(machine) !== search.status) return false;
     if (search.accel !== undefined && accelerationOf(machine) !== search.accel) return false;
+    if (search.label !== undefined && !labelsOf(machine).includes(search.label)) return false;
+    if (search.os !== undefined && systemOf(machine) !== search.os) return false;
     return words.every((word) => textOf(machine).includes(word));
   });
   return sorted(shown, search);
@@ -59,10 +95,9 @@ export function found(machines: readonly Machine[], search: Search): Machine[] {
 
 /** Everything that the text filter looks at. */
 function textOf(machine: Machine): string {
-  const { name, namespace = '', labels = {} } = machine.vm.metadata;
-  const guest = machine.vmi?.status?.guestOSInfo?.prettyName ?? '';
-  const pairs = Object.entries(labels).map(([key, value]) => `${key}=${value}`);
-  return [name, namespace, addressOf(machine) ?? '', machine.vmi?.status?.nodeName ?? '', guest, ...pairs].join(' ').toLowerCase();
+  const { name, namespace = '' } = machine.vm.metadata;
+  const guest = machine.vmi?.status?.guestOSInfo?.prettyName ?? systemOf(machine) ?? '';
+  return [name, namespace, addressOf(machine) ?? '', machine.vmi?.status?.nodeName ?? '', guest, ...labelsOf(machine)].join(' ').toLowerCase();
 }
 
 /** Rows by one column; equals by name, so that the order never flickers. */

@@ -1,16 +1,10 @@
-import { Card, CardBody, CardTitle, ClipboardCopy, DescriptionList, List, ListItem } from '@patternfly/react-core';
+import { Card, CardBody, CardTitle, ClipboardCopy, DescriptionList } from '@patternfly/react-core';
 import { Link } from '@tanstack/react-router';
-import { useMemo } from 'react';
 
-import { RESOURCES } from '../kubernetes/resource';
-import { useWatched } from '../kubernetes/store';
-import { isKnown } from '../kubernetes/watch-state';
-import { type Event, eventsAbout, happenedAt } from '../kubevirt/event';
 import { type Machine, memoryOf, processorsOf, strategyOf } from '../kubevirt/machine';
-import { Age } from '../parts/age';
 import { ExplainPanel } from '../parts/explain-panel';
 import { Fact } from '../parts/fact';
-import { Freshness } from '../parts/freshness';
+import { LatestEvents } from '../parts/latest-events';
 import { MachineAdvice } from '../parts/machine-advice';
 import { Thumbnail } from '../parts/thumbnail';
 import { TimelineCard } from '../parts/timeline';
@@ -115,33 +109,6 @@ function DisksCard(props: { machine: Machine }): React.JSX.Element {
             );
           })}
         </DescriptionList>
-      </CardBody>
-    </Card>
-  );
-}
-
-/** Events shown beside everything else; the rest has a tab of its own. */
-const LATEST = 5;
-
-function LatestEvents(props: { machine: Machine }): React.JSX.Element {
-  const { namespace = 'default', name } = props.machine.vm.metadata;
-  const events = useWatched<Event>(RESOURCES.events, namespace);
-  const latest = useMemo(() => eventsAbout(events.objects.values(), name).slice(0, LATEST), [events.objects, name]);
-  return (
-    <Card component="section">
-      <CardTitle component="h2">{t('Latest events')}</CardTitle>
-      <CardBody className="av-stack">
-        <Freshness what={t('Events')} watched={events} />
-        {latest.length === 0 && isKnown(events) && <p className="av-subtle">{t('Nothing in the last hour.')}</p>}
-        <List isPlain isBordered>
-          {latest.map((event) => (
-            <ListItem key={event.metadata.uid}>
-              <p className="av-small"><span className="av-subtle"><Age time={happenedAt(event)} /></span> <strong>{event.reason}</strong></p>
-              <p className="av-wrap av-small">{event.message}</p>
-            </ListItem>
-          ))}
-        </List>
-        <Link to="/machines/$namespace/$name" params={{ namespace, name }} search={{ tab: 'events' }}>{t('All events')}</Link>
       </CardBody>
     </Card>
   );

@@ -4,13 +4,12 @@ import { lazy, Suspense, useCallback, useMemo, useState } from 'react';
 
 import { RESOURCES } from '../kubernetes/resource';
 import { useObject } from '../kubernetes/store';
-import { type Action, permitted, RIGHTS } from '../kubevirt/actions';
+import type { Action } from '../kubevirt/actions';
 import { type Machine, statusOf, type VirtualMachine, type VirtualMachineInstance } from '../kubevirt/machine';
 import { actionLabel, AskDialog, carryOut, type Intent, needsConsent } from '../parts/ask';
 import { AccelerationBadge } from '../parts/badge';
 import { Freshness, LiveDot } from '../parts/freshness';
-import { GuardedButton } from '../parts/guarded-button';
-import { ActionsMenu } from '../parts/machine-actions';
+import { ActionsMenu, QuickAction } from '../parts/machine-actions';
 import { notify } from '../parts/notices';
 import { StatusLabel } from '../parts/status';
 import { useTitle } from '../parts/title';
@@ -74,7 +73,6 @@ function Found(props: { machine: Machine; tab: MachineTab; watched: Parameters<t
   }, []);
   const open = (next: MachineTab): void => void navigate({ to: '/machines/$namespace/$name', params: { namespace, name }, search: { tab: next } });
   const bad = badConditions(machine).length;
-  const quick: Action = permitted('start', machine).may ? 'start' : 'stop';
   return (
     <>
       <div className="av-spread">
@@ -85,7 +83,7 @@ function Found(props: { machine: Machine; tab: MachineTab; watched: Parameters<t
           <LiveDot watched={props.watched} />
         </div>
         <div className="av-row">
-          <GuardedButton right={RIGHTS[quick]} namespace={namespace} variant="secondary" isDisabled={!permitted(quick, machine).may} onClick={() => ask(quick, machine)}>{actionLabel(quick)}</GuardedButton>
+          <QuickAction machine={machine} onAsk={ask} />
           <Button variant="secondary" onClick={() => open('console')}>{t('Console')}</Button>
           <ActionsMenu machine={machine} onAsk={ask} />
         </div>

@@ -1,13 +1,13 @@
-import { Alert, Button, EmptyState, EmptyStateActions, EmptyStateBody, EmptyStateFooter, ToolbarGroup, ToolbarItem } from '@patternfly/react-core';
+import { Alert, Button, Drawer, DrawerContent, DrawerContentBody, DropdownItem, EmptyState, EmptyStateActions, EmptyStateBody, EmptyStateFooter, ToolbarGroup, ToolbarItem } from '@patternfly/react-core';
 import { DesktopIcon, SearchIcon } from '@patternfly/react-icons';
 import { Link, useNavigate, useSearch } from '@tanstack/react-router';
-import { useCallback, useMemo, useState } from 'react';
+import { lazy, Suspense, useCallback, useMemo, useState } from 'react';
 
 import { keyOf } from '../kubernetes/object';
 import { RESOURCES } from '../kubernetes/resource';
 import { useWatched } from '../kubernetes/store';
 import { type Action, ACTIONS, CREATE_MACHINE, permitted, RIGHTS } from '../kubevirt/actions';
-import { ACCELERATIONS, found, type Acceleration, type Search, type SortKey } from '../kubevirt/filter';
+import { ACCELERATIONS, choicesOf, found, type Acceleration, type Search, type SortKey } from '../kubevirt/filter';
 import { instancesAlone, type Machine, machinesOf, PRINTABLE_STATUSES, type VirtualMachine, type VirtualMachineInstance } from '../kubevirt/machine';
 import { actionLabel, AskDialog, carryOut, type Intent, needsConsent } from '../parts/ask';
 import { Choice } from '../parts/choice';
@@ -18,6 +18,8 @@ import { notify } from '../parts/notices';
 import { VirtualTable } from '../parts/virtual-table';
 import { plural, t } from '../words/words';
 import { MACHINE_COLUMNS } from './machine-columns';
+
+const MachinePanel = lazy(() => import('../parts/machine-panel'));
 
 const rowKey = (machine: Machine): string => keyOf(machine.vm);
 const NOBODY: ReadonlySet<string> = new Set();
@@ -47,7 +49,21 @@ export function MachinesPage(): React.JSX.Element {
     if (needsConsent(wanted)) setIntent(wanted);
     else void carryOut(wanted).then(tellFailures);
   }, []);
-  const menu = useCallback((machine: Machine) => <ActionItems machine={machine} onAsk={ask} />, [ask]);
+  // Whether the panel was opened just now, and not by walking through the rows or by the address.
+  const [takesFocus, setTakesFocus] = useState(false);
+  const showBeside = useCallback((beside: string, moved = false) => { setTakesFocus(!moved); change({ beside }); }, [change]);
+  const { beside } = search;
+  const closeBeside = useCallback(() => { change({ beside: undefined }); focusRow(beside); }, [change, beside]);
+  const menu = useCallback(
+    (machine: Machine) => (
+      <>
+        <DropdownItem key="beside" onClick={() => showBeside(rowKey(machine))}>{t('Show beside the list')}</DropdownItem>
+        <ActionItems machine={machine} onAsk={ask} />
+      </>
+    ),
+    [ask, showBeside],
+  );
+  const shown = useMemo(() => machines.find((machine) => rowKey(machine) === beside), [machines, beside]);
   const select = useCallback((key: string, isSelected: boolean) => {
     setSelected((before) => {
       const after = new Set(before);
@@ -71,26 +87,42 @@ export function MachinesPage(): React.JSX.Element {
       note={vms.phase === 'live' && <Alone instances={alone} />}
       filters={
         <>
-          <Filters search={search} onChange={change} />
+          <Filters search={search} machines={machines} onChange={change} />
           <BulkActions chosen={chosen} onAsk={setIntent} />
         </>
       }
       dialog={intent !== undefined && <AskDialog intent={intent} onClose={() => setIntent(undefined)} onDone={() => setSelected(NOBODY)} />}
     >
-      <VirtualTable
-        label={t('VirtualMachines')}
-        rows={rows}
-        keyOf={rowKey}
-        columns={MACHINE_COLUMNS}
-        rowHeight={62}
-        sorting={{ by: search.sort ?? 'name', descending: search.desc === true }}
-        onSort={({ by, descending }) => change({ sort: by as SortKey, desc: descending ? true : undefined })}
-        selected={selected}
-        onSelect={select}
-        onSelectAll={(all) => setSelected(all ? new Set(rows.map(rowKey)) : NOBODY)}
-        menu={menu}
-        empty={<Empty hasMachines={machines.length > 0} onClear={() => void navigate({ to: '/machines', search: {} })} onCreate={() => void navigate({ to: '/create' })} />}
-      />
+      <Drawer isExpanded={beside !== undefined} isInline className="av-beside">
+        <DrawerContent
+          panelContent={
+            beside !== undefined && (
+              <Suspense fallback={null}>
+                <MachinePanel id={beside} machine={shown} takesFocus={takesFocus} onAsk={ask} onClose={closeBeside} />
+              </Suspense>
+            )
+          }
+        >
+          <DrawerContentBody>
+            <VirtualTable
+              label={t('VirtualMachines')}
+              rows={rows}
+              keyOf={rowKey}
+              columns={MACHINE_COLUMNS}
+              rowHeight={62}
+              sorting={{ by: search.sort ?? 'name', descending: search.desc === true }}
+              onSort={({ by, descending }) => change({ sort: by as SortKey, desc: descending ? true : undefined })}
+              selected={selected}
+              onSelect={select}
+              onSelectAll={(all) => setSelected(all ? new Set(rows.map(rowKey)) : NOBODY)}
+              menu={menu}
+              beside={beside}
+              onBeside={showBeside}
+              empty={<Empty hasMachines={machines.length > 0} onClear={() => void navigate({ to: '/machines', search: {} })} onCreate={() => void navigate({ to: '/create' })} />}
+            />
+          </DrawerContentBody>
+        </DrawerContent>
+      </Drawer>
     </ListPage>
   );
 }
@@ -133,9 +165,19 @@ function tellFailures(failed: Awaited<ReturnType<typeof carryOut>>): void {
   for (const { machine, failure } of failed) notify({ tone: 'danger', title: keyOf(machine.vm), detail: failure.message });
 }
 
-function Filters(props: { search: Search; onChange: (part: Partial<Search>) => void }): React.JSX.Element {
-  const { search, onChange } = props;
-  const isFiltered = search.q !== undefined || search.status !== undefined || search.accel !== undefined || search.project !== undefined;
+/** The row that was shown beside the list has the focus again; the table, if that row is not drawn. */
+function focusRow(key: string | undefined): void {
+  const row = key === undefined ? null : document.querySelector<HTMLElement>(`[data-row="${CSS.escape(key)}"] a`);
+  (row ?? document.querySelector<HTMLElement>('.av-beside .av-scroll'))?.focus();
+}
+
+/** No filter at all. */
+const UNFILTERED: Partial<Search> = { q: undefined, status: undefined, accel: undefined, project: undefined, label: undefined, os: undefined };
+
+function Filters(props: { search: Search; machines: readonly Machine[]; onChange: (part: Partial<Search>) => void }): React.JSX.Element {
+  const { search, machines, onChange } = props;
+  const isFiltered = Object.keys(UNFILTERED).some((key) => search[key as keyof Search] !== undefined);
+  const { labels, systems } = useMemo(() => choicesOf(machines), [machines]);
   return (
     <>
       <FilterField placeholder={t('Name, address, label')} label={t('Filter by name, address, node or label')} value={search.q} onChange={(q) => onChange({ q })} />
@@ -158,10 +200,12 @@ function Filters(props: { search: Search; onChange: (part: Partial<Search>) => v
             onChange={(accel) => onChange({ accel })}
           />
         </ToolbarItem>
+        <OwnChoice label={t('Label')} value={search.label} options={labels} onChange={(label) => onChange({ label })} />
+        <OwnChoice label={t('System')} value={search.os} options={systems} onChange={(os) => onChange({ os })} />
       </ToolbarGroup>
       {isFiltered && (
         <ToolbarItem>
-          <Button variant="link" onClick={() => onChange({ q: undefined, status: undefined, accel: undefined, project: undefined })}>
+          <Button variant="link" onClick={() => onChange(UNFILTERED)}>
             {t('Clear filters')}
           </Button>
         </ToolbarItem>
@@ -170,13 +214,24 @@ function Filters(props: { search: Search; onChange: (part: Partial<Search>) => v
   );
 }
 
-/** Buttons for what can be done with the selected machines; each counts those that it would be done with. */
+/** A filter that there is only if some machine has what it filters by. */
+function OwnChoice(props: { label: string; value: string | undefined; options: readonly string[]; onChange: (value: string | undefined) => void }): React.JSX.Element | null {
+  const { label, value, options, onChange } = props;
+  if (options.length === 0 && value === undefined) return null;
+  return (
+    <ToolbarItem>
+      <Choice label={label} all={t('All')} value={value} options={options.map((one) => ({ value: one, label: one }))} onChange={onChange} />
+    </ToolbarItem>
+  );
+}
+
 /** The project that all are in; none if they are in several. */
 function projectOf(machines: readonly Machine[]): string | undefined {
   const [first, ...others] = new Set(machines.map(({ vm }) => vm.metadata.namespace));
   return others.length === 0 ? first : undefined;
 }
 
+/** Buttons for what can be done with the selected machines; each counts those that it would be done with. */
 function BulkActions(props: { chosen: readonly Machine[]; onAsk: (intent: Intent) => void }): React.JSX.Element | null {
   const { chosen, onAsk } = props;
   if (chosen.length === 0) return null;

@@ -30,14 +30,21 @@ export function needsConsent(intent: Intent): boolean {
   return intent.machines.length > 1 || !HARMLESS.includes(intent.action);
 }
 
-/** Does it with each machine, one after the other, and tells how it went. What failed comes back. */
-export async function carryOut(intent: Intent): Promise<{ machine: Machine; failure: Failure }[]> {
-  const failed: { machine: Machine; failure: Failure }[] = [];
+/** A machine with which something could not be done, and why. */
+interface Failed {
+  machine: Machine;
+  failure: Failure;
+}
+
+/** Does it with each machine, one after the other, and tells how it went; `onDone` of each at once. What failed comes back. */
+export async function carryOut(intent: Intent, onDone: (machine: Machine) => void = () => undefined): Promise<Failed[]> {
+  const failed: Failed[] = [];
   for (const machine of intent.machines) {
     const { name, namespace = 'default' } = machine.vm.metadata;
     try {
       const { warnings } = await perform(intent.action, namespace, name);
       for (const warning of warnings) notify({ tone: 'warning', title: name, detail: warning });
+      onDone(machine);
     } catch (thrown) {
       failed.push({ machine, failure: Failure.of(thrown) });
     }
@@ -71,7 +78,8 @@ function consequence(action: Action): string {
 export function AskDialog(props: { intent: Intent; onClose: () => void; onDone?: () => void }): React.JSX.Element {
   const { intent, onClose } = props;
   const [isBusy, setBusy] = useState(false);
-  const [failed, setFailed] = useState<{ machine: Machine; failure: Failure }[]>([]);
+  const [failed, setFailed] = useState<Failed[]>([]);
+  const [done, setDone] = useState<readonly Machine[]>([]);
   const action = actionLabel(intent.action);
   const count = intent.machines.length;
   const [first] = intent.machines;
@@ -81,7 +89,8 @@ export function AskDialog(props: { intent: Intent; onClose: () => void; onDone?:
 
   async function confirm(): Promise<void> {
     setBusy(true);
-    const rest = await carryOut(failed.length > 0 ? { ...intent, machines: failed.map(({ machine }) => machine) } : intent);
+    const wanted = failed.length > 0 ? { ...intent, machines: failed.map(({ machine }) => machine) } : intent;
+    const rest = await carryOut(wanted, (machine) => setDone((before) => [...before, machine]));
     setBusy(false);
     setFailed(rest);
     if (rest.length === 0) {
@@ -96,7 +105,13 @@ export function AskDialog(props: { intent: Intent; onClose: () => void; onDone?:
       <ModalBody id="ask-body" tabIndex={0}>
         <div className="av-stack">
           <p>{consequence(intent.action)}</p>
-          {count > 1 && <Projects machines={intent.machines} />}
+          {count > 1 && done.length === 0 && <Projects machines={intent.machines} />}
+          {count > 1 && done.length > 0 && (
+            <div role="status">
+              <p>{t('{done} of {count} were asked:', { done: done.length, count })}</p>
+              <Projects machines={done} />
+            </div>
+          )}
           {failed.map(({ machine, failure }) => (
             <Alert key={keyOf(machine.vm)} variant="danger" isInline title={keyOf(machine.vm)}>
               {failure.message}

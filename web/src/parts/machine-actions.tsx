@@ -6,6 +6,7 @@ import type { Machine } from '../kubevirt/machine';
 import { useWhyNot } from '../session/rights';
 import { t } from '../words/words';
 import { actionLabel } from './ask';
+import { GuardedButton } from './guarded-button';
 
 /** One action of a machine in a menu: disabled with the reason if its state or the user's rights do not allow it. */
 export function ActionItem(props: { action: Action; machine: Machine; onAsk: (action: Action, machine: Machine) => void }): React.JSX.Element {
@@ -35,6 +36,17 @@ export function ActionItems(props: { machine: Machine; onAsk: (action: Action, m
         <ActionItem key={action} action={action} machine={props.machine} onAsk={props.onAsk} />
       ))}
     </>
+  );
+}
+
+/** The button for what is most likely wanted: Start if it can be started, else Stop. */
+export function QuickAction(props: { machine: Machine; onAsk: (action: Action, machine: Machine) => void }): React.JSX.Element {
+  const { machine, onAsk } = props;
+  const action: Action = permitted('start', machine).may ? 'start' : 'stop';
+  return (
+    <GuardedButton right={RIGHTS[action]} namespace={machine.vm.metadata.namespace} variant="secondary" isDisabled={!permitted(action, machine).may} onClick={() => onAsk(action, machine)}>
+      {actionLabel(action)}
+    </GuardedButton>
   );
 }
 

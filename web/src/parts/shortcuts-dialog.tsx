@@ -21,6 +21,7 @@ export function ShortcutsDialog(props: { on: boolean; onSwitch: (on: boolean) =>
             <Key keys={['/']}>{t('Filter')}</Key>
             <Key keys={['j', 'k']}>{t('Next and previous row')}</Key>
             <Key keys={['x']}>{t('Select the row')}</Key>
+            <Key keys={['p']}>{t('Show the row beside the list; Esc closes')}</Key>
             <Key keys={['.']}>{t('Actions of the row')}</Key>
             <Key keys={['Enter']}>{t('Open the row')}</Key>
             <Key keys={['c']}>{t('Create a VirtualMachine')}</Key>

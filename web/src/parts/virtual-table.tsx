@@ -37,6 +37,9 @@ export interface TableProps<T> {
   onSelectAll?: (isSelected: boolean) => void;
   /** The items of a row's menu, made when it is opened. */
   menu?: (row: T) => ReactNode;
+  /** The row that is shown beside the table, and how another one comes there: by a click beside its links, by `p`, or with `j` and `k`. */
+  beside?: string | undefined;
+  onBeside?: (key: string, moved: boolean) => void;
   /** What is shown if there are no rows. */
   empty?: ReactNode;
 }
@@ -48,7 +51,7 @@ const SIDE = '2.75rem';
 
 /** A table that draws only the rows in the window, whatever their number. `j`, `k`, `x` and `.` work in it. */
 export function VirtualTable<T>(props: TableProps<T>): React.JSX.Element {
-  const { rows, columns, keyOf, selected, onSelect, menu, rowHeight = 52 } = props;
+  const { rows, columns, keyOf, selected, onSelect, menu, beside, onBeside, rowHeight = 52 } = props;
   const region = useRef<HTMLDivElement>(null);
   const [menuOf, setMenuOf] = useState<string>();
   const [current, setCurrent] = useState<string>();
@@ -63,7 +66,15 @@ export function VirtualTable<T>(props: TableProps<T>): React.JSX.Element {
   const top = items[0]?.start ?? 0;
   const bottom = virtualizer.getTotalSize() - (items.at(-1)?.end ?? 0);
   const openMenu = useCallback((key: string | undefined) => setMenuOf(key), []);
-  useRowKeys({ rows, keyOf, current, setCurrent, region, scrollTo: (index) => virtualizer.scrollToIndex(index), onSelect, selected, openMenu: menu === undefined ? undefined : openMenu });
+  useRowKeys({ rows, keyOf, current, setCurrent, region, scrollTo: (index) => virtualizer.scrollToIndex(index), onSelect, selected, openMenu: menu === undefined ? undefined : openMenu, beside, onBeside });
+  // Always the same function: rows are drawn again if it changes.
+  const latest = useRef({ onBeside });
+  latest.current = { onBeside };
+  const clicked = useCallback((event: React.MouseEvent, key: string) => {
+    if (!isPlainClick(event)) return;
+    setCurrent(key);
+    latest.current.onBeside?.(key, false);
+  }, []);
 
   if (rows.length === 0) return <div className="av-scroll">{props.empty}</div>;
   const width = columns.length + (onSelect === undefined ? 0 : 1) + (menu === undefined ? 0 : 1);
@@ -92,6 +103,8 @@ export function VirtualTable<T>(props: TableProps<T>): React.JSX.Element {
                 columns={columns as readonly Column<unknown>[]}
                 isSelected={selected?.has(key) ?? false}
                 isCurrent={current === key}
+                isBeside={beside === key}
+                onClicked={onBeside === undefined ? undefined : clicked}
                 onSelect={onSelect}
                 menu={menu as ((row: unknown) => ReactNode) | undefined}
                 isMenuOpen={menuOf === key}
@@ -153,6 +166,8 @@ interface RowProps {
   columns: readonly Column<unknown>[];
   isSelected: boolean;
   isCurrent: boolean;
+  isBeside: boolean;
+  onClicked: ((event: React.MouseEvent, key: string) => void) | undefined;
   onSelect: ((key: string, isSelected: boolean) => void) | undefined;
   menu: ((row: unknown) => ReactNode) | undefined;
   isMenuOpen: boolean;
@@ -160,13 +175,15 @@ interface RowProps {
 }
 
 const Row = memo(function Row(props: RowProps): React.JSX.Element {
-  const { id, row, columns, isSelected, onSelect, menu } = props;
+  const { id, row, columns, isSelected, onSelect, menu, onClicked } = props;
   return (
     <tr
       data-row={id}
       aria-rowindex={props.index + 2}
       aria-selected={onSelect === undefined ? undefined : isSelected}
+      aria-current={props.isBeside ? 'true' : undefined}
       className={props.isCurrent ? 'av-current' : undefined}
+      onClick={onClicked === undefined ? undefined : (event) => onClicked(event, id)}
     >
       {onSelect !== undefined && (
         <td className="av-tight">
@@ -189,7 +206,19 @@ const Row = memo(function Row(props: RowProps): React.JSX.Element {
   );
 });
 
-/** The row that the keys are at moves with `j` and `k`; `x` selects it, `.` opens its menu, Enter follows its link. */
+/** Is it a click on the row itself: on nothing that does something of its own, and not the end of marking text? */
+function isPlainClick(event: React.MouseEvent): boolean {
+  const target = event.target as Element;
+  if (event.defaultPrevented || event.button !== 0 || event.ctrlKey || event.metaKey || event.shiftKey || event.altKey) return false;
+  // What a menu shows hangs elsewhere in the page, though React tells of it here.
+  if (!event.currentTarget.contains(target)) return false;
+  return target.closest('a, button, input, label, [role=menu]') === null && (window.getSelection()?.isCollapsed ?? true);
+}
+
+/**
+ * The row that the keys are at moves with `j` and `k`; `x` selects it, `p` shows it beside the table, `.` opens its
+ * menu, Enter follows its link.
+ */
 function useRowKeys<T>(it: {
   rows: readonly T[];
   keyOf: (row: T) => string;
@@ -200,14 +229,17 @@ function useRowKeys<T>(it: {
   selected: ReadonlySet<string> | undefined;
   onSelect: ((key: string, isSelected: boolean) => void) | undefined;
   openMenu: ((key: string | undefined) => void) | undefined;
+  beside: string | undefined;
+  onBeside: ((key: string, moved: boolean) => void) | undefined;
 }): void {
   const latest = useRef(it);
   latest.current = it;
   useEffect(() => {
     function pressed(event: KeyboardEvent): void {
-      const { rows, keyOf, current, setCurrent, region, scrollTo, selected, onSelect, openMenu } = latest.current;
+      const { rows, keyOf, current, setCurrent, region, scrollTo, selected, onSelect, openMenu, beside, onBeside } = latest.current;
       if (event.ctrlKey || event.altKey || event.metaKey || takesKeys(event.target as HTMLElement | null)) return;
-      const at = current === undefined ? -1 : rows.findIndex((row) => keyOf(row) === current);
+      const here = current ?? beside;
+      const at = here === undefined ? -1 : rows.findIndex((row) => keyOf(row) === here);
       if (event.key === 'j' || event.key === 'k') {
         const next = Math.min(rows.length - 1, Math.max(0, at + (event.key === 'j' ? 1 : -1)));
         const row = rows[next];
@@ -215,9 +247,11 @@ function useRowKeys<T>(it: {
         const key = keyOf(row);
         setCurrent(key);
         scrollTo(next);
+        if (beside !== undefined) onBeside?.(key, true);
         requestAnimationFrame(() => region.current?.querySelector<HTMLElement>(`[data-row="${CSS.escape(key)}"] a`)?.focus());
       } else if (event.key === 'x' && current !== undefined) onSelect?.(current, !(selected?.has(current) ?? false));
       else if (event.key === '.' && current !== undefined) openMenu?.(current);
+      else if (event.key === 'p' && current !== undefined && onBeside !== undefined) onBeside(current, false);
       else return;
       event.preventDefault();
     }

@@ -26,6 +26,7 @@ const yaml = (words) => at(`[data-editor="yaml"] .cm-line:has-text("${words}")`)
 const PAGES = [
   ['/overview', { ...LIST, real: at('[data-status]'), empty: text('Three steps: choose an image'), many: text(String(MANY)) }],
   ['/machines', { ...LIST, real: at(`[data-row="${namespace}/${name}"]`), empty: text('No virtual machines'), many: at('[data-row="demo/vm-0"]') }],
+  [`/machines?beside=${namespace}%2F${name}`, { ...LIST, real: at('[data-beside] [data-status]'), empty: at(`[data-beside] :text("There is no machine ${name}")`), many: at('[data-beside]') }],
   [MACHINE, { ...ONE_MACHINE, real: heading('Details') }],
   [`${MACHINE}?tab=configuration`, { ...ONE_MACHINE, real: (page) => main(page).getByLabel('Run strategy') }],
   [`${MACHINE}?tab=events`, { ...ONE_MACHINE, real: at('[data-row]') }],

@@ -21,6 +21,12 @@ export interface KubeVirt extends KubernetesObject {
   };
 }
 
+/** Is a feature gate on? By what is in force, wherever it was written. */
+export function hasFeature(kubeVirt: KubeVirt | undefined, gate: string): boolean {
+  const gates = kubeVirt?.status?.effectiveConfiguration?.find(({ field }) => field.endsWith('developerConfiguration.featureGates'));
+  return gates?.value.split(/[\s,]+/).includes(gate) ?? false;
+}
+
 /** Settings as keys and values. */
 export interface ConfigMap extends KubernetesObject {
   data?: Record<string, string>;

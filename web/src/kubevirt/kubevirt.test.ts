@@ -3,10 +3,9 @@ import { describe, expect, test } from 'vitest';
 import { readConsequences } from './consequences';
 import { type Event, eventsAbout, eventsFound } from './event';
 import { explanationOf, headline } from './explanation';
-import { accelerationOf, found, searchOf } from './filter';
+import { accelerationOf, choicesOf, found, searchOf } from './filter';
 import { imagesInUse, volumesInUse } from './images';
 import { instancesAlone } from './machine';
-import { blank, flawsOf, manifestOf, userData } from './new-machine';
 import { patchOf, pendingOf, processorsPerCore, settingsOf } from './pending';
 import { sampleInstance, sampleMachine, sampleVm } from './sample';
 
@@ -66,31 +65,6 @@ describe('events', () => {
   });
 });
 
-describe('a new machine', () => {
-  const good = { ...blank('demo', 'quay.io/containerdisks/fedora:42'), name: 'web-1' };
-
-  test.each([
-    [{}, []],
-    [{ name: 'Web' }, ['name']],
-    [{ name: `a${'b'.repeat(63)}` }, ['name']],
-    [{ image: '' }, ['image']],
-    [{ memory: 'lots' }, ['memory']],
-    [{ sshKey: 'my key' }, ['sshKey']],
-  ])('%o has flaws in %o', (part, fields) => {
-    expect(Object.keys(flawsOf({ ...good, ...part }))).toEqual(fields);
-  });
-
-  test('without a user has no cloud-init disk', () => {
-    const spec = manifestOf(good).spec.template?.spec;
-    expect(spec?.volumes).toEqual([{ name: 'root', containerDisk: { image: good.image } }]);
-    expect(spec?.domain.devices.interfaces).toEqual([{ name: 'default', masquerade: {} }]);
-  });
-
-  test('what a person types cannot become another key of cloud-init', () => {
-    expect(userData({ ...good, user: 'me\nruncmd: [reboot]' })).toBe('#cloud-config\nuser: |-\n  me\n  runcmd: [reboot]\n');
-  });
-});
-
 describe('the configuration of a machine', () => {
   const before = settingsOf(sampleMachine());
 
@@ -145,4 +119,30 @@ test('a long cause has a headline, a short one is one', () => {
 test.each([[{}, 1], [{ cores: 4 }, 1], [{ sockets: 2, cores: 3 }, 2], [{ sockets: 2, threads: 2 }, 4]])('of %j one core per socket more is %i processors more', (cpu, processors) => {
   const machine = sampleMachine({ template: { spec: { domain: { cpu, devices: {} } } } });
   expect(processorsPerCore(machine)).toBe(processors);
+});
+
+describe('what only some machines say of themselves', () => {
+  const said = named('said', [{ template: { metadata: { labels: { tier: 'front' }, annotations: { 'vm.kubevirt.io/os': 'fedora' } }, spec: { domain: { devices: {} } } } }]);
+  const told = named('told', [{}, { phase: 'Running', guestOSInfo: { name: 'Debian GNU/Linux', prettyName: 'Debian GNU/Linux 12' } }]);
+  const silent = named('silent');
+  const machines = [said, told, silent];
+
+  test('is offered as a filter, and nothing else is', () => {
+    expect(choicesOf(machines)).toEqual({ labels: ['tier=front'], systems: ['Debian GNU/Linux', 'fedora'] });
+    expect(choicesOf([silent])).toEqual({ labels: [], systems: [] });
+  });
+
+  test.each([
+    [{ label: 'tier=front' }, ['said']],
+    [{ label: 'tier=back' }, []],
+    [{ os: 'Debian GNU/Linux' }, ['told']],
+    [{ q: 'tier=front fedora' }, ['said']],
+  ])('%o shows %o', (search, wanted) => {
+    expect(names(found(machines, search))).toEqual(wanted);
+  });
+
+  test('stands in the address, and so does the machine beside the list', () => {
+    expect(searchOf({ label: 'a=b', os: 11, beside: 'demo/vm' })).toEqual({ label: 'a=b', os: '11', beside: 'demo/vm' });
+    expect(searchOf({ label: '', os: '', beside: 3 })).toEqual({});
+  });
 });

@@ -45,7 +45,7 @@ export interface MachineSpec {
     memory?: { guest?: string };
     resources?: { requests?: Record<string, string>; limits?: Record<string, string> };
     machine?: { type?: string };
-    devices: { disks?: Disk[]; interfaces?: NetworkInterface[]; autoattachGraphicsDevice?: boolean; autoattachSerialConsole?: boolean };
+    devices: { disks?: Disk[]; interfaces?: NetworkInterface[]; autoattachGraphicsDevice?: boolean; autoattachSerialConsole?: boolean; autoattachPodInterface?: boolean };
   };
   networks?: { name: string; pod?: object }[];
   volumes?: Volume[];
@@ -64,6 +64,7 @@ export interface NetworkInterface {
   name: string;
   model?: string;
   masquerade?: object;
+  macAddress?: string;
   ports?: { port: number; name?: string; protocol?: string }[];
 }
 

@@ -1,8 +1,17 @@
-import { stringify } from 'yaml';
+import { isMap, parseDocument, stringify } from 'yaml';
 
 import { quantity } from '../words/measures';
 import { t } from '../words/words';
-import type { VirtualMachine } from './machine';
+import type { Disk, EmulationPolicy, NetworkInterface, VirtualMachine, Volume } from './machine';
+
+/** A disk beside the first one. `hostDisk` is served only where the feature gate HostDisk is on. */
+export interface NewDisk {
+  kind: 'emptyDisk' | 'containerDisk' | 'hostDisk';
+  /** The image of a container disk, the path of a host disk. */
+  source: string;
+  /** The size of an empty disk, and of a host disk that is made. */
+  size: string;
+}
 
 /** What a person chooses for a new machine. */
 export interface NewMachine {
@@ -16,11 +25,30 @@ export interface NewMachine {
   sshKey: string;
   hasNetwork: boolean;
   starts: boolean;
+  disks: readonly NewDisk[];
+  /** The network card; empty: the cluster's choice. */
+  model: string;
+  mac: string;
+  /** Ports that can be reached, as in `22, 53/UDP`; empty: all. */
+  ports: string;
+  architecture: string;
+  machineType: string;
+  hasScreen: boolean;
+  emulationPolicy: EmulationPolicy | '';
+  /** Seconds that a guest has to shut down; empty: as usual. */
+  grace: string;
+  /** Cloud-init user data of a person's own. */
+  ownData: string;
+  /** A line each, as in `key=value`. */
+  labels: string;
 }
 
 /** What the form begins with. */
 export function blank(namespace: string, image: string): NewMachine {
-  return { name: '', namespace, image, cores: 1, memory: '1Gi', user: '', password: '', sshKey: '', hasNetwork: true, starts: true };
+  return {
+    name: '', namespace, image, cores: 1, memory: '1Gi', user: '', password: '', sshKey: '', hasNetwork: true, starts: true,
+    disks: [], model: '', mac: '', ports: '', architecture: '', machineType: '', hasScreen: true, emulationPolicy: '', grace: '', ownData: '', labels: '',
+  };
 }
 
 /** Sizes on buttons. */
@@ -31,59 +59,273 @@ export const SIZES: readonly { name: string; cores: number; memory: string }[] =
   { name: 'Large', cores: 4, memory: '8Gi' },
 ];
 
+/** What is wrong, by the field of the form; a disk's field is its name, see {@link diskName}. */
+export type Flaws = Readonly<Record<string, string>>;
+
+/** What the volume of the disk beside the first one at `index` is called. */
+export function diskName(index: number): string {
+  return `disk-${index + 1}`;
+}
+
+const IMAGE = /^\S+$/;
+const SIZE_FLAW = (): string => t('An amount such as 512Mi or 2Gi.');
+
 /** What is wrong with each field; nothing, if the machine can be made. */
-export function flawsOf(machine: NewMachine): Partial<Record<keyof NewMachine, string>> {
-  const flaws: Partial<Record<keyof NewMachine, string>> = {};
+export function flawsOf(machine: NewMachine): Flaws {
+  const flaws: Record<string, string> = {};
   // RFC 1123 label, at most 63 letters: the name becomes the guest's host name.
   if (!/^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$/.test(machine.name)) flaws.name = t('Small letters, digits and hyphens, at most 63; it becomes the host name.');
-  if (machine.image.trim() === '' || /\s/.test(machine.image.trim())) flaws.image = t('An image of a registry, e.g. quay.io/containerdisks/fedora:42.');
-  if (!((quantity(machine.memory) ?? 0) > 0)) flaws.memory = t('An amount such as 512Mi or 2Gi.');
+  if (!IMAGE.test(machine.image.trim())) flaws.image = t('An image of a registry, e.g. quay.io/containerdisks/fedora:42.');
+  if (!isAmount(machine.memory)) flaws.memory = SIZE_FLAW();
   if (!Number.isInteger(machine.cores) || machine.cores < 1) flaws.cores = t('At least one.');
   if (machine.sshKey.trim() !== '' && !/^(ssh-|ecdsa-|sk-)\S+ \S+/.test(machine.sshKey.trim())) flaws.sshKey = t('A public key as in ~/.ssh/id_ed25519.pub.');
+  machine.disks.forEach((disk, index) => {
+    const flaw = flawOfDisk(disk);
+    if (flaw !== undefined) flaws[diskName(index)] = flaw;
+  });
+  if (portsOf(machine.ports) === undefined) flaws.ports = t('Numbers from 1 to 65535 with commas between, e.g. 22, 53/UDP.');
+  if (labelsOf(machine.labels) === undefined) flaws.labels = t('One key=value in each line.');
+  if (!/^\d*$/.test(machine.grace.trim())) flaws.grace = t('A number of seconds.');
+  const data = dataOf(machine);
+  if ('flaw' in data) flaws.ownData = data.flaw;
   return flaws;
 }
 
-/** The cloud-init user data that lets somebody in; undefined if nothing was chosen. */
-export function userData(machine: NewMachine): string | undefined {
-  const { user, password, sshKey } = machine;
-  if (user === '' && password === '' && sshKey.trim() === '') return undefined;
-  const config = {
+function isAmount(text: string): boolean {
+  return (quantity(text) ?? 0) > 0;
+}
+
+function flawOfDisk({ kind, source, size }: NewDisk): string | undefined {
+  if (kind === 'containerDisk' && !IMAGE.test(source.trim())) return t('An image of a registry.');
+  if (kind === 'hostDisk' && !source.trim().startsWith('/')) return t('A path on the node that begins with /.');
+  return kind !== 'containerDisk' && !isAmount(size) ? SIZE_FLAW() : undefined;
+}
+
+/** The ports of a text such as `22, 53/UDP`; undefined if it is no such text. */
+function portsOf(text: string): NonNullable<NetworkInterface['ports']> | undefined {
+  const ports = text.split(/[\s,]+/).filter((word) => word !== '').map((word) => {
+    const [, number, protocol] = /^(\d{1,5})(?:\/(tcp|udp))?$/i.exec(word) ?? [];
+    const port = Number(number ?? 0);
+    return { port, ...(protocol === undefined ? {} : { protocol: protocol.toUpperCase() }) };
+  });
+  return ports.every(({ port }) => port >= 1 && port <= 65_535) ? ports : undefined;
+}
+
+/** The labels of lines such as `key=value`; undefined if there is another line. */
+function labelsOf(text: string): Record<string, string> | undefined {
+  const lines = text.split('\n').map((line) => line.trim()).filter((line) => line !== '');
+  const pairs = lines.map((line) => /^([^=\s]+)=(\S*)$/.exec(line));
+  if (pairs.some((pair) => pair === null)) return undefined;
+  return Object.fromEntries(pairs.map((pair) => [pair?.[1] ?? '', pair?.[2] ?? '']));
+}
+
+/** What makes cloud-init read a text as its configuration. */
+const CONFIG = '#cloud-config';
+
+/** What lets somebody in, as cloud-init's configuration. */
+function access({ user, password, sshKey }: Pick<NewMachine, 'user' | 'password' | 'sshKey'>): Record<string, unknown> {
+  return {
     ...(user === '' ? {} : { user }),
     ...(password === '' ? {} : { password, chpasswd: { expire: false }, ssh_pwauth: true }),
     ...(sshKey.trim() === '' ? {} : { ssh_authorized_keys: [sshKey.trim()] }),
   };
-  return `#cloud-config\n${stringify(config, { lineWidth: 0 })}`;
 }
 
-/** The object that is made. */
+/** Both kinds of user data together, or why they cannot be. */
+function dataOf(machine: NewMachine): { text: string } | { flaw: string } {
+  const own = machine.ownData;
+  const generated = access(machine);
+  const keys = Object.keys(generated);
+  if (own.trim() === '') return { text: keys.length === 0 ? '' : `${CONFIG}\n${stringify(generated, { lineWidth: 0 })}` };
+  if (keys.length === 0) return { text: own };
+  if (!own.startsWith(CONFIG)) return { flaw: t('Only text that begins with #cloud-config can be put together with a user, password or key: leave those empty, or write them here.') };
+  const document = parseDocument(own);
+  if (document.errors[0] !== undefined) return { flaw: document.errors[0].message.split('\n')[0] ?? '' };
+  if (document.contents !== null && !isMap(document.contents)) return { flaw: t('A #cloud-config is a list of key: value lines.') };
+  const both = keys.filter((key) => document.has(key));
+  if (both.length > 0) return { flaw: t('This says {keys}, and so do the fields above: keep one of them.', { keys: both.join(', ') }) };
+  for (const [key, value] of Object.entries(generated)) document.set(key, document.createNode(value));
+  // A comment that stands before nothing is the document's, and stays where it is.
+  const text = document.toString({ lineWidth: 0 });
+  return { text: text.startsWith(CONFIG) ? text : `${CONFIG}\n${text}` };
+}
+
+/** The cloud-init user data that lets somebody in, with what a person adds; undefined if nothing was chosen. */
+export function userData(machine: NewMachine): string | undefined {
+  const data = dataOf(machine);
+  const text = 'text' in data ? data.text : machine.ownData;
+  return text === '' ? undefined : text;
+}
+
+function volumeOf({ kind, source, size }: NewDisk, name: string): Volume {
+  switch (kind) {
+    case 'emptyDisk':
+      return { name, emptyDisk: { capacity: size } };
+    case 'containerDisk':
+      return { name, containerDisk: { image: source.trim() } };
+    case 'hostDisk':
+      return { name, hostDisk: { path: source.trim(), type: 'DiskOrCreate', capacity: size } };
+  }
+}
+
+/** The object that is made. What a flaw makes unreadable is left out; such a machine is not sent. */
 export function manifestOf(machine: NewMachine): VirtualMachine {
   const data = userData(machine);
-  const disk = (name: string): { name: string; disk: { bus: string } } => ({ name, disk: { bus: 'virtio' } });
+  const ports = portsOf(machine.ports) ?? [];
+  const labels = labelsOf(machine.labels) ?? {};
+  const hasLabels = Object.keys(labels).length > 0;
+  const disk = (name: string): Disk => ({ name, disk: { bus: 'virtio' } });
+  const card: NetworkInterface = {
+    name: 'default',
+    ...(machine.model === '' ? {} : { model: machine.model }),
+    masquerade: {},
+    ...(machine.mac.trim() === '' ? {} : { macAddress: machine.mac.trim() }),
+    ...(ports.length === 0 ? {} : { ports }),
+  };
   return {
     apiVersion: 'kubevirt.io/v1',
     kind: 'VirtualMachine',
-    metadata: { name: machine.name, namespace: machine.namespace },
+    metadata: { name: machine.name, namespace: machine.namespace, ...(hasLabels ? { labels } : {}) },
     spec: {
       runStrategy: machine.starts ? 'Always' : 'Halted',
       template: {
+        ...(hasLabels ? { metadata: { labels } } : {}),
         spec: {
+          ...(machine.architecture === '' ? {} : { architecture: machine.architecture }),
+          ...(machine.emulationPolicy === '' ? {} : { emulationPolicy: machine.emulationPolicy }),
+          ...(machine.grace.trim() === '' ? {} : { terminationGracePeriodSeconds: Number(machine.grace) }),
           domain: {
             cpu: { cores: machine.cores },
             memory: { guest: machine.memory },
+            ...(machine.machineType.trim() === '' ? {} : { machine: { type: machine.machineType.trim() } }),
             devices: {
-              disks: [disk('root'), ...(data === undefined ? [] : [disk('cloudinit')])],
-              ...(machine.hasNetwork ? { interfaces: [{ name: 'default', masquerade: {} }] } : {}),
+              disks: [disk('root'), ...(data === undefined ? [] : [disk('cloudinit')]), ...machine.disks.map((_, index) => disk(diskName(index)))],
+              // A machine that says nothing of networks is given one.
+              ...(machine.hasNetwork ? { interfaces: [card] } : { autoattachPodInterface: false }),
+              ...(machine.hasScreen ? {} : { autoattachGraphicsDevice: false }),
             },
           },
           ...(machine.hasNetwork ? { networks: [{ name: 'default', pod: {} }] } : {}),
           volumes: [
             { name: 'root', containerDisk: { image: machine.image.trim() } },
             ...(data === undefined ? [] : [{ name: 'cloudinit', cloudInitNoCloud: { userData: data } }]),
+            ...machine.disks.map((one, index) => volumeOf(one, diskName(index))),
           ],
         },
       },
     },
   };
+}
+
+/**
+ * The form's values that make `object`; undefined if it says what the form cannot. What lets somebody in stays as
+ * `near` has it, if that comes to the same.
+ */
+export function formOf(object: VirtualMachine, near: NewMachine): NewMachine | undefined {
+  let rest: NewMachine;
+  try {
+    rest = guess(object, near);
+  } catch {
+    // Not even the shape of a machine.
+    return undefined;
+  }
+  const text = object.spec.template?.spec.volumes?.find(({ name }) => name === 'cloudinit')?.cloudInitNoCloud?.userData ?? '';
+  const wanted = canonical(object);
+  return [rest, { ...rest, ...accessIn(text), ownData: '' }, { ...rest, user: '', password: '', sshKey: '', ownData: text }].find(
+    (candidate) => canonical(manifestOf(candidate)) === wanted,
+  );
+}
+
+/** What a text that {@link userData} made lets in. */
+function accessIn(text: string): Pick<NewMachine, 'user' | 'password' | 'sshKey'> {
+  const said: unknown = parseDocument(text).toJS();
+  const { user, password, ssh_authorized_keys: keys } = (typeof said === 'object' ? (said ?? {}) : {}) as Record<string, unknown>;
+  const [key] = Array.isArray(keys) ? (keys as unknown[]) : [];
+  return { user: String(user ?? ''), password: String(password ?? ''), sshKey: String(key ?? '') };
+}
+
+/** Values that may make `object`; whether they do is looked at afterwards. */
+function guess(object: VirtualMachine, near: NewMachine): NewMachine {
+  const spec = object.spec.template?.spec;
+  const [card] = spec?.domain.devices.interfaces ?? [];
+  const extra = (spec?.volumes ?? []).filter(({ name }) => name !== 'root' && name !== 'cloudinit');
+  return {
+    ...near,
+    name: object.metadata.name,
+    namespace: object.metadata.namespace ?? near.namespace,
+    image: spec?.volumes?.find(({ name }) => name === 'root')?.containerDisk?.image ?? '',
+    cores: spec?.domain.cpu?.cores ?? 1,
+    memory: spec?.domain.memory?.guest ?? '',
+    hasNetwork: card !== undefined,
+    starts: object.spec.runStrategy === 'Always',
+    disks: extra.map(newDiskOf),
+    model: card?.model ?? '',
+    mac: card?.macAddress ?? '',
+    ports: (card?.ports ?? []).map(({ port, protocol }) => (protocol === undefined ? String(port) : `${port}/${protocol}`)).join(', '),
+    architecture: spec?.architecture ?? '',
+    machineType: spec?.domain.machine?.type ?? '',
+    hasScreen: spec?.domain.devices.autoattachGraphicsDevice !== false,
+    emulationPolicy: spec?.emulationPolicy ?? '',
+    grace: spec?.terminationGracePeriodSeconds === undefined ? '' : String(spec.terminationGracePeriodSeconds),
+    labels: Object.entries(object.metadata.labels ?? {}).map(([key, value]) => `${key}=${value}`).join('\n'),
+  };
+}
+
+function newDiskOf({ containerDisk, hostDisk, emptyDisk }: Volume): NewDisk {
+  if (containerDisk !== undefined) return { kind: 'containerDisk', source: containerDisk.image, size: '' };
+  if (hostDisk !== undefined) return { kind: 'hostDisk', source: hostDisk.path, size: hostDisk.capacity ?? '' };
+  return { kind: 'emptyDisk', source: '', size: emptyDisk?.capacity ?? '' };
+}
+
+/** The same text for the same object, in whichever order its keys stand. */
+function canonical(value: unknown): string {
+  return JSON.stringify(value, (_key, part: unknown) =>
+    typeof part === 'object' && part !== null && !Array.isArray(part) ? Object.fromEntries(Object.entries(part).sort(([a], [b]) => (a < b ? -1 : 1))) : part,
+  );
+}
+
+/** Fields of the object, without `spec.template.spec`, and the form's fields for them. */
+const FIELDS: readonly [RegExp, string][] = [
+  [/^metadata\.name$/, 'name'],
+  [/^metadata\.namespace$/, 'namespace'],
+  [/^(metadata|spec\.template\.metadata)\.labels/, 'labels'],
+  [/^domain\.cpu/, 'cores'],
+  [/^domain\.(memory|resources)/, 'memory'],
+  [/^domain\.machine/, 'machineType'],
+  [/^domain\.devices\.interfaces\[\d+\]\.model/, 'model'],
+  [/^domain\.devices\.interfaces\[\d+\]\.macAddress/, 'mac'],
+  [/^domain\.devices\.interfaces\[\d+\]\.ports/, 'ports'],
+  [/^architecture/, 'architecture'],
+  [/^emulationPolicy/, 'emulationPolicy'],
+  [/^terminationGracePeriodSeconds/, 'grace'],
+];
+
+/** The field of the form that the server speaks of when it names `field` of `object`; undefined if there is none. */
+export function fieldOf(field: string, object: VirtualMachine): string | undefined {
+  const path = field.replace(/^spec\.template\.spec\./, '');
+  const spec = object.spec.template?.spec;
+  const [, volume] = /^volumes\[(\d+)\]/.exec(path) ?? [];
+  const [, disk] = /^domain\.devices\.disks\[(\d+)\]/.exec(path) ?? [];
+  const name = volume !== undefined ? spec?.volumes?.[Number(volume)]?.name : disk !== undefined ? spec?.domain.devices.disks?.[Number(disk)]?.name : undefined;
+  if (name !== undefined) return { root: 'image', cloudinit: 'ownData' }[name] ?? name;
+  return FIELDS.find(([pattern]) => pattern.test(path))?.[1];
+}
+
+/** Letters of passwords that are made: none that is taken for another, none that a keyboard layout moves. */
+const LETTERS = 'abcdefghjkmnopqrstuvwx23456789';
+/** Letters of a password: 20 of 30 kinds are 98 bits. */
+const LENGTH = 20;
+
+/** A password from random bytes, which `fill` writes into what it is given. */
+export function passwordOf(fill: (bytes: Uint8Array<ArrayBuffer>) => void): string {
+  let password = '';
+  while (password.length < LENGTH) {
+    const bytes = new Uint8Array(2 * LENGTH);
+    fill(bytes);
+    // Bytes beyond the last whole round of letters would make the first letters likelier.
+    for (const byte of bytes) if (byte < 256 - (256 % LETTERS.length) && password.length < LENGTH) password += LETTERS[byte % LETTERS.length];
+  }
+  return password;
 }
 
 /** Images that are published for KubeVirt, by what people call them. */

@@ -1,16 +1,13 @@
-import { ActionGroup, Button, Card, CardBody, CardTitle, Content, Form, FormGroup, FormHelperText, FormSelect, FormSelectOption, HelperText, HelperTextItem, Modal, ModalBody, ModalHeader, NumberInput, PageSection, Skeleton, Switch, TextArea, TextInput, ToggleGroup, ToggleGroupItem } from '@patternfly/react-core';
+import { ActionGroup, Alert, Button, Card, CardBody, CardTitle, ClipboardCopy, ClipboardCopyVariant, Content, ExpandableSection, Form, PageSection, Skeleton, Switch } from '@patternfly/react-core';
 import { useNavigate, useSearch } from '@tanstack/react-router';
 import { lazy, Suspense, useMemo, useState } from 'react';
 
 import { Failure } from '../kubernetes/failure';
-import type { KubernetesObject } from '../kubernetes/object';
-import { collectionPath, RESOURCES } from '../kubernetes/resource';
 import { send } from '../kubernetes/request';
-import { useWatched } from '../kubernetes/store';
+import { collectionPath, RESOURCES } from '../kubernetes/resource';
 import { CREATE_MACHINE } from '../kubevirt/actions';
-import { imagesInUse } from '../kubevirt/images';
-import { machinesOf, type VirtualMachine, type VirtualMachineInstance } from '../kubevirt/machine';
-import { blank, flawsOf, KNOWN_IMAGES, manifestOf, type NewMachine, SIZES } from '../kubevirt/new-machine';
+import type { VirtualMachine } from '../kubevirt/machine';
+import { blank, fieldOf, type Flaws, flawsOf, formOf, manifestOf, type NewMachine } from '../kubevirt/new-machine';
 import { FailureAlert } from '../parts/failure-alert';
 import { Forecast } from '../parts/forecast';
 import { GuardedButton } from '../parts/guarded-button';
@@ -18,11 +15,17 @@ import { confirms } from '../parts/keys';
 import { notify } from '../parts/notices';
 import { oneAtATime } from '../parts/one-at-a-time';
 import { useTitle } from '../parts/title';
-import { toYaml } from '../editor/yaml-text';
+import { ofYaml, toYaml } from '../editor/yaml-text';
 import { t } from '../words/words';
+import { AccessCard, ImageCard, SizeCard } from './create-cards';
+import { MoreCard } from './create-more';
 
-const ResourceEditor = lazy(async () => ({ default: (await import('../editor/resource-editor')).ResourceEditor }));
+const LiveYaml = lazy(() => import('../editor/live-yaml'));
 
+const NONE: Flaws = {};
+
+/** A YAML text that the form cannot say: the object that it stands for, or what is wrong with it. */
+type Beyond = { text: string; object: VirtualMachine } | { text: string; problem: string };
 
 /** A new virtual machine: image, size, access, on one page. */
 export function CreatePage(): React.JSX.Element {
@@ -30,34 +33,62 @@ export function CreatePage(): React.JSX.Element {
   const { project, image = '' } = useSearch({ from: '/create' });
   const navigate = useNavigate();
   const [machine, setMachine] = useState<NewMachine>(() => blank(project ?? 'default', image));
+  const [beyond, setBeyond] = useState<Beyond>();
   const [failure, setFailure] = useState<Failure>();
+  const [refused, setRefused] = useState<Flaws>(NONE);
   const [isBusy, setBusy] = useState(false);
   const [run] = useState(oneAtATime);
   const [hasTried, setTried] = useState(false);
-  const [isYaml, setYaml] = useState(false);
+  const [isMore, setMore] = useState(false);
   const flaws = flawsOf(machine);
   const manifest = useMemo(() => manifestOf(machine), [machine]);
-  const set = (part: Partial<NewMachine>): void => setMachine({ ...machine, ...part });
-  const open = ({ metadata }: KubernetesObject): void =>
-    void navigate({ to: '/machines/$namespace/$name', params: { namespace: metadata.namespace ?? 'default', name: metadata.name } });
+  // What the editor shows follows the form, not the editor itself: it would lose its place.
+  const [put, setPut] = useState(() => ({ content: toYaml(manifest) }));
+  const object = beyond === undefined ? manifest : 'object' in beyond ? beyond.object : undefined;
+  const show = (next: NewMachine): void => {
+    setMachine(next);
+    setPut({ content: toYaml(manifestOf(next)) });
+  };
+  const set = (part: Partial<NewMachine>): void => {
+    show({ ...machine, ...part });
+    const changed = Object.keys(part);
+    setRefused((before) => Object.fromEntries(Object.entries(before).filter(([key]) => !changed.includes(key) && !(changed.includes('disks') && key.startsWith('disk-')))));
+  };
+
+  function typed(text: string): void {
+    setRefused(NONE);
+    const read = machineIn(text);
+    if ('problem' in read) {
+      setBeyond({ text, problem: read.problem });
+      return;
+    }
+    const form = formOf(read.object, machine);
+    setBeyond(form === undefined ? { text, object: read.object } : undefined);
+    if (form !== undefined) setMachine(form);
+  }
 
   async function create(): Promise<void> {
     setTried(true);
-    if (Object.keys(flaws).length > 0) return;
+    if (object === undefined || (beyond === undefined && Object.keys(flaws).length > 0)) return;
     setBusy(true);
     setFailure(undefined);
-    const path = collectionPath(RESOURCES.virtualMachines, machine.namespace);
+    const path = collectionPath(RESOURCES.virtualMachines, object.metadata.namespace ?? machine.namespace);
     try {
-      await send(`${path}?dryRun=All`, { method: 'POST', body: manifest });
-      const { body, warnings } = await send<VirtualMachine>(path, { method: 'POST', body: manifest });
-      for (const warning of warnings) notify({ tone: 'warning', title: machine.name, detail: warning });
-      open(body);
+      await send(`${path}?dryRun=All`, { method: 'POST', body: object });
+      const { body, warnings } = await send<VirtualMachine>(path, { method: 'POST', body: object });
+      const { name, namespace = 'default' } = body.metadata;
+      for (const warning of warnings) notify({ tone: 'warning', title: name, detail: warning });
+      void navigate({ to: '/machines/$namespace/$name', params: { namespace, name } });
     } catch (thrown) {
-      setFailure(Failure.of(thrown));
+      const why = Failure.of(thrown);
+      setFailure(why);
+      setRefused(Object.fromEntries(why.causes.flatMap(({ field, message }) => [[fieldOf(field, object) ?? '', message]]).filter(([key]) => key !== '')));
       setBusy(false);
     }
   }
 
+  const told = beyond !== undefined ? NONE : { ...(hasTried ? flaws : early(flaws)), ...refused };
+  const editing = { machine, flaws: told, set };
   return (
     <PageSection isFilled aria-label={t('Create a VirtualMachine')}>
       <div className="av-stack">
@@ -67,134 +98,82 @@ export function CreatePage(): React.JSX.Element {
           onKeyDown={(event) => { if (!isBusy && confirms(event)) void run(create); }}
         >
           {failure !== undefined && <FailureAlert title={t('The server does not accept this machine')} failure={failure} />}
+          {beyond !== undefined && (
+            <BeyondAlert beyond={beyond} onBack={() => { setBeyond(undefined); show(machine); }} />
+          )}
           <div className="av-two">
-            <ImageCard machine={machine} flaw={hasTried ? flaws.image : undefined} set={set} />
-            <SizeCard machine={machine} flaws={flaws} set={set} />
-            <AccessCard machine={machine} flaws={hasTried ? flaws : {}} set={set} />
-            <Card component="section">
-              <CardTitle component="h2">{t('Summary')}</CardTitle>
-              <CardBody className="av-stack">
-                <Forecast cores={machine.cores} memory={machine.memory} />
-                <Switch id="starts" label={t('Start it now')} isChecked={machine.starts} onChange={(_event, starts) => set({ starts })} />
-                <ActionGroup>
-                  <GuardedButton right={CREATE_MACHINE} namespace={machine.namespace} type="submit" isLoading={isBusy} isDisabled={isBusy}>{t('Create')}</GuardedButton>
-                  <Button variant="link" onClick={() => setYaml(true)}>{t('Go on as YAML')}</Button>
-                </ActionGroup>
-                <p className="av-subtle av-small">{t('Ctrl+Enter creates it.')}</p>
-              </CardBody>
-            </Card>
+            <fieldset className="av-stack av-bare" disabled={beyond !== undefined} aria-label={t('The machine')}>
+              <ImageCard {...editing} />
+              <SizeCard {...editing} />
+              <AccessCard {...editing} />
+              <MoreCard {...editing} isOpen={isMore} onToggle={setMore} />
+            </fieldset>
+            <div className="av-stack av-aside">
+              <Card component="section">
+                <CardTitle component="h2">{t('Summary')}</CardTitle>
+                <CardBody className="av-stack">
+                  <Forecast {...seen(machine, beyond === undefined ? undefined : object)} />
+                  <Switch id="starts" label={t('Start it now')} isChecked={machine.starts} isDisabled={beyond !== undefined} onChange={(_event, starts) => set({ starts })} />
+                  <ActionGroup>
+                    <GuardedButton right={CREATE_MACHINE} namespace={object?.metadata.namespace ?? machine.namespace} type="submit" isLoading={isBusy} isDisabled={isBusy || object === undefined}>{t('Create')}</GuardedButton>
+                  </ActionGroup>
+                  <p className="av-subtle av-small">{t('Ctrl+Enter creates it; the server is asked first whether it would be accepted.')}</p>
+                  <ExpandableSection toggleText={t('Show command')}>
+                    <ClipboardCopy isReadOnly isCode isExpanded variant={ClipboardCopyVariant.expansion} hoverTip={t('Copy')} clickTip={t('Copied')} textAriaLabel={t('Command that does the same')}>{commandOf(beyond?.text ?? toYaml(manifest))}</ClipboardCopy>
+                  </ExpandableSection>
+                </CardBody>
+              </Card>
+              <Card component="section">
+                <CardTitle component="h2">YAML</CardTitle>
+                <CardBody>
+                  <Suspense fallback={<Skeleton height="20rem" screenreaderText={t('Loading')} />}>
+                    <LiveYaml text={put} label={t('YAML of the new machine')} onChange={typed} />
+                  </Suspense>
+                </CardBody>
+              </Card>
+            </div>
           </div>
         </Form>
-        {isYaml && (
-          <Modal isOpen onClose={() => setYaml(false)} variant="large" aria-labelledby="yaml-title">
-            <ModalHeader title={t('The machine as YAML')} labelId="yaml-title" />
-            <ModalBody tabIndex={0}>
-              <Suspense fallback={<Skeleton height="20rem" screenreaderText={t('Loading')} />}>
-                <ResourceEditor type={RESOURCES.virtualMachines} namespace={machine.namespace} template={toYaml(manifest)} onCreated={open} />
-              </Suspense>
-            </ModalBody>
-          </Modal>
-        )}
       </div>
     </PageSection>
   );
 }
 
-type Flaws = Partial<Record<keyof NewMachine, string>>;
-
-function Flaw(props: { text: string | undefined; hint?: string }): React.JSX.Element | null {
-  const text = props.text ?? props.hint;
-  if (text === undefined) return null;
-  return (
-    <FormHelperText>
-      <HelperText><HelperTextItem variant={props.text === undefined ? 'default' : 'error'}>{text}</HelperTextItem></HelperText>
-    </FormHelperText>
-  );
+/** Flaws that are told before anybody tries: those of what was typed, not of what is still empty. */
+function early({ name: _name, image: _image, ...rest }: Flaws): Flaws {
+  return rest;
 }
 
-function ImageCard(props: { machine: NewMachine; flaw: string | undefined; set: (part: Partial<NewMachine>) => void }): React.JSX.Element {
-  const { machine, set } = props;
-  const vms = useWatched<VirtualMachine>(RESOURCES.virtualMachines);
-  const instances = useWatched<VirtualMachineInstance>(RESOURCES.virtualMachineInstances);
-  const used = useMemo(
-    () => imagesInUse(machinesOf(vms.objects, instances.objects)).filter(({ purpose }) => purpose === 'disk').slice(0, 6),
-    [vms.objects, instances.objects],
-  );
-  return (
-    <Card component="section">
-      <CardTitle component="h2">{t('1. Image')}</CardTitle>
-      <CardBody className="av-stack">
-        <div className="av-row" role="group" aria-label={t('Known images')}>
-          {used.map(({ image }) => (
-            <Button key={image} variant={machine.image === image ? 'primary' : 'secondary'} size="sm" onClick={() => set({ image })}>{t('{image} (used here)', { image: image.split('/').at(-1) ?? image })}</Button>
-          ))}
-          {KNOWN_IMAGES.map(({ name, image, user }) => (
-            <Button key={image} variant={machine.image === image ? 'primary' : 'secondary'} size="sm" onClick={() => set({ image, user: machine.user === '' ? user : machine.user })}>{name}</Button>
-          ))}
-        </div>
-        <FormGroup label={t('Container disk')} fieldId="image" isRequired>
-          <TextInput id="image" value={machine.image} validated={props.flaw === undefined ? 'default' : 'error'} onChange={(_event, image) => set({ image })} />
-          <Flaw text={props.flaw} hint={t('A disk image inside a container image. The node pulls it when the machine starts.')} />
-        </FormGroup>
-      </CardBody>
-    </Card>
-  );
+/** The virtual machine that a text describes, or why it describes none. */
+function machineIn(text: string): { object: VirtualMachine } | { problem: string } {
+  const read = ofYaml(text);
+  if ('problem' in read) return read;
+  const { kind } = read.object;
+  if (kind !== 'VirtualMachine') return { problem: t('kind must be VirtualMachine, not {kind}', { kind: String(kind) }) };
+  return { object: read.object as VirtualMachine };
 }
 
-function SizeCard(props: { machine: NewMachine; flaws: Flaws; set: (part: Partial<NewMachine>) => void }): React.JSX.Element {
-  const { machine, flaws, set } = props;
-  return (
-    <Card component="section">
-      <CardTitle component="h2">{t('2. Size')}</CardTitle>
-      <CardBody className="av-stack">
-        <ToggleGroup aria-label={t('Sizes')}>
-          {SIZES.map(({ name, cores, memory }) => (
-            <ToggleGroupItem key={name} buttonId={`size-${name}`} text={t('{name}: {cores} CPU, {memory}', { name, cores, memory })} isSelected={machine.cores === cores && machine.memory === memory} onChange={() => set({ cores, memory })} />
-          ))}
-        </ToggleGroup>
-        <FormGroup label={t('Processors')} fieldId="new-cores">
-          <NumberInput inputProps={{ id: 'new-cores' }} inputAriaLabel={t('Processors')} minusBtnAriaLabel={t('One processor less')} plusBtnAriaLabel={t('One processor more')} value={machine.cores} min={1}
-            onMinus={() => set({ cores: Math.max(1, machine.cores - 1) })} onPlus={() => set({ cores: machine.cores + 1 })} onChange={(event) => set({ cores: Number(event.currentTarget.value) || 1 })} />
-        </FormGroup>
-        <FormGroup label={t('Memory')} fieldId="new-memory">
-          <TextInput id="new-memory" value={machine.memory} validated={flaws.memory === undefined ? 'default' : 'error'} onChange={(_event, memory) => set({ memory })} />
-          <Flaw text={flaws.memory} />
-        </FormGroup>
-        <Switch id="network" label={t('Connect it to the network')} isChecked={machine.hasNetwork} onChange={(_event, hasNetwork) => set({ hasNetwork })} />
-      </CardBody>
-    </Card>
-  );
+/** What decides how a machine will run: of the form, or of a YAML beyond it, in which what it says otherwise counts as absent. */
+function seen(machine: NewMachine, beyond: VirtualMachine | undefined): { image: string; cores: number; memory: string } {
+  if (beyond === undefined) return { image: machine.image, cores: machine.cores, memory: machine.memory };
+  const domain = beyond.spec?.template?.spec?.domain as { cpu?: { cores?: unknown }; memory?: { guest?: unknown } } | undefined;
+  const cores = domain?.cpu?.cores;
+  const memory = domain?.memory?.guest;
+  return { image: machine.image, cores: typeof cores === 'number' ? cores : 1, memory: typeof memory === 'string' ? memory : '' };
 }
 
-function AccessCard(props: { machine: NewMachine; flaws: Flaws; set: (part: Partial<NewMachine>) => void }): React.JSX.Element {
-  const { machine, flaws, set } = props;
-  const namespaces = useWatched<KubernetesObject>(RESOURCES.namespaces);
-  const projects = [...new Set([machine.namespace, ...namespaces.objects.keys()])].sort();
-  return (
-    <Card component="section">
-      <CardTitle component="h2">{t('3. Name and access')}</CardTitle>
-      <CardBody className="av-stack">
-        <FormGroup label={t('Name')} fieldId="name" isRequired>
-          <TextInput id="name" value={machine.name} validated={flaws.name === undefined ? 'default' : 'error'} onChange={(_event, name) => set({ name })} />
-          <Flaw text={flaws.name} />
-        </FormGroup>
-        <FormGroup label={t('Project')} fieldId="namespace">
-          <FormSelect id="namespace" value={machine.namespace} onChange={(_event, namespace) => set({ namespace })}>
-            {projects.map((one) => <FormSelectOption key={one} value={one} label={one} />)}
-          </FormSelect>
-        </FormGroup>
-        <FormGroup label={t('User')} fieldId="user">
-          <TextInput id="user" value={machine.user} autoComplete="off" onChange={(_event, user) => set({ user })} />
-        </FormGroup>
-        <FormGroup label={t('Password')} fieldId="password">
-          <TextInput id="password" type="password" autoComplete="new-password" value={machine.password} onChange={(_event, password) => set({ password })} />
-          <Flaw text={undefined} hint={t('Given to the guest by cloud-init; it stands readable in the VirtualMachine.')} />
-        </FormGroup>
-        <FormGroup label={t('SSH public key')} fieldId="key">
-          <TextArea id="key" value={machine.sshKey} validated={flaws.sshKey === undefined ? 'default' : 'error'} rows={2} resizeOrientation="vertical" onChange={(_event, sshKey) => set({ sshKey })} />
-          <Flaw text={flaws.sshKey} />
-        </FormGroup>
-      </CardBody>
-    </Card>
+/** The same as a command. The word that ends the text is no line of YAML: each has a colon, a hyphen or an indent. */
+function commandOf(yaml: string): string {
+  return `kubectl apply -f - <<'EOF'\n${yaml.endsWith('\n') ? yaml : `${yaml}\n`}EOF`;
+}
+
+/** Tells that the YAML says what the form cannot, and the way back. */
+function BeyondAlert(props: { beyond: Beyond; onBack: () => void }): React.JSX.Element {
+  const { beyond } = props;
+  const back = <Button variant="link" isInline onClick={props.onBack}>{t('Back to what the form says')}</Button>;
+  return 'problem' in beyond ? (
+    <Alert variant="danger" isInline title={t('The YAML cannot be read: {why}', { why: beyond.problem })} actionLinks={back} />
+  ) : (
+    <Alert variant="info" isInline title={t('The YAML says what the form cannot; the machine is made as the YAML says')} actionLinks={back} />
   );
 }

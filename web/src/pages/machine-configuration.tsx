@@ -8,6 +8,7 @@ import { permitted, type Right, RIGHTS } from '../kubevirt/actions';
 import type { Machine } from '../kubevirt/machine';
 import { patchOf, pendingOf, processorsPerCore, type Settings, settingsOf } from '../kubevirt/pending';
 import { AskDialog } from '../parts/ask';
+import { EMULATION_POLICIES, emulationPolicyLabel } from '../parts/emulation-policy';
 import { FailureAlert } from '../parts/failure-alert';
 import { GuardedButton } from '../parts/guarded-button';
 import { notify } from '../parts/notices';
@@ -16,16 +17,6 @@ import { t } from '../words/words';
 
 const PATCH: Right = { verb: 'patch', type: RESOURCES.virtualMachines };
 const STRATEGIES = ['Always', 'RerunOnFailure', 'Manual', 'Once', 'Halted'];
-const POLICIES = ['', 'None', 'Hardware', 'Software'];
-
-function policyLabel(policy: string): string {
-  return {
-    '': t("as the cluster's settings say"),
-    None: t('None: hardware virtualization only'),
-    Hardware: t('Hardware: hardware virtualization only'),
-    Software: t('Software: emulated where hardware virtualization does not work'),
-  }[policy] ?? policy;
-}
 
 /** What a machine is made of, to change: what holds at once, and what on the next restart. */
 export function MachineConfiguration(props: { machine: Machine }): React.JSX.Element {
@@ -133,7 +124,7 @@ function SettingsForm(props: { machine: Machine }): React.JSX.Element {
           </FormGroup>
           <FormGroup label={t('Emulation policy')} fieldId="policy">
             <FormSelect id="policy" value={after.emulationPolicy} onChange={(_event, emulationPolicy) => set({ emulationPolicy })}>
-              {POLICIES.map((one) => <FormSelectOption key={one} value={one} label={policyLabel(one)} />)}
+              {EMULATION_POLICIES.map((one) => <FormSelectOption key={one} value={one} label={emulationPolicyLabel(one)} />)}
             </FormSelect>
             <Holds when={t("on the next restart; a namespace's or a node's cap stands above it")} />
           </FormGroup>

@@ -9,9 +9,11 @@ const MACHINE = `/machines/default/${NAME}`;
 
 export async function work(browser, session) {
   const conflict = { path: new RegExp(`/apis/kubevirt\\.io/v1/namespaces/default/virtualmachines/${NAME}(\\?dryRun=All)?`), status: 409 };
-  const first = await open(browser, session);
+  const first = await open(browser, session, { expected: [{ path: /\/apis\/kubevirt\.io\/v1\/namespaces\/default\/virtualmachines\?dryRun=All/, status: 422 }, { path: /.*\/demo\/virtualmachines\/bad\/stop/, status: 503 }] });
   const second = await open(browser, session, { expected: [conflict] });
   await create(first);
+  await beside(first);
+  await bulk(first);
   await configure(first);
   await late(first);
   await reviewed(first);
@@ -23,6 +25,7 @@ export async function work(browser, session) {
   await remove(first);
   await projects(first);
   assert.deepEqual(first.faults, []);
+  assert.equal(first.refusals.length, 2);
   await first.close();
 }
 
@@ -49,16 +52,106 @@ async function projects({ page, goto }) {
 async function create({ page, goto }) {
   console.log('a machine is made on one page, and refused by the form before the server is asked');
   await goto('/create');
+  const yaml = page.locator('[data-editor="yaml"] .cm-content');
+  await page.locator('[data-fit="fits"]').waitFor();
   await page.getByRole('button', { name: 'Create', exact: true }).click();
   await page.getByText('Small letters, digits and hyphens').waitFor();
   await page.getByLabel('Container disk').fill('registry.example/machines/none:1');
   await page.getByRole('textbox', { name: 'Name' }).fill(NAME);
-  await page.getByLabel('Password').fill('<script>alert(1)</script>');
+  await page.getByRole('textbox', { name: 'Password' }).fill('<script>alert(1)</script>');
   await page.getByText('Start it now').click();
   assert.deepEqual(await complaints(page), []);
+
+  console.log('what is chosen stands in the YAML, and what is typed there stands in the form');
+  await page.getByRole('button', { name: /^More/ }).click();
+  await page.getByRole('button', { name: 'Add a disk' }).click();
+  await page.getByLabel('Size of disk-1').fill('3Gi');
+  await yaml.getByText('capacity: 3Gi').waitFor();
+  await yaml.getByText('capacity: 3Gi').click();
+  await page.keyboard.press('End');
+  await page.keyboard.press('Backspace');
+  await page.keyboard.press('Backspace');
+  await page.keyboard.insertText('Mi');
+  await page.waitForFunction(() => [...document.querySelectorAll('input')].some(({ value }) => value === '3Mi'));
+  console.log('what the form cannot say is told, and the form is left alone');
+  await yaml.getByText('runStrategy: Halted').click();
+  await page.keyboard.press('End');
+  await page.keyboard.insertText('x');
+  await page.getByText('The YAML says what the form cannot').waitFor();
+  assert.equal(await page.getByLabel('Container disk').isDisabled(), true);
+  assert.deepEqual(await complaints(page), []);
+  await page.getByRole('button', { name: 'Back to what the form says' }).click();
+  await yaml.getByText('runStrategy: Halted', { exact: true }).waitFor();
+
+  console.log('what the server refuses stands at its field');
+  await page.getByLabel('MAC address').fill('01:00:00:00:00:01');
+  await page.getByRole('button', { name: 'Create', exact: true }).click();
+  await page.locator('.pf-v6-c-form__group:has(#new-mac)').getByText('has a multicast MAC address').waitFor();
+  assert.deepEqual(await complaints(page), []);
+  await page.getByLabel('MAC address').fill('');
+  await page.getByRole('button', { name: 'Make one' }).click();
+  const made = await page.getByLabel('The password that was made').inputValue();
+  assert.match(made, /^[a-z2-9]{20}$/);
+  await yaml.getByText(made).waitFor();
   await page.getByRole('button', { name: 'Create', exact: true }).click();
   await page.getByRole('heading', { level: 1, name: NAME }).waitFor();
   await page.locator('[data-status="Stopped"]').waitFor();
+}
+
+async function beside({ page, goto }) {
+  console.log('a click on its row shows it beside the list, the address knows it, and Escape gives the focus back');
+  await goto(`/machines?q=${NAME}`);
+  const row = page.locator(`[data-row="default/${NAME}"]`);
+  const panel = page.locator(`[data-beside="default/${NAME}"]`);
+  await row.locator('[data-status]').click();
+  await panel.getByRole('button', { name: 'Start' }).waitFor();
+  await page.waitForFunction((name) => document.activeElement?.tagName === 'H2' && document.activeElement.textContent === name, NAME);
+  assert.match(page.url(), /beside=/);
+  assert.deepEqual(await complaints(page), []);
+  await page.reload();
+  await panel.getByRole('button', { name: 'Start' }).waitFor();
+  await page.keyboard.press('Escape');
+  await panel.waitFor({ state: 'detached' });
+  const isAtRow = (name) => document.activeElement?.tagName === 'A' && document.activeElement.textContent === name;
+  await page.waitForFunction(isAtRow, NAME);
+  console.log('and so do the keys, while Enter opens its page');
+  await page.keyboard.press('j');
+  await page.waitForFunction(isAtRow, NAME);
+  await page.keyboard.press('p');
+  await panel.waitFor();
+  await page.keyboard.press('Escape');
+  await page.waitForFunction(isAtRow, NAME);
+  await page.keyboard.press('Enter');
+  await page.getByRole('heading', { level: 1, name: NAME }).waitFor();
+}
+
+/** Of two machines one is refused: it stays listed with the server's words, and is tried again alone. */
+async function bulk({ page, goto }) {
+  console.log('of two machines that are stopped one fails, and stays listed');
+  const meta = (name) => ({ name, namespace: 'demo', uid: name, resourceVersion: '1' });
+  const items = ['good', 'bad'].map((name) => ({ apiVersion: 'kubevirt.io/v1', kind: 'VirtualMachine', metadata: meta(name), spec: { runStrategy: 'Always', template: { spec: { domain: { devices: {} } } } }, status: { printableStatus: 'Running' } }));
+  const lists = /\/virtualmachines\?/;
+  const stops = /\/virtualmachines\/(good|bad)\/stop$/;
+  const stopped = [];
+  await page.route(lists, (route) => (route.request().url().includes('watch') ? new Promise(() => undefined) : route.fulfill({ json: { kind: 'List', metadata: { resourceVersion: '1' }, items } })));
+  await page.route(stops, (route) => {
+    const [, name] = stops.exec(route.request().url());
+    stopped.push(name);
+    return name === 'good' || stopped.length > 2 ? route.fulfill({ status: 202, body: '' }) : route.fulfill({ status: 503, json: { kind: 'Status', code: 503, message: 'the node is away' } });
+  });
+  await goto('/machines');
+  await page.getByRole('checkbox', { name: 'Select all' }).check();
+  await page.getByRole('button', { name: 'Stop (2)' }).click();
+  const dialog = page.getByRole('dialog', { name: 'Stop 2 machines?' });
+  await dialog.getByRole('button', { name: 'Stop', exact: true }).click();
+  await dialog.getByText('the node is away').waitFor();
+  await dialog.getByText('1 of 2 were asked').waitFor();
+  assert.deepEqual(await complaints(page), []);
+  await dialog.getByRole('button', { name: 'Try again' }).click();
+  await dialog.waitFor({ state: 'detached' });
+  assert.deepEqual(stopped.toSorted(), ['bad', 'bad', 'good']);
+  await page.unroute(lists);
+  await page.unroute(stops);
 }
 
 async function configure({ page, goto }) {

@@ -1,4 +1,4 @@
-import { Alert, Button, Modal, ModalBody, ModalFooter, ModalHeader } from '@patternfly/react-core';
+import { Alert, Button, ClipboardCopy, ClipboardCopyVariant, ExpandableSection, Modal, ModalBody, ModalFooter, ModalHeader } from '@patternfly/react-core';
 import { useEffect } from 'react';
 
 import type { KubernetesObject } from '../kubernetes/object';
@@ -14,6 +14,8 @@ export interface Review {
   wanted: KubernetesObject;
   after: KubernetesObject;
   warnings: string[];
+  /** The command that does the same, if it is short enough to be one. */
+  command?: string;
 }
 
 /** Kinds whose changes the server can tell consequences of. */
@@ -53,6 +55,11 @@ export function ReviewDialog(props: { review: Review; isBusy: boolean; onApply: 
               <h3>{t('What follows')}</h3>
               <ConsequencesList object={after} />
             </>
+          )}
+          {review.command !== undefined && (
+            <ExpandableSection toggleText={t('Show command')}>
+              <ClipboardCopy isReadOnly isCode isExpanded variant={ClipboardCopyVariant.expansion} hoverTip={t('Copy')} clickTip={t('Copied')} textAriaLabel={t('Command that does the same')}>{review.command}</ClipboardCopy>
+            </ExpandableSection>
           )}
         </div>
       </ModalBody>

@@ -45,6 +45,7 @@ export interface MachineSpec {
     memory?: { guest?: string };
     resources?: { requests?: Record<string, string>; limits?: Record<string, string> };
     machine?: { type?: string };
+    firmware?: { uuid?: string; serial?: string; kernelBoot?: { container?: { image?: string } } };
     devices: { disks?: Disk[]; interfaces?: NetworkInterface[]; autoattachGraphicsDevice?: boolean; autoattachSerialConsole?: boolean; autoattachPodInterface?: boolean };
   };
   networks?: { name: string; pod?: object }[];
@@ -72,7 +73,7 @@ export interface NetworkInterface {
 export interface Volume {
   name: string;
   containerDisk?: { image: string; path?: string };
-  cloudInitNoCloud?: { userData?: string; userDataBase64?: string };
+  cloudInitNoCloud?: { userData?: string; userDataBase64?: string; secretRef?: { name?: string } };
   emptyDisk?: { capacity: string };
   hostDisk?: { path: string; type: string; capacity?: string };
 }

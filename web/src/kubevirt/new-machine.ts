@@ -102,7 +102,7 @@ function flawOfDisk({ kind, source, size }: NewDisk): string | undefined {
 }
 
 /** The ports of a text such as `22, 53/UDP`; undefined if it is no such text. */
-function portsOf(text: string): NonNullable<NetworkInterface['ports']> | undefined {
+export function portsOf(text: string): NonNullable<NetworkInterface['ports']> | undefined {
   const ports = text.split(/[\s,]+/).filter((word) => word !== '').map((word) => {
     const [, number, protocol] = /^(\d{1,5})(?:\/(tcp|udp))?$/i.exec(word) ?? [];
     const port = Number(number ?? 0);
@@ -112,11 +112,21 @@ function portsOf(text: string): NonNullable<NetworkInterface['ports']> | undefin
 }
 
 /** The labels of lines such as `key=value`; undefined if there is another line. */
-function labelsOf(text: string): Record<string, string> | undefined {
+export function labelsOf(text: string): Record<string, string> | undefined {
   const lines = text.split('\n').map((line) => line.trim()).filter((line) => line !== '');
   const pairs = lines.map((line) => /^([^=\s]+)=(\S*)$/.exec(line));
   if (pairs.some((pair) => pair === null)) return undefined;
   return Object.fromEntries(pairs.map((pair) => [pair?.[1] ?? '', pair?.[2] ?? '']));
+}
+
+/** The text that {@link portsOf} reads. */
+export function portsText(ports: NonNullable<NetworkInterface['ports']>): string {
+  return ports.map(({ port, protocol }) => (protocol === undefined ? String(port) : `${port}/${protocol}`)).join(', ');
+}
+
+/** The lines that {@link labelsOf} reads. */
+export function linesOf(labels: Record<string, string> | undefined): string {
+  return Object.entries(labels ?? {}).map(([key, value]) => `${key}=${value}`).join('\n');
 }
 
 /** What makes cloud-init read a text as its configuration. */
@@ -157,7 +167,8 @@ export function userData(machine: NewMachine): string | undefined {
   return text === '' ? undefined : text;
 }
 
-function volumeOf({ kind, source, size }: NewDisk, name: string): Volume {
+/** The volume of a disk. */
+export function volumeOf({ kind, source, size }: NewDisk, name: string): Volume {
   switch (kind) {
     case 'emptyDisk':
       return { name, emptyDisk: { capacity: size } };
@@ -261,13 +272,13 @@ function guess(object: VirtualMachine, near: NewMachine): NewMachine {
     disks: extra.map(newDiskOf),
     model: card?.model ?? '',
     mac: card?.macAddress ?? '',
-    ports: (card?.ports ?? []).map(({ port, protocol }) => (protocol === undefined ? String(port) : `${port}/${protocol}`)).join(', '),
+    ports: portsText(card?.ports ?? []),
     architecture: spec?.architecture ?? '',
     machineType: spec?.domain.machine?.type ?? '',
     hasScreen: spec?.domain.devices.autoattachGraphicsDevice !== false,
     emulationPolicy: spec?.emulationPolicy ?? '',
     grace: spec?.terminationGracePeriodSeconds === undefined ? '' : String(spec.terminationGracePeriodSeconds),
-    labels: Object.entries(object.metadata.labels ?? {}).map(([key, value]) => `${key}=${value}`).join('\n'),
+    labels: linesOf(object.metadata.labels),
   };
 }
 

@@ -1,6 +1,7 @@
-import type { MergePatch } from '../kubernetes/patch';
+import { conditionOf } from '../kubernetes/object';
 import { t } from '../words/words';
-import { type Machine, memoryOf, processorsOf } from './machine';
+import { type Machine, type MachineSpec, memoryOf, processorsOf, type Volume } from './machine';
+import { portsText } from './new-machine';
 
 /** A value of the configuration that the running instance does not have yet. */
 export interface Pending {
@@ -18,55 +19,40 @@ export function pendingOf(machine: Machine): Pending[] {
     [t('Processors'), String(processorsOf(runs)), String(processorsOf(wanted))],
     [t('Memory'), memoryOf(runs) ?? '–', memoryOf(wanted) ?? '–'],
     [t('Emulation policy'), runs.emulationPolicy ?? t("the cluster's"), wanted.emulationPolicy ?? t("the cluster's")],
-    [t('Disks'), names(runs.volumes), names(wanted.volumes)],
+    [t('Disks'), disks(runs), disks(wanted)],
     [t('Network interfaces'), names(runs.domain.devices.interfaces), names(wanted.domain.devices.interfaces)],
+    [t('Boot order'), order(runs), order(wanted)],
+    [t('Ports'), ports(runs), ports(wanted)],
+    [t('Screen'), screen(runs), screen(wanted)],
   ];
   return rows.flatMap(([what, now, then]) => (now === then ? [] : [{ what, runs: now, wanted: then }]));
 }
 
+/** Volumes with where their content comes from. */
+function disks({ volumes = [] }: MachineSpec): string {
+  const source = ({ containerDisk, emptyDisk, hostDisk }: Volume): string => containerDisk?.image ?? hostDisk?.path ?? emptyDisk?.capacity ?? '';
+  return volumes.map((volume) => [volume.name, source(volume)].filter((word) => word !== '').join(' ')).join(', ') || '–';
+}
+
+function order(spec: MachineSpec): string {
+  const placed = (spec.domain.devices.disks ?? []).filter(({ bootOrder }) => bootOrder !== undefined);
+  return names(placed.toSorted((a, b) => (a.bootOrder ?? 0) - (b.bootOrder ?? 0)));
+}
+
+function ports(spec: MachineSpec): string {
+  return (spec.domain.devices.interfaces ?? []).map((one) => portsText(one.ports ?? [])).filter((text) => text !== '').join('; ') || '–';
+}
+
+function screen(spec: MachineSpec): string {
+  return spec.domain.devices.autoattachGraphicsDevice === false ? t('no') : t('yes');
+}
+
+/** The server's own word that the machine must be started again; undefined if it says none. */
+export function restartWords(machine: Machine): string | undefined {
+  const condition = conditionOf(machine.vm.status?.conditions, 'RestartRequired');
+  return condition?.status === 'True' ? (condition.message ?? condition.reason ?? '') : undefined;
+}
+
 function names(of: readonly { name: string }[] | undefined): string {
   return (of ?? []).map(({ name }) => name).join(', ') || '–';
-}
-
-/** What a person may change in the form of a machine. */
-export interface Settings {
-  /** Cores per socket; see {@link processorsPerCore}. */
-  cores: number;
-  memory: string;
-  runStrategy: string;
-  emulationPolicy: string;
-}
-
-/** How many processors one core per socket makes: 1, unless the machine has several sockets, or threads per core. */
-export function processorsPerCore(machine: Machine): number {
-  const { sockets = 1, threads = 1 } = machine.vm.spec.template?.spec.domain.cpu ?? {};
-  return sockets * threads;
-}
-
-/** The form's values of a machine. */
-export function settingsOf(machine: Machine): Settings {
-  const { spec } = machine.vm;
-  return {
-    cores: spec.template?.spec.domain.cpu?.cores ?? 1,
-    memory: memoryOf(spec.template?.spec) ?? '',
-    runStrategy: spec.runStrategy ?? (spec.running === true ? 'Always' : 'Halted'),
-    emulationPolicy: spec.template?.spec.emulationPolicy ?? '',
-  };
-}
-
-/** The merge patch that makes `before` into `after`; undefined if nothing differs. */
-export function patchOf(before: Settings, after: Settings): MergePatch | undefined {
-  const domain: Record<string, unknown> = {};
-  if (after.cores !== before.cores) domain.cpu = { cores: after.cores };
-  if (after.memory !== before.memory) domain.memory = { guest: after.memory };
-  const spec: Record<string, unknown> = {};
-  if (Object.keys(domain).length > 0) spec.domain = domain;
-  if (after.emulationPolicy !== before.emulationPolicy) {
-    spec.emulationPolicy = after.emulationPolicy === '' ? null : after.emulationPolicy;
-  }
-  const patch: Record<string, unknown> = {};
-  if (Object.keys(spec).length > 0) patch.template = { spec };
-  // `running` is the deprecated way to say it, and excludes the other.
-  if (after.runStrategy !== before.runStrategy) Object.assign(patch, { runStrategy: after.runStrategy, running: null });
-  return Object.keys(patch).length === 0 ? undefined : { spec: patch };
 }

@@ -1,22 +1,26 @@
-import { ActionGroup, Alert, Button, Card, CardBody, CardTitle, Form, FormGroup, FormHelperText, FormSelect, FormSelectOption, HelperText, HelperTextItem, NumberInput, TextInput } from '@patternfly/react-core';
-import { useState } from 'react';
+import { ActionGroup, Alert, Button, Form } from '@patternfly/react-core';
+import { lazy, Suspense, useState } from 'react';
 
+import { write } from '../editor/write';
+import type { Review } from '../editor/review-dialog';
 import { Failure } from '../kubernetes/failure';
-import { patchObject } from '../kubernetes/patch';
-import { objectPath, RESOURCES } from '../kubernetes/resource';
+import { RESOURCES } from '../kubernetes/resource';
 import { permitted, type Right, RIGHTS } from '../kubevirt/actions';
-import type { Machine } from '../kubevirt/machine';
-import { patchOf, pendingOf, processorsPerCore, type Settings, settingsOf } from '../kubevirt/pending';
+import { configured, type Configured, configuredOf, flawsIn, patchCommand } from '../kubevirt/configured';
+import type { Machine, VirtualMachine } from '../kubevirt/machine';
+import { pendingOf, restartWords } from '../kubevirt/pending';
 import { AskDialog } from '../parts/ask';
-import { EMULATION_POLICIES, emulationPolicyLabel } from '../parts/emulation-policy';
 import { FailureAlert } from '../parts/failure-alert';
 import { GuardedButton } from '../parts/guarded-button';
+import { confirms } from '../parts/keys';
 import { notify } from '../parts/notices';
-import { quantity } from '../words/measures';
+import { oneAtATime } from '../parts/one-at-a-time';
 import { t } from '../words/words';
+import { CardsCard, DataCard, DisksCard, HardwareCard, LabelsCard, SettingsCard } from './machine-hardware';
 
-const PATCH: Right = { verb: 'patch', type: RESOURCES.virtualMachines };
-const STRATEGIES = ['Always', 'RerunOnFailure', 'Manual', 'Once', 'Halted'];
+const ReviewDialog = lazy(async () => ({ default: (await import('../editor/review-dialog')).ReviewDialog }));
+
+const UPDATE: Right = { verb: 'update', type: RESOURCES.virtualMachines };
 
 /** What a machine is made of, to change: what holds at once, and what on the next restart. */
 export function MachineConfiguration(props: { machine: Machine }): React.JSX.Element {
@@ -24,15 +28,7 @@ export function MachineConfiguration(props: { machine: Machine }): React.JSX.Ele
   return (
     <div className="av-stack">
       <RestartBar machine={machine} />
-      <div className="av-two">
-        <SettingsForm key={machine.vm.metadata.generation} machine={machine} />
-        <Card component="section">
-          <CardTitle component="h2">{t('Disks, networks, cloud-init, labels')}</CardTitle>
-          <CardBody>
-            <p>{t('These are changed in the tab YAML, which checks the change against the server and shows the difference before anything is written.')}</p>
-          </CardBody>
-        </Card>
-      </div>
+      <ConfigurationForm key={`${machine.vm.metadata.generation}|${JSON.stringify(machine.vm.metadata.labels)}`} machine={machine} />
     </div>
   );
 }
@@ -40,7 +36,8 @@ export function MachineConfiguration(props: { machine: Machine }): React.JSX.Ele
 function RestartBar(props: { machine: Machine }): React.JSX.Element | null {
   const [isAsking, setAsking] = useState(false);
   const pending = pendingOf(props.machine);
-  if (pending.length === 0) return null;
+  const words = restartWords(props.machine);
+  if (pending.length === 0 && words === undefined) return null;
   const permission = permitted('restart', props.machine);
   return (
     <Alert
@@ -51,6 +48,7 @@ function RestartBar(props: { machine: Machine }): React.JSX.Element | null {
         <GuardedButton right={RIGHTS.restart} namespace={props.machine.vm.metadata.namespace} variant="link" isInline isDisabled={!permission.may} onClick={() => setAsking(true)}>{t('Restart to apply')}</GuardedButton>
       }
     >
+      {words !== undefined && <p>{t('The server says: {words}', { words })}</p>}
       <ul>
         {pending.map(({ what, runs, wanted }) => <li key={what}>{t('{what}: {runs} now, {wanted} on the next restart', { what, runs, wanted })}</li>)}
       </ul>
@@ -60,88 +58,78 @@ function RestartBar(props: { machine: Machine }): React.JSX.Element | null {
   );
 }
 
-function SettingsForm(props: { machine: Machine }): React.JSX.Element {
-  const { namespace = 'default', name } = props.machine.vm.metadata;
-  const before = settingsOf(props.machine);
-  const [after, setAfter] = useState<Settings>(before);
+function ConfigurationForm(props: { machine: Machine }): React.JSX.Element {
+  const { machine } = props;
+  const { namespace = 'default', name } = machine.vm.metadata;
+  const edited = { type: RESOURCES.virtualMachines, namespace, name };
+  // As it was when the form was filled: a status that goes on changes nothing of it.
+  const [vm] = useState(machine.vm);
+  const [before] = useState(() => configuredOf(vm));
+  const [after, setAfter] = useState<Configured>(before);
   const [failure, setFailure] = useState<Failure>();
+  const [review, setReview] = useState<Review>();
   const [isBusy, setBusy] = useState(false);
-  const perCore = processorsPerCore(props.machine);
-  const coresLabel = perCore === 1 ? t('Processors') : t('Cores per socket');
-  const patch = patchOf(before, after);
-  const isMemoryValid = (quantity(after.memory) ?? 0) > 0;
-  const set = (part: Partial<Settings>): void => setAfter({ ...after, ...part });
+  const [run] = useState(oneAtATime);
+  const flaws = flawsIn(after);
+  const isDirty = JSON.stringify(before) !== JSON.stringify(after);
+  const canReview = isDirty && Object.keys(flaws).length === 0 && !isBusy;
+  const set = (part: Partial<Configured>): void => setAfter({ ...after, ...part });
 
-  async function save(): Promise<void> {
-    if (patch === undefined) return;
-    setBusy(true);
-    setFailure(undefined);
-    const path = objectPath(RESOURCES.virtualMachines, namespace, name);
-    try {
-      // The server's word first: a change that it refuses leaves nothing half done.
-      await patchObject(path, patch, true);
-      const { warnings } = await patchObject(path, patch, false);
-      notify({ tone: 'success', title: t('{name} was changed', { name }) });
-      for (const warning of warnings) notify({ tone: 'warning', title: name, detail: warning });
-    } catch (thrown) {
-      setFailure(Failure.of(thrown));
-    }
-    setBusy(false);
+  /** Writes it, or lets the server only say what it would become. Somebody else's change in the meantime is not overwritten. */
+  async function send(wanted: VirtualMachine, isDry: boolean): Promise<Review | undefined> {
+    const written = await write(edited, vm, wanted, isDry);
+    if (written.is === 'conflict') throw new Failure(409, 'Conflict', t('Somebody has changed it meanwhile; what they did will stand here in a moment, and this change must be made anew.'));
+    const { body, warnings } = written.answer;
+    return { before: vm, wanted, after: body, warnings, command: patchCommand(vm, wanted) };
   }
 
-  return (
-    <Card component="section">
-      <CardTitle component="h2">{t('Settings')}</CardTitle>
-      <CardBody>
-        <Form onSubmit={(event) => { event.preventDefault(); void save(); }}>
-          {failure !== undefined && <FailureAlert title={t('The change was refused')} failure={failure} />}
-          <FormGroup label={coresLabel} fieldId="cores">
-            <NumberInput
-              inputName="cores"
-              inputProps={{ id: 'cores' }}
-              inputAriaLabel={coresLabel}
-              minusBtnAriaLabel={perCore === 1 ? t('One processor less') : t('One core per socket less')}
-              plusBtnAriaLabel={perCore === 1 ? t('One processor more') : t('One core per socket more')}
-              value={after.cores}
-              min={1}
-              max={64}
-              onMinus={() => set({ cores: Math.max(1, after.cores - 1) })}
-              onPlus={() => set({ cores: after.cores + 1 })}
-              onChange={(event) => set({ cores: Math.max(1, Number(event.currentTarget.value) || 1) })}
-            />
-            {perCore > 1 && <p className="av-subtle av-small">{t('{n} processors in all: each core per socket counts {times} times, for sockets and threads.', { n: after.cores * perCore, times: perCore })}</p>}
-            <Holds when={t('on the next restart')} />
-          </FormGroup>
-          <FormGroup label={t('Memory')} fieldId="memory">
-            <TextInput id="memory" value={after.memory} validated={isMemoryValid ? 'default' : 'error'} onChange={(_event, memory) => set({ memory })} />
-            <Holds when={isMemoryValid ? t('on the next restart') : t('write an amount such as 512Mi or 2Gi')} isError={!isMemoryValid} />
-          </FormGroup>
-          <FormGroup label={t('Run strategy')} fieldId="strategy">
-            <FormSelect id="strategy" value={after.runStrategy} onChange={(_event, runStrategy) => set({ runStrategy })}>
-              {STRATEGIES.map((one) => <FormSelectOption key={one} value={one} label={one} />)}
-            </FormSelect>
-            <Holds when={t('at once')} />
-          </FormGroup>
-          <FormGroup label={t('Emulation policy')} fieldId="policy">
-            <FormSelect id="policy" value={after.emulationPolicy} onChange={(_event, emulationPolicy) => set({ emulationPolicy })}>
-              {EMULATION_POLICIES.map((one) => <FormSelectOption key={one} value={one} label={emulationPolicyLabel(one)} />)}
-            </FormSelect>
-            <Holds when={t("on the next restart; a namespace's or a node's cap stands above it")} />
-          </FormGroup>
-          <ActionGroup>
-            <GuardedButton right={PATCH} namespace={namespace} type="submit" isDisabled={patch === undefined || !isMemoryValid || isBusy} isLoading={isBusy}>{t('Save')}</GuardedButton>
-            <Button variant="link" isDisabled={patch === undefined} onClick={() => setAfter(before)}>{t('Undo')}</Button>
-          </ActionGroup>
-        </Form>
-      </CardBody>
-    </Card>
-  );
-}
+  async function guarded(act: () => Promise<void>): Promise<void> {
+    await run(async () => {
+      setBusy(true);
+      setFailure(undefined);
+      await act().catch((thrown: unknown) => {
+        setReview(undefined);
+        setFailure(Failure.of(thrown));
+      });
+      setBusy(false);
+    });
+  }
 
-function Holds(props: { when: string; isError?: boolean }): React.JSX.Element {
+  async function look(): Promise<void> {
+    setReview(await send(configured(vm, before, after), true));
+  }
+
+  async function apply({ wanted }: Review): Promise<void> {
+    const written = await send(wanted as VirtualMachine, false);
+    setReview(undefined);
+    notify({ tone: 'success', title: t('{name} was changed', { name }) });
+    for (const warning of written?.warnings ?? []) notify({ tone: 'warning', title: name, detail: warning });
+  }
+
+  const editing = { machine, values: after, flaws, set };
   return (
-    <FormHelperText>
-      <HelperText><HelperTextItem variant={props.isError === true ? 'error' : 'default'}>{props.isError === true ? props.when : t('Holds {when}.', { when: props.when })}</HelperTextItem></HelperText>
-    </FormHelperText>
+    <Form
+      onSubmit={(event) => { event.preventDefault(); if (canReview) void guarded(look); }}
+      onKeyDown={(event) => { if (canReview && review === undefined && confirms(event)) void guarded(look); }}
+    >
+      {failure !== undefined && <FailureAlert title={t('The change was refused')} failure={failure} />}
+      <div className="av-two">
+        <SettingsCard {...editing} />
+        <DisksCard {...editing} />
+        <CardsCard {...editing} />
+        <HardwareCard {...editing} />
+        <DataCard {...editing} />
+        <LabelsCard {...editing} />
+      </div>
+      <ActionGroup className="av-foot">
+        <GuardedButton right={UPDATE} namespace={namespace} type="submit" isDisabled={!canReview} isLoading={isBusy}>{t('Review changes')}</GuardedButton>
+        <Button variant="link" isDisabled={!isDirty} onClick={() => setAfter(before)}>{t('Undo')}</Button>
+      </ActionGroup>
+      {review !== undefined && (
+        <Suspense fallback={null}>
+          <ReviewDialog review={review} isBusy={isBusy} onApply={() => void guarded(() => apply(review))} onClose={() => setReview(undefined)} />
+        </Suspense>
+      )}
+    </Form>
   );
 }

@@ -155,12 +155,25 @@ async function bulk({ page, goto }) {
 }
 
 async function configure({ page, goto }) {
-  console.log('its processors are changed in the form');
+  console.log('its processors, a disk and a label are changed in the form, after a look at the difference and the command');
   await goto(`${MACHINE}?tab=configuration`);
   await page.getByRole('button', { name: 'One processor more' }).click();
-  await page.getByRole('button', { name: 'Save' }).click();
+  await page.getByLabel('Size of disk-1').fill('5Mi');
+  await page.getByLabel('Place of root in the boot order').fill('1');
+  await page.getByLabel('Of the machine').fill('made=here');
+  assert.deepEqual(await complaints(page), []);
+  await page.getByRole('button', { name: 'Review changes' }).click();
+  const review = page.getByRole('dialog', { name: `Change ${NAME}?` });
+  await review.getByText('capacity: 5Mi').waitFor();
+  await review.getByRole('button', { name: 'Show command' }).click();
+  assert.match(await review.getByRole('textbox', { name: 'Command that does the same' }).inputValue(), /^kubectl -n default patch vm .*"labels":\{"made":"here"\}/);
+  await review.getByText('Asking the server what follows').waitFor({ state: 'detached' });
+  assert.deepEqual(await complaints(page), []);
+  await review.getByRole('button', { name: 'Apply' }).click();
   await page.getByText(`${NAME} was changed`).waitFor();
-  await goto('/machines');
+  await page.waitForFunction(() => [...document.querySelectorAll('textarea')].some(({ value }) => value === 'made=here'));
+  console.log('the list shows it, and is filtered by its label');
+  await goto('/machines?label=made%3Dhere');
   await page.locator(`[data-row="default/${NAME}"]`).getByText('2 CPUs').waitFor();
 }
 
@@ -168,9 +181,9 @@ async function configure({ page, goto }) {
 async function label({ page }, text) {
   const editor = page.locator('[data-editor="yaml"] .cm-content');
   await editor.getByText('VirtualMachine').first().waitFor();
-  await editor.getByText('metadata:', { exact: true }).first().click();
+  await editor.getByText('labels:', { exact: true }).first().click();
   await page.keyboard.press('End');
-  await page.keyboard.insertText(`\n  labels:\n    by: ${text}`);
+  await page.keyboard.insertText(`\n    by: ${text}`);
   await page.getByRole('button', { name: 'Review changes' }).click();
 }
 
@@ -200,9 +213,9 @@ async function reviewed({ page, goto }) {
   console.log('what is typed while the server says what would become of it is reviewed too');
   await goto(`${MACHINE}?tab=yaml`);
   const editor = page.locator('[data-editor="yaml"] .cm-content');
-  await editor.getByText('metadata:', { exact: true }).first().click();
+  await editor.getByText('labels:', { exact: true }).first().click();
   await page.keyboard.press('End');
-  await page.keyboard.insertText('\n  labels:\n    by: early');
+  await page.keyboard.insertText('\n    by: early');
   const path = new RegExp(`/virtualmachines/${NAME}\\?dryRun=All$`);
   const { asked, release } = await hold(page, path, 'PUT');
   await page.keyboard.press('Control+Enter');

@@ -4,9 +4,10 @@ import { readConsequences } from './consequences';
 import { type Event, eventsAbout, eventsFound } from './event';
 import { explanationOf, headline } from './explanation';
 import { accelerationOf, choicesOf, found, searchOf } from './filter';
-import { imagesInUse, volumesInUse } from './images';
+import { imageRows, imagesInUse, keepersOf, volumesInUse } from './images';
 import { instancesAlone } from './machine';
-import { patchOf, pendingOf, processorsPerCore, settingsOf } from './pending';
+import { processorsPerCore } from './configured';
+import { pendingOf, restartWords } from './pending';
 import { sampleInstance, sampleMachine, sampleVm } from './sample';
 
 const named = (name: string, part: Parameters<typeof sampleMachine> = []) => {
@@ -66,29 +67,37 @@ describe('events', () => {
 });
 
 describe('the configuration of a machine', () => {
-  const before = settingsOf(sampleMachine());
-
-  test.each([
-    [{}, undefined],
-    [{ cores: 2 }, { spec: { template: { spec: { domain: { cpu: { cores: 2 } } } } } }],
-    [{ memory: '1Gi' }, { spec: { template: { spec: { domain: { memory: { guest: '1Gi' } } } } } }],
-    [{ runStrategy: 'Always' }, { spec: { runStrategy: 'Always', running: null } }],
-    [{ emulationPolicy: 'Software' }, { spec: { template: { spec: { emulationPolicy: 'Software' } } } }],
-  ])('%o becomes the patch %o', (part, patch) => {
-    expect(patchOf(before, { ...before, ...part })).toEqual(patch);
-  });
-
   test('what the running instance does not have yet is told', () => {
     const machine = sampleMachine({ template: { spec: { domain: { cpu: { cores: 4 }, memory: { guest: '256Mi' }, devices: {} } } } }, { phase: 'Running' });
     expect(pendingOf(machine)).toEqual([{ what: 'Processors', runs: '1', wanted: '4' }]);
     expect(pendingOf(sampleMachine())).toEqual([]);
+  });
+
+  test('the server may say that it must be started again', () => {
+    expect(restartWords(sampleMachine({}, { phase: 'Running' }, { conditions: [{ type: 'RestartRequired', status: 'True', message: 'changed' }] }))).toBe('changed');
+    expect(restartWords(sampleMachine())).toBeUndefined();
   });
 });
 
 test('images and volumes are told with who uses them', () => {
   const vm = sampleVm('vm', { template: { spec: { domain: { devices: {} }, volumes: [{ name: 'root', containerDisk: { image: 'a/b:1' } }, { name: 'data', hostDisk: { path: '/srv/d', type: 'Disk' } }] } } });
   expect(imagesInUse([{ vm, vmi: undefined }])).toEqual([{ image: 'a/b:1', purpose: 'disk', machines: [{ namespace: 'demo', name: 'vm', isRunning: false }] }]);
-  expect(volumesInUse([{ vm, vmi: undefined }]).map(({ name, kind, isKept }) => [name, kind, isKept])).toEqual([['root', 'containerDisk', false], ['data', 'hostDisk', true]]);
+  const alone = sampleInstance('alone');
+  alone.spec.volumes = [{ name: 'scratch', emptyDisk: { capacity: '1Gi' } }];
+  expect(volumesInUse(new Map([['demo/vm', vm]]), new Map([['demo/alone', alone]])).map(({ name, kind, isKept, isOrphan }) => [name, kind, isKept, isOrphan])).toEqual([
+    ['root', 'containerDisk', false, false], ['data', 'hostDisk', true, false], ['scratch', 'emptyDisk', false, true],
+  ]);
+});
+
+test('images are told with the nodes that keep them, those of no machine too', () => {
+  const vm = sampleVm('vm', { template: { spec: { domain: { devices: {} }, volumes: [{ name: 'root', containerDisk: { image: 'a/b:1' } }] } } });
+  const node = (name: string, images: { names: string[]; sizeBytes: number }[]) => ({ metadata: { name }, status: { images } });
+  const nodes = [node('n1', [{ names: ['a/b:1', 'a/b@sha256:1'], sizeBytes: 7 }]), node('n2', [{ names: ['old@sha256:2'], sizeBytes: 5 }, { names: ['a/b:1'], sizeBytes: 7 }])];
+  expect(imageRows([{ vm, vmi: undefined }], nodes).map(({ image, purpose, nodes: at, machines }) => [image, purpose, at.map(({ name }) => name), machines.length])).toEqual([
+    ['a/b:1', 'disk', ['n1', 'n2'], 1], ['old@sha256:2', undefined, ['n2'], 0],
+  ]);
+  expect(imageRows([{ vm, vmi: undefined }], [{ metadata: { name: 'silent' } }])[0]?.nodes).toEqual([]);
+  expect(keepersOf('a/b:1', nodes)).toEqual(['n1', 'n2']);
 });
 
 test('an explanation is read with evidence in either form, and nothing else is one', () => {

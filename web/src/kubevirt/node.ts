@@ -10,6 +10,7 @@ export interface Node extends KubernetesObject {
     allocatable?: Record<string, string>;
     nodeInfo?: { kernelVersion?: string; osImage?: string; architecture?: string; kubeletVersion?: string };
     addresses?: { type: string; address: string }[];
+    images?: { names?: string[]; sizeBytes?: number }[];
   };
 }
 

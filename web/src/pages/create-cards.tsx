@@ -4,9 +4,10 @@ import { useMemo, useState } from 'react';
 import type { KubernetesObject } from '../kubernetes/object';
 import { RESOURCES } from '../kubernetes/resource';
 import { useWatched } from '../kubernetes/store';
-import { imagesInUse } from '../kubevirt/images';
+import { imagesInUse, keepersOf } from '../kubevirt/images';
 import { machinesOf, type VirtualMachine, type VirtualMachineInstance } from '../kubevirt/machine';
 import { type Flaws, KNOWN_IMAGES, type NewMachine, passwordOf, SIZES } from '../kubevirt/new-machine';
+import type { Node } from '../kubevirt/node';
 import { t } from '../words/words';
 
 /** What each part of the form works on. `flaws` are those that are shown. */
@@ -37,6 +38,8 @@ export function ImageCard(props: Editing): React.JSX.Element {
   const { machine, flaws, set } = props;
   const vms = useWatched<VirtualMachine>(RESOURCES.virtualMachines);
   const instances = useWatched<VirtualMachineInstance>(RESOURCES.virtualMachineInstances);
+  const nodes = useWatched<Node>(RESOURCES.nodes);
+  const keepers = keepersOf(machine.image.trim(), [...nodes.objects.values()]);
   const used = useMemo(
     () => imagesInUse(machinesOf(vms.objects, instances.objects)).filter(({ purpose }) => purpose === 'disk').slice(0, USED),
     [vms.objects, instances.objects],
@@ -56,7 +59,7 @@ export function ImageCard(props: Editing): React.JSX.Element {
         </div>
         <FormGroup label={t('Container disk')} fieldId="image" isRequired>
           <TextInput id="image" value={machine.image} validated={validity(flaws.image)} onChange={(_event, image) => set({ image })} />
-          <Flaw text={flaws.image} hint={t('A disk image inside a container image. The node pulls it when the machine starts.')} />
+          <Flaw text={flaws.image} hint={keepers.length > 0 ? t('Kept on {nodes}: nothing is pulled there.', { nodes: keepers.join(', ') }) : t('A disk image inside a container image. The node pulls it when the machine starts.')} />
         </FormGroup>
       </CardBody>
     </Card>

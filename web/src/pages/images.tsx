@@ -1,46 +1,74 @@
-import { Alert, Content, EmptyState, EmptyStateBody, Label, PageSection, Skeleton } from '@patternfly/react-core';
+import { Alert, ClipboardCopy, ClipboardCopyVariant, Content, EmptyState, EmptyStateBody, ExpandableSection, Label, PageSection, Skeleton } from '@patternfly/react-core';
 import { Link } from '@tanstack/react-router';
 import { useMemo } from 'react';
 
 import { RESOURCES } from '../kubernetes/resource';
 import { useWatched } from '../kubernetes/store';
 import { isKnown } from '../kubernetes/watch-state';
-import { imagesInUse, type UsedImage, type UsedVolume, volumesInUse } from '../kubevirt/images';
+import { type ImageRow, imageRows, MOST_TOLD, type UsedVolume, volumesInUse } from '../kubevirt/images';
 import { machinesOf, type VirtualMachine, type VirtualMachineInstance } from '../kubevirt/machine';
+import type { Node } from '../kubevirt/node';
 import { Freshness } from '../parts/freshness';
 import { useTitle } from '../parts/title';
 import { type Column, VirtualTable } from '../parts/virtual-table';
 import { bytes } from '../words/measures';
 import { t } from '../words/words';
 
-const IMAGE_COLUMNS: readonly Column<UsedImage>[] = [
+/** Users of an image that are named; the rest is counted. */
+const NAMED = 5;
+
+const IMAGE_COLUMNS: readonly Column<ImageRow>[] = [
   { key: 'image', title: t('Image'), cell: ({ image }) => <span className="av-mono">{image}</span> },
-  { key: 'purpose', title: t('Purpose'), isTight: true, cell: ({ purpose }) => (purpose === 'disk' ? t('disk') : t('kernel')) },
+  { key: 'purpose', title: t('Purpose'), isTight: true, cell: ({ purpose }) => ({ disk: t('disk'), kernel: t('kernel'), unused: '–' })[purpose ?? 'unused'] },
+  {
+    key: 'size',
+    title: t('Size'),
+    isTight: true,
+    cell: ({ nodes }) => <span className="av-number">{nodes.length === 0 ? '–' : bytes(Math.max(...nodes.map((node) => node.bytes)))}</span>,
+  },
+  {
+    key: 'nodes',
+    title: t('Kept on'),
+    cell: ({ nodes }) => (nodes.length === 0 ? <span className="av-subtle">{t('no node; pulled when it is needed')}</span> : nodes.map(({ name }) => name).join(', ')),
+  },
   {
     key: 'users',
     title: t('Used by'),
     cell: ({ machines }) => (
       <span className="av-row">
-        {machines.slice(0, 5).map(({ namespace, name, isRunning }) => (
+        {machines.length === 0 && <span className="av-subtle">{t('nobody')}</span>}
+        {machines.slice(0, NAMED).map(({ namespace, name, isRunning }) => (
           <span key={`${namespace}/${name}`} className="av-row">
             <Link to="/machines/$namespace/$name" params={{ namespace, name }}>{name}</Link>
             {isRunning && <Label isCompact status="success" variant="outline">{t('runs')}</Label>}
           </span>
         ))}
-        {machines.length > 5 && t('and {n} more', { n: machines.length - 5 })}
+        {machines.length > NAMED && t('and {n} more', { n: machines.length - NAMED })}
       </span>
     ),
   },
-  { key: 'create', title: t('New machine'), isTight: true, cell: ({ image, purpose }) => (purpose === 'disk' ? <Link to="/create" search={{ image }}>{t('Create from it')}</Link> : '') },
+  { key: 'create', title: t('New machine'), isTight: true, cell: ({ image, purpose }) => (purpose === 'kernel' ? '' : <Link to="/create" search={{ image }}>{t('Create from it')}</Link>) },
 ];
 
 const VOLUME_COLUMNS: readonly Column<UsedVolume>[] = [
   { key: 'name', title: t('Volume'), cell: ({ name }) => name },
-  { key: 'machine', title: t('Machine'), cell: ({ namespace, machine }) => <Link to="/machines/$namespace/$name" params={{ namespace, name: machine }}>{machine}</Link> },
+  {
+    key: 'machine',
+    title: t('Machine'),
+    cell: ({ namespace, machine, isOrphan }) =>
+      isOrphan ? (
+        <span className="av-row">
+          <Link to="/k8s/ns/$namespace/$plural/$name" params={{ namespace, plural: RESOURCES.virtualMachineInstances.plural, name: machine }}>{machine}</Link>
+          <Label isCompact status="warning" variant="outline">{t('no VirtualMachine')}</Label>
+        </span>
+      ) : (
+        <Link to="/machines/$namespace/$name" params={{ namespace, name: machine }}>{machine}</Link>
+      ),
+  },
   { key: 'project', title: t('Project'), cell: ({ namespace }) => namespace },
   { key: 'kind', title: t('Kind'), isTight: true, cell: ({ kind }) => kind },
   { key: 'source', title: t('Source'), cell: ({ source }) => <span className="av-mono">{source === '' ? '–' : source}</span> },
-  { key: 'size', title: t('Size'), isTight: true, cell: ({ size }) => <span className="av-number">{size === undefined ? '–' : bytes(size)}</span> },
+  { key: 'size', title: t('Size for the guest'), isTight: true, cell: ({ size }) => <span className="av-number">{size === undefined ? '–' : bytes(size)}</span> },
   { key: 'kept', title: t('Kept'), isTight: true, cell: ({ isKept }) => (isKept ? t('yes') : t('with the guest')) },
 ];
 
@@ -49,9 +77,11 @@ export function ImagesPage(): React.JSX.Element {
   useTitle(t('Images and volumes'));
   const vms = useWatched<VirtualMachine>(RESOURCES.virtualMachines);
   const instances = useWatched<VirtualMachineInstance>(RESOURCES.virtualMachineInstances);
-  const machines = useMemo(() => machinesOf(vms.objects, instances.objects), [vms.objects, instances.objects]);
-  const images = useMemo(() => imagesInUse(machines), [machines]);
-  const volumes = useMemo(() => volumesInUse(machines), [machines]);
+  const nodes = useWatched<Node>(RESOURCES.nodes);
+  const all = useMemo(() => [...nodes.objects.values()], [nodes.objects]);
+  const images = useMemo(() => imageRows(machinesOf(vms.objects, instances.objects), all), [vms.objects, instances.objects, all]);
+  const volumes = useMemo(() => volumesInUse(vms.objects, instances.objects), [vms.objects, instances.objects]);
+  const full = all.filter(({ status }) => (status?.images ?? []).length >= MOST_TOLD).map(({ metadata }) => metadata.name);
   const empty = (title: string, body: string): React.JSX.Element => (
     <EmptyState titleText={title} headingLevel="h3" variant="sm"><EmptyStateBody>{body}</EmptyStateBody></EmptyState>
   );
@@ -60,17 +90,36 @@ export function ImagesPage(): React.JSX.Element {
       <div className="av-stack">
         <Content component="h1">{t('Images and volumes')}</Content>
         <Freshness what={t('VirtualMachines')} watched={vms} />
-        <Alert variant="info" isInline isPlain title={t('Nodes pull images when a machine needs them. This release of the API serves no list of stored images, no upload and no claims, so these tables show what machines name.')} />
+        <Freshness what={t('Nodes')} watched={nodes} />
         {vms.phase === 'loading' && <Skeleton height="20rem" screenreaderText={t('Loading')} />}
         {isKnown(vms) && (
           <>
             <Content component="h2">{t('Images')}</Content>
-            <VirtualTable label={t('Images')} rows={images} keyOf={({ image, purpose }) => `${purpose} ${image}`} columns={IMAGE_COLUMNS} empty={empty(t('No images'), t('No machine names an image yet.'))} />
+            {full.length > 0 && <Alert variant="info" isInline isPlain title={t('Of {nodes} only the {n} largest images are told.', { nodes: full.join(', '), n: MOST_TOLD })} />}
+            <VirtualTable label={t('Images')} rows={images} keyOf={({ key }) => key} columns={IMAGE_COLUMNS} empty={empty(t('No images'), t('No machine names an image yet.'))} />
+            <HowImagesCome />
             <Content component="h2">{t('Volumes')}</Content>
             <VirtualTable label={t('Volumes')} rows={volumes} keyOf={({ key }) => key} columns={VOLUME_COLUMNS} empty={empty(t('No volumes'), t('No machine has a volume yet.'))} />
           </>
         )}
       </div>
     </PageSection>
+  );
+}
+
+/** What makes a disk image of one's own into a container disk in a registry. */
+const PUSH = `printf 'FROM scratch\\nADD --chown=107:107 disk.qcow2 /disk/\\n' | podman build -t registry.example/machines/mine:1 -f - .\npodman push registry.example/machines/mine:1`;
+
+/** How images come to nodes and go from them, which nobody does here. */
+function HowImagesCome(): React.JSX.Element {
+  return (
+    <ExpandableSection toggleText={t('How images come, and go')}>
+      <div className="av-stack">
+        <p>{t('A node pulls an image when a machine that names it starts, and keeps what machines need of it. An image that no start has asked for in 14 days goes by itself. The API has no way to upload, pull or delete one.')}</p>
+        <p>{t('A disk image of your own (raw or qcow2) becomes one that machines can name, with these commands:')}</p>
+        <ClipboardCopy isReadOnly isCode isExpanded variant={ClipboardCopyVariant.expansion} hoverTip={t('Copy')} clickTip={t('Copied')} textAriaLabel={t('Commands that make and push a container disk')}>{PUSH}</ClipboardCopy>
+        <p>{t('Without a registry, an OCI image layout in a folder of the node does as well:')} <code>oci-layout:/srv/images/mine</code></p>
+      </div>
+    </ExpandableSection>
   );
 }

@@ -165,7 +165,7 @@ export function HardwareCard(props: Editing): React.JSX.Element {
         <DescriptionList isHorizontal isCompact>
           <Fact term={t('Architecture')}>{architecture ?? t("the cluster's")}</Fact>
           <Fact term={t('Firmware')}>{architecture === 'arm64' ? t('EFI without secure boot, the only one served for arm64') : t('BIOS, the only one served for amd64')}</Fact>
-          {spec?.domain.firmware?.uuid !== undefined && <Fact term="UUID"><span className="av-mono">{spec.domain.firmware.uuid}</span></Fact>}
+          {spec?.domain.firmware?.uuid !== undefined && <Fact term={t('UUID')}><span className="av-mono">{spec.domain.firmware.uuid}</span></Fact>}
           {spec?.domain.firmware?.kernelBoot?.container?.image !== undefined && <Fact term={t('Kernel from')}><span className="av-mono">{spec.domain.firmware.kernelBoot.container.image}</span></Fact>}
         </DescriptionList>
         <FormGroup label={t('Machine type')} fieldId="machine-type">
@@ -191,7 +191,7 @@ export function DataCard(props: Editing): React.JSX.Element {
   const source = props.machine.vm.spec.template?.spec.volumes?.find(({ cloudInitNoCloud }) => cloudInitNoCloud !== undefined)?.cloudInitNoCloud;
   return (
     <Card component="section">
-      <CardTitle component="h2">Cloud-init</CardTitle>
+      <CardTitle component="h2">{t('Cloud-init')}</CardTitle>
       <CardBody>
         {values.userData !== undefined ? (
           <FormGroup label={t('User data')} fieldId="user-data">

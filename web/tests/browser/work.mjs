@@ -160,11 +160,11 @@ async function configure({ page, goto }) {
   await page.getByRole('button', { name: 'One processor more' }).click();
   await page.getByLabel('Size of disk-1').fill('5Mi');
   await page.getByLabel('Place of root in the boot order').fill('1');
-  await page.getByLabel('Of the machine').fill('made=here');
+  await page.getByRole('textbox', { name: 'Of the machine' }).fill('made=here');
   assert.deepEqual(await complaints(page), []);
   await page.getByRole('button', { name: 'Review changes' }).click();
   const review = page.getByRole('dialog', { name: `Change ${NAME}?` });
-  await review.getByText('capacity: 5Mi').waitFor();
+  await review.getByText('made: here').waitFor();
   await review.getByRole('button', { name: 'Show command' }).click();
   assert.match(await review.getByRole('textbox', { name: 'Command that does the same' }).inputValue(), /^kubectl -n default patch vm .*"labels":\{"made":"here"\}/);
   await review.getByText('Asking the server what follows').waitFor({ state: 'detached' });

@@ -4,7 +4,15 @@
 use acceptance::{PATIENCE, Server, run};
 use laboratory::guests;
 use laboratory::registry::Registry;
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::Path;
+use std::process::{Command, Stdio};
+
+/// What drives the browser.
+const SCRIPT: &str = concat!(
+    env!("CARGO_MANIFEST_DIR"),
+    "/../../web/tests/browser/run.mjs"
+);
 
 #[test]
 fn the_articles_walk_is_walked_in_a_browser() {
@@ -37,13 +45,9 @@ fn the_articles_walk_is_walked_in_a_browser() {
     let token = |name: &str| {
         std::fs::read_to_string(server.data_directory().join(name)).expect("a token's file")
     };
-    let script = concat!(
-        env!("CARGO_MANIFEST_DIR"),
-        "/../../web/tests/browser/run.mjs"
-    );
     let said = run(
         Path::new("/usr/bin/env"),
-        &["node", script],
+        &["node", SCRIPT],
         &[
             ("ANYVIRT_CONSOLE_URL", link.out.trim()),
             ("ANYVIRT_TOKEN", &token("token")),
@@ -63,4 +67,52 @@ fn the_articles_walk_is_walked_in_a_browser() {
         said.err,
         server.log()
     );
+}
+
+/// A machine that never starts: it needs no image.
+const HALTED: &str = "
+apiVersion: kubevirt.io/v1
+kind: VirtualMachine
+metadata:
+  name: halted
+spec:
+  runStrategy: Halted
+  template:
+    spec:
+      domain:
+        devices: {}
+        memory:
+          guest: 64Mi
+";
+
+#[test]
+#[expect(clippy::disallowed_methods, reason = "acceptance tests drive programs")]
+fn an_open_page_outlives_its_server() {
+    let mut server = Server::start(&["--emulation", "on"]);
+    server.apply(HALTED);
+    let link = server.anyvirt(&["web", "--print"]);
+    assert!(link.success, "{}", link.err);
+    let mut browser = Command::new("node")
+        .args([SCRIPT, "reconnect"])
+        .env("ANYVIRT_CONSOLE_URL", link.out.trim())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("node starts");
+    let mut answers = browser.stdin.take().expect("piped");
+    let lines = BufReader::new(browser.stdout.take().expect("piped")).lines();
+    for line in lines {
+        let line = line.expect("text");
+        match line.as_str() {
+            "ask: kill" => server.kill(),
+            "ask: up" => server.up(),
+            told => {
+                println!("{told}");
+                continue;
+            }
+        }
+        answers.write_all(b"done\n").expect("the browser waits");
+    }
+    let ended = browser.wait().expect("node ends");
+    assert!(ended.success(), "{ended}\nserver:\n{}", server.log());
 }

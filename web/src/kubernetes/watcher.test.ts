@@ -89,3 +89,31 @@ test('a watch that held is begun again at once when the server ends it', async (
 test('a watch that held and then breaks is begun again after the first wait', async () => {
   expect(await begunAt(BROKEN, 20_000)).toEqual([0, 20.5, 41]);
 });
+
+test('a watch in which nothing is said is broken off and begun anew', async () => {
+  const began = Date.now();
+  const told: string[] = [];
+  let watches = 0;
+  vi.stubGlobal('fetch', (path: string, { signal }: RequestInit): Promise<Response> => {
+    if (!path.includes('watch=true')) return Promise.resolve(Response.json(LIST));
+    watches += 1;
+    const body = new ReadableStream<Uint8Array>({
+      start(controller) {
+        // As browsers do.
+        signal?.addEventListener('abort', () => controller.error(signal.reason));
+        // Said after a minute: the silence begins anew.
+        if (watches === 1) setTimeout(() => controller.enqueue(new TextEncoder().encode(CHANGE)), MINUTE);
+      },
+    });
+    return Promise.resolve(new Response(body));
+  });
+  const stop = new AbortController();
+  let state: Watched<KubernetesObject> = nothingYet();
+  void follow<KubernetesObject>({ type: RESOURCES.configMaps }, () => state, (happening) => {
+    state = reduce(state, happening);
+    told.push(`${Math.floor((Date.now() - began) / 100) / 10} ${happening.type} ${state.phase} ${state.failure?.message ?? ''}`.trim());
+  }, stop.signal);
+  await vi.advanceTimersByTimeAsync(3 * MINUTE);
+  stop.abort();
+  expect(told).toEqual(['0 listed live', '0 opened live', '60 events live', '150 failed stale The server has said nothing for 1 min 30 s.', '150.5 opened live']);
+});

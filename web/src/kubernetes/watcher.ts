@@ -1,3 +1,5 @@
+import { duration } from '../words/measures';
+import { t } from '../words/words';
 import { waitAfter } from './backoff';
 import { Failure } from './failure';
 import { Lines } from './lines';
@@ -17,6 +19,8 @@ export interface Selection {
 const PAGE = 1000;
 /** Seconds after which the server ends a watch by itself; it then begins anew where it was. */
 const WATCH_SECONDS = 290;
+/** Milliseconds of silence after which a watch is taken for broken: the server says something each minute, if only a bookmark. */
+const SILENCE = 90_000;
 /** Milliseconds between two tries of something that is refused: rights change rarely. */
 const REFUSED_WAIT = 30_000;
 /** Milliseconds in which events are collected before they are told: one frame. */
@@ -31,20 +35,24 @@ export async function follow<T extends KubernetesObject>(
 ): Promise<void> {
   while (!signal.aborted) {
     let opened: number | undefined;
+    const silence = new Silence();
     const lasted = (): number => (opened === undefined ? 0 : performance.now() - opened);
     try {
       if (known().resourceVersion === '') {
         const { objects, resourceVersion } = await list<T>(selection, signal);
         tell({ type: 'listed', objects, resourceVersion, at: Date.now() });
       }
-      const response = await openWatch(selection, known().resourceVersion, signal);
+      silence.begin();
+      const response = await openWatch(selection, known().resourceVersion, AbortSignal.any([signal, silence.signal]));
       opened = performance.now();
       tell({ type: 'opened', at: Date.now() });
-      await watch<T>(selection, response, tell);
+      await watch<T>(selection, response, tell, silence);
       tell({ type: 'ended', at: Date.now(), lasted: lasted() });
     } catch (thrown) {
       if (signal.aborted) return;
       tell({ type: 'failed', failure: Failure.of(thrown), lasted: lasted() });
+    } finally {
+      silence.over();
     }
     const { phase, failures } = known();
     // A watch that held and was ended by the server goes on at once.
@@ -81,13 +89,19 @@ function openWatch(selection: Selection, resourceVersion: string, signal: AbortS
 }
 
 /** Tells what the server says until it ends the watch. Throws {@link Failure} if the server says that it failed. */
-async function watch<T extends KubernetesObject>(selection: Selection, response: Response, tell: (happening: Happening<T>) => void): Promise<void> {
+async function watch<T extends KubernetesObject>(
+  selection: Selection,
+  response: Response,
+  tell: (happening: Happening<T>) => void,
+  silence: Silence,
+): Promise<void> {
   if (response.body === null) throw new Error('the watch has no body');
   const collected = new Collected<T>(tell);
   const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
   const lines = new Lines();
   try {
     for (;;) {
+      silence.begin();
       const { done, value } = await reader.read();
       if (done) return;
       for (const line of lines.take(value)) {
@@ -99,6 +113,30 @@ async function watch<T extends KubernetesObject>(selection: Selection, response:
     }
   } finally {
     collected.flush();
+  }
+}
+
+/**
+ * Breaks off a watch in which nothing is said: a computer that slept, or whose network went, is told by nobody that its
+ * connection is gone, and would show old data as live.
+ */
+class Silence {
+  readonly #controller = new AbortController();
+  #timer: ReturnType<typeof setTimeout> | undefined;
+
+  get signal(): AbortSignal {
+    return this.#controller.signal;
+  }
+
+  /** From now on nothing is said. */
+  begin(): void {
+    this.over();
+    const failure = new Failure(0, 'Unreachable', t('The server has said nothing for {time}.', { time: duration(SILENCE / 1000) }));
+    this.#timer = setTimeout(() => this.#controller.abort(failure), SILENCE);
+  }
+
+  over(): void {
+    clearTimeout(this.#timer);
   }
 }
 

@@ -4,18 +4,20 @@
 //   ANYVIRT_TOKEN, ANYVIRT_VIEWER_TOKEN  the tokens in the files `token` and `viewer-token` of its data directory
 //   ANYVIRT_PICTURES     where pictures go (default: shots/ beside this file)
 //   ANYVIRT_CHROMIUM     the program (default /usr/bin/chromium)
-// Arguments: which tests (default: all, in this order).
+// Arguments: which tests (default: all but `reconnect`, which needs somebody who ends the server, in this order).
 import { launch, logIn } from './browser.mjs';
 import { everyPage } from './every-page.mjs';
 import { journey } from './journey.mjs';
 import { keyboard } from './keyboard.mjs';
+import { reconnect } from './reconnect.mjs';
 import { sessions } from './sessions.mjs';
 import { speed } from './speed.mjs';
 import { takeOver } from './take-over.mjs';
 import { thumbnails } from './thumbnails.mjs';
 import { work } from './work.mjs';
 
-const TESTS = { keyboard, work, journey, 'take-over': takeOver, thumbnails, sessions, 'every-page': everyPage, speed };
+const TESTS = { keyboard, work, journey, 'take-over': takeOver, thumbnails, sessions, 'every-page': everyPage, speed, reconnect };
+const ALL = Object.keys(TESTS).filter((name) => name !== 'reconnect');
 
 const wanted = process.argv.slice(2);
 const unknown = wanted.filter((name) => !(name in TESTS));
@@ -25,7 +27,7 @@ const browser = await launch();
 let isFailed = false;
 try {
   const session = await logIn(browser);
-  for (const name of wanted.length === 0 ? Object.keys(TESTS) : wanted) {
+  for (const name of wanted.length === 0 ? ALL : wanted) {
     console.log(`\n${name}`);
     try {
       await TESTS[name](browser, session);

@@ -12,11 +12,12 @@ import { keyboard } from './keyboard.mjs';
 import { reconnect } from './reconnect.mjs';
 import { sessions } from './sessions.mjs';
 import { speed } from './speed.mjs';
+import { streams } from './streams.mjs';
 import { takeOver } from './take-over.mjs';
 import { thumbnails } from './thumbnails.mjs';
 import { work } from './work.mjs';
 
-const TESTS = { keyboard, work, journey, 'take-over': takeOver, thumbnails, sessions, 'every-page': everyPage, speed, reconnect };
+const TESTS = { keyboard, work, journey, 'take-over': takeOver, thumbnails, sessions, 'every-page': everyPage, speed, streams, reconnect };
 const ALL = Object.keys(TESTS).filter((name) => name !== 'reconnect');
 
 const wanted = process.argv.slice(2);

@@ -9,6 +9,7 @@ import { launch, logIn } from './browser.mjs';
 import { everyPage } from './every-page.mjs';
 import { journey } from './journey.mjs';
 import { keyboard } from './keyboard.mjs';
+import { languages } from './languages.mjs';
 import { reconnect } from './reconnect.mjs';
 import { sessions } from './sessions.mjs';
 import { speed } from './speed.mjs';
@@ -17,7 +18,7 @@ import { takeOver } from './take-over.mjs';
 import { thumbnails } from './thumbnails.mjs';
 import { work } from './work.mjs';
 
-const TESTS = { keyboard, work, journey, 'take-over': takeOver, thumbnails, sessions, 'every-page': everyPage, speed, streams, reconnect };
+const TESTS = { keyboard, work, journey, 'take-over': takeOver, thumbnails, sessions, 'every-page': everyPage, speed, streams, languages, reconnect };
 const ALL = Object.keys(TESTS).filter((name) => name !== 'reconnect');
 
 const wanted = process.argv.slice(2);

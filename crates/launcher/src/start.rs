@@ -331,6 +331,8 @@ async fn prepare(
     let guest = blueprint.machine.machine_type.architecture();
     let program = program(home, guest, surroundings.host)?;
     let arguments = command_line(&blueprint.machine).map_err(failed)?;
+    // For whoever reads the pod's log; what a guest is set up with is on its disks, not here.
+    tracing::info!(?program, ?arguments, "QEMU's command line");
 
     let holder = holder(home);
     let life =

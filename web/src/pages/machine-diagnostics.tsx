@@ -3,6 +3,7 @@ import { Card, CardBody, CardTitle, DescriptionList, Label } from '@patternfly/r
 import type { Condition } from '../kubernetes/object';
 import type { Machine } from '../kubevirt/machine';
 import { Fact } from '../parts/fact';
+import { SupportCard } from '../support/support-card';
 import { bytes, moment } from '../words/measures';
 import { t } from '../words/words';
 
@@ -69,6 +70,7 @@ export function MachineDiagnostics(props: { machine: Machine }): React.JSX.Eleme
             </DescriptionList>
           </CardBody>
         </Card>
+        <SupportCard machine={props.machine} />
       </div>
     </div>
   );

@@ -12,6 +12,7 @@ import { Freshness } from '../parts/freshness';
 import { SwitchDialog } from '../parts/switch-dialog';
 import { thumbnails, useThumbnails } from '../parts/thumbnail';
 import { useTitle } from '../parts/title';
+import { SupportCard } from '../support/support-card';
 import { chosenLanguage, keepLanguage, type Language, LANGUAGES } from '../words/languages';
 import { t } from '../words/words';
 import { SessionsCard } from './settings-sessions';
@@ -29,6 +30,7 @@ export function SettingsPage(): React.JSX.Element {
           <BrowserSettings />
         </div>
         <SessionsCard />
+        <SupportCard />
         <AboutCard />
       </div>
     </PageSection>

@@ -14,11 +14,12 @@ import { reconnect } from './reconnect.mjs';
 import { sessions } from './sessions.mjs';
 import { speed } from './speed.mjs';
 import { streams } from './streams.mjs';
+import { support } from './support.mjs';
 import { takeOver } from './take-over.mjs';
 import { thumbnails } from './thumbnails.mjs';
 import { work } from './work.mjs';
 
-const TESTS = { keyboard, work, journey, 'take-over': takeOver, thumbnails, sessions, 'every-page': everyPage, speed, streams, languages, reconnect };
+const TESTS = { keyboard, work, journey, 'take-over': takeOver, thumbnails, sessions, 'every-page': everyPage, speed, streams, languages, support, reconnect };
 const ALL = Object.keys(TESTS).filter((name) => name !== 'reconnect');
 
 const wanted = process.argv.slice(2);

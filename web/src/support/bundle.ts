@@ -1,0 +1,134 @@
+import { latestLog, latestPod } from '../consoles/log-source';
+import { Failure } from '../kubernetes/failure';
+import type { KubernetesObject, ObjectList } from '../kubernetes/object';
+import { send, open } from '../kubernetes/request';
+import { collectionPath, objectPath, RESOURCES, type ResourceType } from '../kubernetes/resource';
+import { type Event, latestFirst } from '../kubevirt/event';
+import type { Machine, VirtualMachine, VirtualMachineInstance } from '../kubevirt/machine';
+import { redacted, redactedText } from './redact';
+
+/** Objects of one kind that a bundle has at most: some megabytes. */
+const MOST = 500;
+/** Lines of a launcher's log: it begins with QEMU's command line. */
+const LOG_LINES = '500';
+/** The container of a launcher pod that runs the launcher. */
+const LAUNCHER = 'compute';
+/** On a launcher pod: the VMI that it runs. */
+const CREATED_BY = 'kubevirt.io/created-by';
+
+/** What helps somebody who cannot look at the cluster to find what is wrong. */
+export interface Bundle {
+  kind: 'SupportBundle';
+  about: string;
+  madeAt: string;
+  madeBy: string;
+  /** What is in it, by name, with secrets redacted. */
+  parts: Record<string, unknown>;
+  /** What should be in it but could not be read, and why. */
+  missing: Record<string, string>;
+}
+
+type Parts = readonly (readonly [name: string, read: () => Promise<unknown>])[];
+
+/** What is known of one machine, of what the user may read. `isWithSerial`: with the end of what its guest printed. */
+export async function bundleOfMachine(machine: Machine, madeBy: string, isWithSerial: boolean, signal: AbortSignal): Promise<Bundle> {
+  const { vm, vmi } = machine;
+  const { name } = vm.metadata;
+  const namespace = vm.metadata.namespace ?? 'default';
+  const node = vmi?.status?.nodeName;
+  const selector = vmi?.metadata.uid === undefined ? undefined : `${CREATED_BY}=${vmi.metadata.uid}`;
+  const pods = (): Promise<KubernetesObject[]> => list<KubernetesObject>(RESOURCES.pods, namespace, { labelSelector: selector ?? '' }, signal);
+  const parts: Parts = [
+    ...common(signal),
+    ['virtualMachine', () => one(RESOURCES.virtualMachines, namespace, name, signal)],
+    ...(vmi === undefined ? [] : [['virtualMachineInstance', () => one(RESOURCES.virtualMachineInstances, namespace, name, signal)] as const]),
+    ['explanation', () => get(`/console/api/explain?${new URLSearchParams({ namespace, name })}`, signal)],
+    ['events', async () => eventsOf(await list<Event>(RESOURCES.events, namespace, {}, signal), machine)],
+    ...(node === undefined ? [] : [['node', () => one(RESOURCES.nodes, undefined, node, signal)] as const]),
+    ...(selector === undefined
+      ? []
+      : ([
+          ['pods', pods],
+          ['launcherLog', async () => launcherLog(namespace, latestPod(await pods()), signal)],
+        ] as const)),
+    ...(vmi !== undefined && isWithSerial ? [['serialLog', async () => new TextDecoder().decode(await latestLog(namespace, name, signal))] as const] : []),
+  ];
+  return gathered(`VirtualMachine ${namespace}/${name}`, madeBy, parts, signal);
+}
+
+/** What is known of the cluster as a whole, of what the user may read. */
+export async function bundleOfCluster(madeBy: string, signal: AbortSignal): Promise<Bundle> {
+  return gathered('cluster', madeBy, [
+    ...common(signal),
+    ['nodes', () => list(RESOURCES.nodes, undefined, {}, signal)],
+    ['virtualMachines', async () => (await list<VirtualMachine>(RESOURCES.virtualMachines, undefined, {}, signal)).map(inShort)],
+    ['virtualMachineInstances', async () => (await list<VirtualMachineInstance>(RESOURCES.virtualMachineInstances, undefined, {}, signal)).map(inShort)],
+    ['warnings', async () => latestFirst(await list<Event>(RESOURCES.events, undefined, { fieldSelector: 'type=Warning' }, signal))],
+  ], signal);
+}
+
+function common(signal: AbortSignal): Parts {
+  return [
+    ['apiVersion', () => get('/version', signal)],
+    ['kubeVirtVersion', () => get('/apis/subresources.kubevirt.io/v1/version', signal)],
+    ['kubeVirts', () => list(RESOURCES.kubeVirts, undefined, {}, signal)],
+    ['emulationSwitch', () => one(RESOURCES.configMaps, 'openshift-cnv', 'kubevirt-config', signal)],
+  ];
+}
+
+/** Reads one after the other; what cannot be read is told as missing. Throws only when it is aborted. */
+async function gathered(about: string, madeBy: string, parts: Parts, signal: AbortSignal): Promise<Bundle> {
+  const bundle: Bundle = { kind: 'SupportBundle', about, madeAt: new Date().toISOString(), madeBy, parts: {}, missing: {} };
+  for (const [name, read] of parts) {
+    try {
+      bundle.parts[name] = redacted(await read());
+    } catch (thrown) {
+      signal.throwIfAborted();
+      bundle.missing[name] = redactedText(Failure.of(thrown).message);
+    }
+  }
+  return bundle;
+}
+
+async function get(path: string, signal: AbortSignal): Promise<unknown> {
+  return (await send<unknown>(path, { signal })).body;
+}
+
+function one(type: ResourceType, namespace: string | undefined, name: string, signal: AbortSignal): Promise<unknown> {
+  return get(objectPath(type, namespace, name), signal);
+}
+
+async function list<T extends KubernetesObject>(type: ResourceType, namespace: string | undefined, query: Record<string, string>, signal: AbortSignal): Promise<T[]> {
+  const asked = new URLSearchParams({ ...query, limit: String(MOST), pretty: 'false' });
+  return (await send<ObjectList<T>>(`${collectionPath(type, namespace)}?${asked}`, { signal })).body.items;
+}
+
+async function launcherLog(namespace: string, pod: string | undefined, signal: AbortSignal): Promise<string> {
+  if (pod === undefined) return '';
+  const query = new URLSearchParams({ container: LAUNCHER, tailLines: LOG_LINES });
+  const response = await open(`${objectPath(RESOURCES.pods, namespace, pod)}/log?${query}`, { accept: 'text/plain, */*', signal });
+  return response.text();
+}
+
+/** The events about a machine, its instance and its pods, the latest first. Pure. */
+export function eventsOf(events: readonly Event[], { vm, vmi }: Machine): Event[] {
+  const uids = new Set([vm.metadata.uid, vmi?.metadata.uid]);
+  const launcher = `virt-launcher-${vm.metadata.name}-`;
+  return latestFirst(events.filter(({ involvedObject: about }) => uids.has(about.uid) || (about.kind === 'Pod' && about.name?.startsWith(launcher))));
+}
+
+/** A machine without what it is made of. Pure. */
+export function inShort({ metadata, status }: VirtualMachine | VirtualMachineInstance): KubernetesObject & { status: unknown } {
+  const { name, namespace, uid, creationTimestamp, deletionTimestamp } = metadata;
+  return { metadata: { name, ...only({ namespace, uid, creationTimestamp, deletionTimestamp }) }, status };
+}
+
+function only<T extends object>(fields: T): { [K in keyof T]?: NonNullable<T[K]> } {
+  return Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== undefined)) as { [K in keyof T]?: NonNullable<T[K]> };
+}
+
+/** A name for the file of a bundle, which sorts by time. Pure. */
+export function fileNameOf({ about, madeAt }: Bundle): string {
+  const time = madeAt.slice(0, 19).replace(/[:T]/g, '-');
+  return `anyvirt-support-${about.replace(/^VirtualMachine /, '').replace(/[^A-Za-z0-9.-]+/g, '_')}-${time}.json`;
+}

@@ -1,0 +1,100 @@
+import { afterEach, expect, test, vi } from 'vitest';
+
+import type { Event } from '../kubevirt/event';
+import type { Machine } from '../kubevirt/machine';
+import { bundleOfMachine, fileNameOf } from './bundle';
+import { LONGEST_TEXT, redacted, redactedText } from './redact';
+
+afterEach(() => vi.unstubAllGlobals());
+
+test.each([
+  ['a password in a log', 'login with password: hunter2 failed', 'login with password: (redacted) failed'],
+  ['a quoted one', 'db_password="two words" port=5', 'db_password=(redacted) port=5'],
+  ['a field of JSON', '{"token": "abc", "port": 5}', '{"token": (redacted), "port": 5}'],
+  ['a header', 'Authorization: Bearer abc.def', 'Authorization: Bearer (redacted)'],
+  ['an address', 'pull https://alice:pa55@registry.example/x', 'pull https://alice:(redacted)@registry.example/x'],
+  ['a key', 'a\n-----BEGIN OPENSSH PRIVATE KEY-----\nabc\n-----END OPENSSH PRIVATE KEY-----\nb', 'a\n(redacted)\nb'],
+  ['a key whose end is cut off', '-----BEGIN PRIVATE KEY-----\nabc', '(redacted)'],
+])('%s is left out', (_what, text, clean) => {
+  expect(redactedText(text)).toBe(clean);
+});
+
+test.each(['the disk is full', 'https://registry.example:5000/x', 'secretName is not set', '-drive file=/dev/fdset/3,id=root'])('%s stays', (text) => {
+  expect(redactedText(text)).toBe(text);
+});
+
+test('a long text keeps its end', () => {
+  const kept = redactedText(`${'a'.repeat(LONGEST_TEXT)}the end`);
+  expect(kept.endsWith('athe end')).toBe(true);
+  expect(kept.length).toBeLessThan(LONGEST_TEXT + 60);
+});
+
+test('what a guest is set up with, and every field that holds a secret, is left out of objects', () => {
+  const object = {
+    metadata: { name: 'a', managedFields: [{}], annotations: { 'kubectl.kubernetes.io/last-applied-configuration': '{"userData":"x"}', note: 'kept' } },
+    spec: {
+      volumes: [{ name: 'cloudinit', cloudInitNoCloud: { userData: '#cloud-config', networkDataBase64: 'abcd', secretRef: { name: 'mine' } } }],
+      containers: [{ env: [{ name: 'DB_PASSWORD', value: 'x' }, { name: 'HOME', value: '/root' }] }],
+      sysprep: { secret: { name: 'y' } },
+    },
+  };
+  expect(redacted(object)).toEqual({
+    metadata: { name: 'a', annotations: { 'kubectl.kubernetes.io/last-applied-configuration': '(redacted) 16 characters', note: 'kept' } },
+    spec: {
+      volumes: [{ name: 'cloudinit', cloudInitNoCloud: { userData: '(redacted) 13 characters', networkDataBase64: '(redacted) 4 characters', secretRef: { name: 'mine' } } }],
+      containers: [{ env: [{ name: 'DB_PASSWORD', value: '(redacted) 1 characters' }, { name: 'HOME', value: '/root' }] }],
+      sysprep: { secret: { name: '(redacted) 1 characters' } },
+    },
+  });
+});
+
+const MACHINE: Machine = {
+  vm: { metadata: { name: 'web', namespace: 'demo', uid: 'vm-uid' }, spec: {} },
+  vmi: { metadata: { name: 'web', namespace: 'demo', uid: 'vmi-uid' }, spec: { domain: { devices: {} } }, status: { nodeName: 'node-1' } },
+};
+
+/** Answers by path; everything else may not be read. */
+function serve(answers: Record<string, unknown>): string[] {
+  const asked: string[] = [];
+  vi.stubGlobal('fetch', (address: string): Promise<Response> => {
+    const { pathname } = new URL(address, 'https://localhost');
+    asked.push(pathname);
+    if (!(pathname in answers)) return Promise.resolve(Response.json({ kind: 'Status', code: 403, reason: 'Forbidden', message: `you may not get ${pathname}` }, { status: 403 }));
+    const answer = answers[pathname];
+    return Promise.resolve(typeof answer === 'string' ? new Response(answer) : Response.json(answer));
+  });
+  return asked;
+}
+
+test('a bundle has what may be read, names the rest with the reason, and asks for no secret', async () => {
+  const about = (kind: string, name: string, uid: string): Event => ({ metadata: { name }, involvedObject: { kind, name, uid }, message: 'password=x', lastTimestamp: name });
+  const asked = serve({
+    '/version': { gitVersion: 'v1' },
+    '/apis/kubevirt.io/v1/namespaces/demo/virtualmachines/web': { metadata: { name: 'web' }, spec: { userData: 'x' } },
+    '/api/v1/namespaces/demo/events': { metadata: {}, items: [about('VirtualMachine', 'web', 'vm-uid'), about('Pod', 'other', 'o'), about('Pod', 'virt-launcher-web-abcde', 'p')] },
+    '/api/v1/namespaces/demo/pods': { metadata: {}, items: [{ metadata: { name: 'virt-launcher-web-abcde' } }] },
+    '/api/v1/namespaces/demo/pods/virt-launcher-web-abcde/log': 'QEMU starts token=abc',
+  });
+  const { parts, missing } = await bundleOfMachine(MACHINE, 'alice', false, new AbortController().signal);
+  expect(parts['virtualMachine']).toEqual({ metadata: { name: 'web' }, spec: { userData: '(redacted) 1 characters' } });
+  expect((parts['events'] as Event[]).map(({ involvedObject, message }) => `${involvedObject.name} ${message}`)).toEqual(['web password=(redacted)', 'virt-launcher-web-abcde password=(redacted)']);
+  expect(parts['launcherLog']).toBe('QEMU starts token=(redacted)');
+  expect(missing['node']).toBe('you may not get /api/v1/nodes/node-1');
+  expect(Object.keys(parts)).not.toContain('serialLog');
+  expect(asked.filter((path) => path.includes('secrets'))).toEqual([]);
+});
+
+test('a bundle is not made further when it is no longer wanted', async () => {
+  const stop = new AbortController();
+  vi.stubGlobal('fetch', () => {
+    stop.abort();
+    return Promise.reject(stop.signal.reason as Error);
+  });
+  await expect(bundleOfMachine(MACHINE, 'alice', false, stop.signal)).rejects.toThrow(/abort/i);
+});
+
+test('the file is named by what it is about, and when it was made', () => {
+  const bundle = { kind: 'SupportBundle' as const, madeAt: '2026-11-23T08:09:10.123Z', madeBy: 'alice', parts: {}, missing: {} };
+  expect(fileNameOf({ ...bundle, about: 'VirtualMachine demo/web' })).toBe('anyvirt-support-demo_web-2026-11-23-08-09-10.json');
+  expect(fileNameOf({ ...bundle, about: 'cluster' })).toBe('anyvirt-support-cluster-2026-11-23-08-09-10.json');
+});

@@ -2,11 +2,7 @@
 //!
 //! Every chore runs on a fresh Debian machine that has only Rust and Node: what is missing is
 //! installed from Debian and npm first, and named while it happens.
-#![expect(
-    clippy::print_stdout,
-    clippy::print_stderr,
-    reason = "a program for people"
-)]
+#![expect(clippy::print_stderr, reason = "a program for people")]
 
 mod check;
 mod house;
@@ -35,12 +31,15 @@ enum Chore {
     },
     /// Measurements that print ratios against a bare baseline in the same run.
     Bench {
-        /// Which one: `start`, `accelerator`.
+        /// Which one: `start`, `accelerator`, `console`.
         name: String,
         /// Only this part of it, e.g. `probe`.
         part: Option<String>,
         /// Pairs of runs, where the part has pairs; each part has its own default.
         pairs: Option<usize>,
+        /// How `console` tells its figures.
+        #[arg(long, value_enum, default_value_t = Output::Table)]
+        output: Output,
     },
     /// Runs a simulation: of a mixed cluster, `mixed --seeds 0..100 --nodes 200 --vms 5000`, with a failing
     /// seed's script shrunk; or of the real controllers, `small --seeds 0..100`. `--help` after its name
@@ -54,13 +53,27 @@ enum Chore {
     House,
 }
 
+/// How figures are told.
+#[derive(Clone, Copy, PartialEq, clap::ValueEnum)]
+enum Output {
+    /// For people.
+    Table,
+    /// For programs: one object, the only thing on standard output.
+    Json,
+}
+
 fn main() -> std::process::ExitCode {
     let result = match Chore::parse() {
         Chore::Setup => setup::everything(),
         Chore::Test { tests_only } => check::test(tests_only),
         Chore::Demo { stop } => demo(stop),
         Chore::Simulate { arguments } => simulate(&arguments),
-        Chore::Bench { name, part, pairs } => bench(&name, part.as_deref(), pairs),
+        Chore::Bench {
+            name,
+            part,
+            pairs,
+            output,
+        } => bench(&name, part.as_deref(), pairs, output),
         Chore::House => house::check_all(),
     };
     match result {
@@ -119,7 +132,15 @@ fn simulate(arguments: &[String]) -> Result<(), String> {
     run::run("cargo", &cargo)
 }
 
-fn bench(name: &str, part: Option<&str>, pairs: Option<usize>) -> Result<(), String> {
+fn bench(
+    name: &str,
+    part: Option<&str>,
+    pairs: Option<usize>,
+    output: Output,
+) -> Result<(), String> {
+    if output == Output::Json && name != "console" {
+        return Err(format!("{name} tells no JSON: only console does"));
+    }
     setup::everything()?;
     run::run(
         "cargo",
@@ -147,6 +168,7 @@ fn bench(name: &str, part: Option<&str>, pairs: Option<usize>) -> Result<(), Str
         name,
     ];
     arguments.extend(part);
+    arguments.extend((output == Output::Json).then_some("json"));
     let pairs = pairs.map(|pairs| pairs.to_string());
     arguments.extend(pairs.as_deref());
     run::run("cargo", &arguments)

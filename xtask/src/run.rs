@@ -22,7 +22,7 @@ pub(crate) fn command(program: &str) -> Command {
 
 /// Runs `program` with `arguments`, its output shown. Err: which command, and how it ended.
 pub(crate) fn run(program: &str, arguments: &[&str]) -> Result<(), String> {
-    println!("+ {program} {}", arguments.join(" "));
+    eprintln!("+ {program} {}", arguments.join(" "));
     let status = command(program)
         .args(arguments)
         .status()

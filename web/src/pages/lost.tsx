@@ -1,27 +1,15 @@
-import { Button, EmptyState, EmptyStateActions, EmptyStateBody, EmptyStateFooter, PageSection } from '@patternfly/react-core';
-import { SearchIcon } from '@patternfly/react-icons';
-import { Link } from '@tanstack/react-router';
+import { Button, PageSection } from '@patternfly/react-core';
 import { lazy, Suspense } from 'react';
 
 import { Failure } from '../kubernetes/failure';
 import { t } from '../words/words';
 
+const NotFoundPage = lazy(async () => ({ default: (await import('./not-found')).NotFoundPage }));
 const FailureAlert = lazy(async () => ({ default: (await import('../parts/failure-alert')).FailureAlert }));
 
 /** An address that shows nothing. */
 export function NotFound(): React.JSX.Element {
-  return (
-    <PageSection isFilled>
-      <EmptyState titleText={t('There is nothing at this address')} headingLevel="h1" icon={SearchIcon}>
-        <EmptyStateBody>{t('The link may be old, or of another release.')}</EmptyStateBody>
-        <EmptyStateFooter>
-          <EmptyStateActions>
-            <Link to="/overview">{t('Go to the overview')}</Link>
-          </EmptyStateActions>
-        </EmptyStateFooter>
-      </EmptyState>
-    </PageSection>
-  );
+  return <Suspense fallback={null}><NotFoundPage /></Suspense>;
 }
 
 /** A page that broke: its error, and a way to try again. */

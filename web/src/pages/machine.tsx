@@ -7,7 +7,7 @@ import { useObject } from '../kubernetes/store';
 import type { Action } from '../kubevirt/actions';
 import { type Machine, statusOf, type VirtualMachine, type VirtualMachineInstance } from '../kubevirt/machine';
 import { actionLabel, AskDialog, carryOut, type Intent, needsConsent } from '../parts/ask';
-import { AccelerationBadge } from '../parts/badge';
+import { AccelerationBadge } from '../parts/acceleration-badge';
 import { Freshness, LiveDot } from '../parts/freshness';
 import { ActionsMenu, QuickAction } from '../parts/machine-actions';
 import { notify } from '../parts/notices';

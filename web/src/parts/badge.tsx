@@ -1,16 +1,13 @@
-import { Button, DescriptionList, Label, Popover } from '@patternfly/react-core';
+import { Button, Label, Popover } from '@patternfly/react-core';
 import { BanIconConfig, BoltIconConfig, HourglassHalfIconConfig, NetworkWiredIconConfig, QuestionCircleIconConfig } from '@patternfly/react-icons';
 
-import { type Badge, badgeOf, type Tone } from '../kubevirt/acceleration';
-import { type Machine } from '../kubevirt/machine';
-import { moment } from '../words/measures';
+import type { Badge, Tone } from '../kubevirt/acceleration';
 import { t } from '../words/words';
-import { Fact } from './fact';
 import { LightIcon } from './light-icon';
 import { LightLabel } from './light-label';
 
 /** Colour and sign of each tone; the words say the same without either. */
-const LOOKS: Readonly<Record<Tone, { color: 'green' | 'blue' | 'orange' | 'red' | 'grey'; icon: React.ReactNode }>> = {
+export const BADGE_LOOKS: Readonly<Record<Tone, { color: 'green' | 'blue' | 'orange' | 'red' | 'grey'; icon: React.ReactNode }>> = {
   good: { color: 'green', icon: <LightIcon of={BoltIconConfig} /> },
   notice: { color: 'blue', icon: <LightIcon of={NetworkWiredIconConfig} /> },
   slow: { color: 'orange', icon: <LightIcon of={HourglassHalfIconConfig} /> },
@@ -20,7 +17,7 @@ const LOOKS: Readonly<Record<Tone, { color: 'green' | 'blue' | 'orange' | 'red' 
 
 /** The badge without its explanation, cheap enough for a table of thousands. */
 export function PlainBadge(props: { badge: Badge }): React.JSX.Element {
-  const { color, icon } = LOOKS[props.badge.tone];
+  const { color, icon } = BADGE_LOOKS[props.badge.tone];
   return (
     <LightLabel color={color} icon={icon}>
       {props.badge.label}
@@ -28,59 +25,9 @@ export function PlainBadge(props: { badge: Badge }): React.JSX.Element {
   );
 }
 
-/** The badge of a machine: click for what, why, since when, and who decided. */
-export function AccelerationBadge(props: { machine: Machine }): React.JSX.Element | null {
-  const badge = badgeOf(props.machine);
-  if (badge === undefined) return null;
-  const { color, icon } = LOOKS[badge.tone];
-  return (
-    <Popover
-      headerContent={t('Acceleration: {label}', { label: badge.label })}
-      bodyContent={<Reasons machine={props.machine} badge={badge} />}
-      minWidth="24rem"
-    >
-      <Label color={color} icon={icon} onClick={() => undefined}>
-        <span className="pf-v6-screen-reader">{t('Acceleration:')} </span>
-        {badge.label}
-      </Label>
-    </Popover>
-  );
-}
-
-function Reasons(props: { machine: Machine; badge: Badge }): React.JSX.Element {
-  const told = props.machine.vmi?.status?.accelerator;
-  const running = props.machine.vmi?.status?.phaseTransitionTimestamps?.find((one) => one.phase === 'Running');
-  return (
-    <>
-      <p className="av-wrap">{props.badge.why}</p>
-      {told !== undefined && (
-        <DescriptionList isCompact isHorizontal className="av-gap">
-          <Fact term={t('Fact')}>{t('{type}, as QEMU itself says', { type: told.type })}</Fact>
-          {running !== undefined && <Fact term={t('Since')}>{moment(running.phaseTransitionTimestamp)}</Fact>}
-          {told.policy !== undefined && <Fact term={t('Policy')}>{told.policy}</Fact>}
-          {told.decidedBy !== undefined && <Fact term={t('Decided by')}>{told.decidedBy}</Fact>}
-          {told.expectedSlowdown !== undefined && (
-            <Fact term={t('Speed')}>{t('about {n} times slower than KVM here', { n: told.expectedSlowdown })}</Fact>
-          )}
-          {(told.considered ?? []).map((one) => (
-            <Fact key={one.place} term={one.scope}>
-              {one.place}: {one.policy}
-            </Fact>
-          ))}
-          {(told.adjustments ?? []).map((line) => (
-            <Fact key={line} term={t('Adjusted')}>
-              {line}
-            </Fact>
-          ))}
-        </DescriptionList>
-      )}
-    </>
-  );
-}
-
 /** The pill in the masthead: click for the reason and the way to the settings. */
 export function Pill(props: { badge: Badge; onSettings: () => void }): React.JSX.Element {
-  const { color, icon } = LOOKS[props.badge.tone];
+  const { color, icon } = BADGE_LOOKS[props.badge.tone];
   return (
     <Popover
       headerContent={t('Acceleration of this cluster')}

@@ -7,7 +7,7 @@ import type { Action } from '../kubevirt/actions';
 import { systemOf } from '../kubevirt/filter';
 import { addressOf, type Machine, memoryOf, processorsOf, statusOf } from '../kubevirt/machine';
 import { t } from '../words/words';
-import { AccelerationBadge } from './badge';
+import { AccelerationBadge } from './acceleration-badge';
 import { Fact } from './fact';
 import { takesKeys } from './keys';
 import { LatestEvents } from './latest-events';

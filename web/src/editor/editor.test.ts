@@ -1,7 +1,8 @@
 import { describe, expect, test } from 'vitest';
 
 import { flawsIn } from './guard';
-import { lettersApart, meant } from './known-keys';
+import { knownKeys, lettersApart, meant } from './known-keys';
+import keysOfServer from './keys-of-server.json';
 import { isNews, isSameWork, onto } from './rebase';
 import { ofYaml, toYaml } from './yaml-text';
 
@@ -98,4 +99,9 @@ describe('what is watched is news', () => {
   ])('%s', (_when, object, base, wanted) => {
     expect(isNews(object, base)).toBe(wanted);
   });
+});
+
+test('the known keys are those that the server reads', () => {
+  // crates/api/src/configuration/tests.rs writes the file.
+  expect(knownKeys().map(({ key }) => key).sort()).toEqual(keysOfServer);
 });

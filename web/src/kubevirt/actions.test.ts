@@ -1,8 +1,9 @@
 import { expect, test } from 'vitest';
 
 import { type Action, ACTIONS, permitted } from './actions';
-import type { Machine } from './machine';
-import { sampleMachine } from './sample';
+import decided from './actions-of-server.json';
+import type { Machine, RunStrategy, VirtualMachine, VirtualMachineInstance } from './machine';
+import { sampleMachine, sampleVm } from './sample';
 
 const running = { phase: 'Running' as const };
 const paused = { phase: 'Running' as const, conditions: [{ type: 'Paused', status: 'True' }] };
@@ -48,4 +49,25 @@ test('of a machine that is being deleted nothing may be asked, and each refusal 
 test('a machine that must be recovered by hand says how', () => {
   const machine = sampleMachine({}, undefined, { conditions: [{ type: 'ManualRecoveryRequired', status: 'True', message: 'repair the disk' }] });
   expect(permitted('start', machine)).toEqual({ may: false, why: 'repair the disk' });
+});
+
+/** A state, and what the server does of what it is asked in it (crates/controllers/src/subresource/tests.rs writes the file). */
+interface Decided {
+  runStrategy: RunStrategy;
+  instance: Pick<VirtualMachineInstance, 'spec' | 'status'> | null;
+  status: VirtualMachine['status'];
+  may: Action[];
+}
+
+test('the server decides likewise in every state', () => {
+  const states = decided as unknown as Decided[];
+  expect(states.length).toBeGreaterThan(100);
+  const told = states.map(({ runStrategy, instance, status, may }) => {
+    const vm = sampleVm('vm', { runStrategy }, status);
+    const machine: Machine = { vm, vmi: instance === null ? undefined : { metadata: { name: 'vm' }, ...instance } };
+    // Deleting is no matter of states.
+    const allowed = ACTIONS.filter((action) => action !== 'delete' && permitted(action, machine).may);
+    return { runStrategy, instance, status, may, allowed };
+  });
+  expect(told.filter(({ may, allowed }) => may.join() !== allowed.join())).toEqual([]);
 });

@@ -53,6 +53,8 @@ export function permitted(action: Action, machine: Machine): Permission {
       return mayRestart(machine);
     case 'pause':
       if (!isRunning(machine)) return no(t('Only a running machine can be paused.'));
+      // While the guest stands still, its probe would fail, and it would be stopped.
+      if (machine.vmi?.spec.livenessProbe !== undefined) return no(t('A machine with a livenessProbe cannot be paused.'));
       return isPaused(machine) ? no(t('The machine is paused already.')) : YES;
     case 'unpause':
       return isRunning(machine) && isPaused(machine) ? YES : no(t('The machine is not paused.'));

@@ -48,6 +48,7 @@ export interface MachineSpec {
     firmware?: { uuid?: string; serial?: string; kernelBoot?: { container?: { image?: string } } };
     devices: { disks?: Disk[]; interfaces?: NetworkInterface[]; autoattachGraphicsDevice?: boolean; autoattachSerialConsole?: boolean; autoattachPodInterface?: boolean };
   };
+  livenessProbe?: object;
   networks?: { name: string; pod?: object }[];
   volumes?: Volume[];
 }

@@ -350,3 +350,14 @@ fn of_several_objects_the_one_with_the_usual_name_counts() {
     );
     assert_eq!(first(&[]), None);
 }
+
+/// The keys of the legacy ConfigMap, as the web console must know them: `web/src/editor/editor.test.ts` compares its own
+/// table with this file.
+#[test]
+fn the_console_is_told_the_keys_of_the_legacy_config_map() {
+    let keys = Setting::ALL.into_iter().filter_map(Setting::key);
+    let mut keys: Vec<&str> = keys.chain([crate::accelerator::SWITCH]).collect();
+    keys.sort_unstable();
+    let text = serde_json::to_string_pretty(&keys).unwrap() + "\n";
+    expect_test::expect_file!["../../../../web/src/editor/keys-of-server.json"].assert_eq(&text);
+}

@@ -296,3 +296,83 @@ fn a_body_may_be_empty_but_not_nonsense() {
     assert_eq!(options::<StopOptions>(b"{").unwrap_err().code, 400);
     assert_eq!(is_dry(&["Some".to_owned()]).unwrap_err().code, 400);
 }
+
+/// What may be done in every state, as the web console must know it: `web/src/kubevirt/actions.test.ts` compares its
+/// own table with this file.
+#[test]
+fn the_console_is_told_what_may_be_done_in_every_state() {
+    let paused = json!([{ "type": "Paused", "status": "True" }]);
+    let probe = json!({ "httpGet": { "port": 80 } });
+    let instance = |phase: &str, change: &dyn Fn(&mut Value)| {
+        let mut vmi =
+            json!({ "spec": { "domain": { "devices": {} } }, "status": { "phase": phase } });
+        change(&mut vmi);
+        vmi
+    };
+    let mut instances = vec![Value::Null];
+    let phases = [
+        "Pending",
+        "Scheduling",
+        "Scheduled",
+        "Running",
+        "Succeeded",
+        "Failed",
+        "Unknown",
+    ];
+    instances.extend(phases.map(|phase| instance(phase, &|_| ())));
+    instances.push(instance("Running", &|vmi| {
+        vmi["status"]["conditions"] = paused.clone();
+    }));
+    instances.push(instance("Running", &|vmi| {
+        vmi["spec"]["livenessProbe"] = probe.clone();
+    }));
+    let statuses = [
+        json!({}),
+        json!({ "stateChangeRequests": [{ "action": "Start" }] }),
+        json!({ "conditions": [{ "type": "ManualRecoveryRequired", "status": "True", "message": "repair the disk" }] }),
+    ];
+    let mut lines = Vec::new();
+    for strategy in STRATEGIES {
+        for (instance, status) in instances
+            .iter()
+            .flat_map(|instance| statuses.iter().map(move |status| (instance, status)))
+        {
+            let vm = vm(strategy, |vm| vm["status"] = status.clone());
+            let found = (!instance.is_null()).then(|| {
+                vmi("Running", |vmi| {
+                    vmi["spec"] = instance["spec"].clone();
+                    vmi["status"] = instance["status"].clone();
+                })
+            });
+            let of_instance = |decide: fn(&VirtualMachineInstance) -> Result<(), Refusal>| {
+                found.as_ref().is_some_and(|found| decide(found).is_ok())
+            };
+            let all = [
+                (
+                    "start",
+                    start(&vm, found.as_ref(), &StartOptions::default()).is_ok(),
+                ),
+                (
+                    "stop",
+                    stop(&vm, found.as_ref(), &StopOptions::default()).is_ok(),
+                ),
+                (
+                    "restart",
+                    restart(&vm, found.as_ref(), &RestartOptions::default()).is_ok(),
+                ),
+                ("pause", of_instance(pause)),
+                ("unpause", of_instance(unpause)),
+            ];
+            let may: Vec<&str> = all
+                .into_iter()
+                .filter(|(_, may)| *may)
+                .map(|(name, _)| name)
+                .collect();
+            let line = json!({ "runStrategy": strategy, "instance": instance, "status": status, "may": may });
+            lines.push(line.to_string());
+        }
+    }
+    let table = format!("[\n{}\n]\n", lines.join(",\n"));
+    expect_test::expect_file!["../../../../web/src/kubevirt/actions-of-server.json"]
+        .assert_eq(&table);
+}

@@ -4,7 +4,7 @@ import { waitAfter } from './backoff';
 import { Failure } from './failure';
 import { Lines } from './lines';
 import { madeBy } from './patch';
-import { collectionPath, objectPath, RESOURCES, subresourcePath } from './resource';
+import { collectionPath, objectPath, resourceAt, RESOURCES, subresourcePath } from './resource';
 import { warningsIn } from './request';
 
 test.each([
@@ -88,4 +88,15 @@ describe('a patch of what does not exist', () => {
   ])('makes nothing at %s', (path) => {
     expect(madeBy(path, { data: {} })).toBeUndefined();
   });
+});
+
+test.each([
+  ['/api/v1/namespaces/openshift-cnv/configmaps/kubevirt-config', 'ConfigMap', 'openshift-cnv'],
+  ['/apis/kubevirt.io/v1/namespaces/default/virtualmachines/vm', 'VirtualMachine', 'default'],
+  ['/api/v1/nodes/n', 'Node', undefined],
+  ['/apis/apps/v1/namespaces/default/deployments/d', undefined, undefined],
+  ['/api/v1/namespaces/default/configmaps', undefined, undefined],
+])('at %s is a %s in %s', (path, kind, namespace) => {
+  const found = resourceAt(path);
+  expect([found?.type.kind, found?.namespace]).toEqual([kind, namespace]);
 });

@@ -6,17 +6,21 @@ import { collectionPath, RESOURCES } from './resource';
 /** A merge patch (RFC 7396): what it names becomes so, `null` takes away. */
 export type MergePatch = Readonly<Record<string, unknown>>;
 
+/** A JSON patch (RFC 6902): steps, done in their order or not at all. */
+export type JsonPatch = readonly { op: string; path: string; value?: unknown }[];
+
 /** Patches the object at `path`, or with `isDry` lets the server only say what it would become. Throws {@link Failure}. */
-export function patchObject(path: string, patch: MergePatch, isDry: boolean): Promise<Answer<KubernetesObject>> {
-  return send(asked(path, isDry), { method: 'PATCH', body: patch, contentType: 'application/merge-patch+json' });
+export function patchObject(path: string, patch: MergePatch | JsonPatch, isDry: boolean): Promise<Answer<KubernetesObject>> {
+  const contentType = Array.isArray(patch) ? 'application/json-patch+json' : 'application/merge-patch+json';
+  return send(asked(path, isDry), { method: 'PATCH', body: patch, contentType });
 }
 
 /** The same, but a ConfigMap that does not exist is made. Throws {@link Failure}. */
-export async function writePatch(path: string, patch: MergePatch, isDry: boolean): Promise<Answer<KubernetesObject>> {
+export async function writePatch(path: string, patch: MergePatch | JsonPatch, isDry: boolean): Promise<Answer<KubernetesObject>> {
   try {
     return await patchObject(path, patch, isDry);
   } catch (thrown) {
-    const made = Failure.of(thrown).code === 404 ? madeBy(path, patch) : undefined;
+    const made = Failure.of(thrown).code === 404 && !Array.isArray(patch) ? madeBy(path, patch as MergePatch) : undefined;
     if (made === undefined) throw thrown;
     return send(asked(made.path, isDry), { method: 'POST', body: made.object });
   }

@@ -45,6 +45,13 @@ export function objectPath(type: ResourceType, namespace: string | undefined, na
   return `${collectionPath(type, namespace)}/${encodeURIComponent(name)}`;
 }
 
+/** The kind and the namespace of the object at an address; `undefined` if no page knows its kind. Pure. */
+export function resourceAt(path: string): { type: ResourceType; namespace: string | undefined } | undefined {
+  const [, group = '', namespace, plural] = /^\/(?:api|apis\/([^/]+))\/[^/]+(?:\/namespaces\/([^/]+))?\/([^/]+)\/[^/]+$/.exec(path) ?? [];
+  const type = Object.values(RESOURCES).find((one) => one.group === group && one.plural === plural);
+  return type === undefined ? undefined : { type, namespace };
+}
+
 /** The address of a verb on a virtual machine or an instance of one. */
 export function subresourcePath(type: ResourceType, namespace: string, name: string, verb: string): string {
   return `${objectPath({ ...type, group: SUBRESOURCES_GROUP, version: 'v1' }, namespace, name)}/${verb}`;

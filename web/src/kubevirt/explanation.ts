@@ -1,5 +1,5 @@
 import { Failure } from '../kubernetes/failure';
-import type { MergePatch } from '../kubernetes/patch';
+import type { JsonPatch, MergePatch } from '../kubernetes/patch';
 import { send } from '../kubernetes/request';
 
 /** What is the matter with a machine, what shows it, and what helps, the best first. */
@@ -25,7 +25,7 @@ export interface Cure {
   command?: string;
   reversible?: boolean;
   /** What the console can do by itself. */
-  action?: { kind: string; path: string; body: MergePatch };
+  action?: { kind: string; path: string; body: MergePatch | JsonPatch };
 }
 
 /** Asks the server. `undefined`: this server does not explain. Throws {@link Failure}. */

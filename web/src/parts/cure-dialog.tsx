@@ -1,4 +1,4 @@
-import { Button, Modal, ModalBody, ModalFooter, ModalHeader } from '@patternfly/react-core';
+import { Button, ClipboardCopy, ExpandableSection, Modal, ModalBody, ModalFooter, ModalHeader } from '@patternfly/react-core';
 import { useEffect, useState } from 'react';
 
 import { Failure } from '../kubernetes/failure';
@@ -46,6 +46,11 @@ export function CureDialog(props: { cure: Cure; action: NonNullable<Cure['action
               <h3>{t('What follows')}</h3>
               <ConsequencesList object={after} />
             </>
+          )}
+          {cure.command !== undefined && (
+            <ExpandableSection toggleText={t('Show command')}>
+              <ClipboardCopy isReadOnly isCode hoverTip={t('Copy')} clickTip={t('Copied')} textAriaLabel={t('Command')}>{cure.command}</ClipboardCopy>
+            </ExpandableSection>
           )}
         </div>
       </ModalBody>

@@ -1,14 +1,16 @@
-import { Alert, Button, Card, CardBody, CardTitle, ClipboardCopy, List, ListItem } from '@patternfly/react-core';
+import { Alert, Card, CardBody, CardTitle, ClipboardCopy, List, ListItem } from '@patternfly/react-core';
 import { Link } from '@tanstack/react-router';
 import { useEffect, useState } from 'react';
 
 import { Failure } from '../kubernetes/failure';
+import { resourceAt } from '../kubernetes/resource';
 import { obstacleOf } from '../kubevirt/acceleration';
 import { SWITCH_MAP } from '../kubevirt/configuration';
 import { type Cure, explain, type Explanation, headline } from '../kubevirt/explanation';
 import { type Machine, statusOf } from '../kubevirt/machine';
 import { t } from '../words/words';
 import { CureDialog } from './cure-dialog';
+import { GuardedButton } from './guarded-button';
 import { groupOf } from './status';
 
 /** Explains a machine that does not run as it should, and offers what helps. Nothing for one that does. */
@@ -90,6 +92,7 @@ function useExplanation(isWanted: boolean, namespace: string, name: string, stat
 function CureItem(props: { cure: Cure }): React.JSX.Element {
   const { cure } = props;
   const [isAsking, setAsking] = useState(false);
+  const changed = cure.action === undefined ? undefined : resourceAt(cure.action.path);
   return (
     <li>
       <div className="av-stack">
@@ -104,7 +107,9 @@ function CureItem(props: { cure: Cure }): React.JSX.Element {
         {cure.command !== undefined && (
           <ClipboardCopy isReadOnly isCode hoverTip={t('Copy')} clickTip={t('Copied')} textAriaLabel={t('Command')}>{cure.command}</ClipboardCopy>
         )}
-        {cure.action !== undefined && <div><Button variant="secondary" onClick={() => setAsking(true)}>{t('Do it…')}</Button></div>}
+        {cure.action !== undefined && changed !== undefined && (
+          <div><GuardedButton right={{ verb: 'patch', type: changed.type }} namespace={changed.namespace} variant="secondary" onClick={() => setAsking(true)}>{t('Do it…')}</GuardedButton></div>
+        )}
         {isAsking && cure.action !== undefined && <CureDialog cure={cure} action={cure.action} onClose={() => setAsking(false)} />}
       </div>
     </li>

@@ -36,21 +36,21 @@ pub(super) async fn explain(client: &kube::Client, query: &str) -> Result<Respon
     let explanation = explained
         .map_err(status)?
         .ok_or_else(|| Status::not_found(api::names::GROUP, "virtualmachines", name))?;
-    Ok(super::answer(&told(&explanation)))
+    Ok(super::answer(&told(&explanation, namespace, name)))
 }
 
-fn told(explanation: &Explanation) -> Value {
+fn told(explanation: &Explanation, namespace: &str, name: &str) -> Value {
     json!({
         "cause": explanation.cause,
         "causeId": explanation.cause_id,
         "standing": explanation.standing,
         "evidence": explanation.evidence,
-        "cures": explanation.remedies.iter().map(cure).collect::<Vec<_>>(),
+        "cures": explanation.remedies.iter().map(|remedy| cure(remedy, namespace, name)).collect::<Vec<_>>(),
     })
 }
 
-/// A cure, and what the console can do of it by itself: a merge patch.
-fn cure(remedy: &Remedy) -> Value {
+/// A cure of this machine, and what the console can do of it by itself.
+fn cure(remedy: &Remedy, namespace: &str, name: &str) -> Value {
     let mut cure = json!({
         "title": remedy.title,
         "effect": remedy.effect,
@@ -59,16 +59,38 @@ fn cure(remedy: &Remedy) -> Value {
     });
     if let Some(command) = &remedy.command {
         cure["command"] = json!(command);
-    }
-    if remedy.command.is_some() && remedy.command == permit_emulation().command {
-        let map = api::names::CONFIG_MAP;
-        cure["action"] = json!({
-            "kind": "patch",
-            "path": format!("/api/v1/namespaces/{SWITCH_NAMESPACE}/configmaps/{map}"),
-            "body": {"data": {SWITCH: "true"}},
-        });
+        if let Some(action) = action(command, namespace, name) {
+            cure["action"] = action;
+        }
     }
     cure
+}
+
+/// The change of one object that a cure's command makes, if it is one: a merge patch, or a JSON patch.
+fn action(command: &str, namespace: &str, name: &str) -> Option<Value> {
+    if Some(command) == permit_emulation().command.as_deref() {
+        let map = api::names::CONFIG_MAP;
+        let path = format!("/api/v1/namespaces/{SWITCH_NAMESPACE}/configmaps/{map}");
+        let body = json!({"data": {SWITCH: "true"}});
+        return Some(json!({"kind": "patch", "path": path, "body": body}));
+    }
+    let machine = format!("/apis/kubevirt.io/v1/namespaces/{namespace}/virtualmachines/{name}");
+    if command == format!("anyvirt emulation on --vm {name} -n {namespace}") {
+        let body = json!({"spec": {"template": {"spec": {"emulationPolicy": "Software"}}}});
+        return Some(json!({"kind": "patch", "path": machine, "body": body}));
+    }
+    let quoted = |words: &str| {
+        let body = command.strip_prefix(words)?.strip_suffix('\'')?;
+        serde_json::from_str::<Value>(body).ok()
+    };
+    if let Some(body) = quoted("kubectl -n kubevirt patch kubevirt kubevirt --type=merge -p '") {
+        let path = "/apis/kubevirt.io/v1/namespaces/kubevirt/kubevirts/kubevirt";
+        return Some(json!({"kind": "patch", "path": path, "body": body}));
+    }
+    let body = quoted(&format!(
+        "kubectl patch vm/{name} -n {namespace} --type=json -p='"
+    ))?;
+    Some(json!({"kind": "json-patch", "path": machine, "body": body}))
 }
 
 /// The body of `consequences`.
@@ -125,6 +147,7 @@ mod tests {
 
     #[test]
     fn permitting_emulation_is_a_button_and_other_cures_are_words() {
+        let cure = |remedy: &Remedy| cure(remedy, "team-a", "vm");
         let button = cure(&permit_emulation());
         assert_eq!(
             button["action"],
@@ -139,5 +162,43 @@ mod tests {
             words,
             json!({"title": "Wait", "effect": "it may come", "cost": "time", "reversible": true})
         );
+    }
+
+    #[test]
+    fn a_command_that_changes_one_object_is_a_button_for_that_object() {
+        let machine = "/apis/kubevirt.io/v1/namespaces/team-a/virtualmachines/vm";
+        let kubevirt = "/apis/kubevirt.io/v1/namespaces/kubevirt/kubevirts/kubevirt";
+        let policy = json!({"spec": {"template": {"spec": {"emulationPolicy": "Software"}}}});
+        let model = json!([{"op": "add", "path": "/spec/x/model", "value": "e1000e"}]);
+        for (command, expected) in [
+            (
+                "anyvirt emulation on --vm vm -n team-a".to_owned(),
+                json!({"kind": "patch", "path": machine, "body": policy}),
+            ),
+            (
+                format!("kubectl patch vm/vm -n team-a --type=json -p='{model}'"),
+                json!({"kind": "json-patch", "path": machine, "body": model}),
+            ),
+            (
+                "kubectl -n kubevirt patch kubevirt kubevirt --type=merge -p '{\"spec\":{}}'"
+                    .to_owned(),
+                json!({"kind": "patch", "path": kubevirt, "body": {"spec": {}}}),
+            ),
+        ] {
+            assert_eq!(
+                action(&command, "team-a", "vm"),
+                Some(expected),
+                "{command}"
+            );
+        }
+        for command in [
+            "anyvirt emulation on --vm other -n team-a",
+            "anyvirt emulation on --vm vm && anyvirt emulation auto --node n",
+            "kubectl edit vm/vm -n team-a",
+            "kubectl patch vm/vm -n team-b --type=json -p='[]'",
+            "sudo modprobe vhost_net",
+        ] {
+            assert_eq!(action(command, "team-a", "vm"), None, "{command}");
+        }
     }
 }

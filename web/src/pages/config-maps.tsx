@@ -10,7 +10,7 @@ import { useWatched } from '../kubernetes/store';
 import type { Right } from '../kubevirt/actions';
 import { type ConfigMap, SWITCH_MAP } from '../kubevirt/configuration';
 import { Age } from '../parts/age';
-import { GuardedButton } from '../parts/guarded-button';
+import { GuardedButton, GuardedItem } from '../parts/guarded-button';
 import { FilterField, ListPage } from '../parts/list-page';
 import { notify } from '../parts/notices';
 import { type Column, VirtualTable } from '../parts/virtual-table';
@@ -73,7 +73,7 @@ function ConfigMaps(props: { namespace?: string; q: string | undefined; onSearch
     (map: ConfigMap) => (
       <>
         <DropdownItem onClick={() => void navigate({ to: '/k8s/ns/$namespace/$plural/$name', params: paramsOf(map), search: { tab: 'yaml' } })}>{t('Edit ConfigMap')}</DropdownItem>
-        <DropdownItem isDanger onClick={() => setDoomed(map)}>{t('Delete ConfigMap')}</DropdownItem>
+        <GuardedItem right={DELETE} namespace={map.metadata.namespace} isDanger onClick={() => setDoomed(map)}>{t('Delete ConfigMap')}</GuardedItem>
       </>
     ),
     [navigate],

@@ -1,4 +1,4 @@
-import { Button, type ButtonProps, Tooltip } from '@patternfly/react-core';
+import { Button, type ButtonProps, DropdownItem, type DropdownItemProps, Tooltip } from '@patternfly/react-core';
 
 import type { Right } from '../kubevirt/actions';
 import { useWhyNot } from '../session/rights';
@@ -13,4 +13,11 @@ export function GuardedButton(props: ButtonProps & { right: Right; namespace?: s
       <Button {...rest} isDisabled={false} isAriaDisabled onClick={undefined} type="button" />
     </Tooltip>
   );
+}
+
+/** An item of a menu for what needs a right: without it, it stays visible and says what is missing. */
+export function GuardedItem(props: Omit<DropdownItemProps, 'ref'> & { right: Right; namespace?: string | undefined }): React.JSX.Element {
+  const { right, namespace, onClick, ...rest } = props;
+  const whyNot = useWhyNot(right, namespace);
+  return <DropdownItem {...rest} isAriaDisabled={whyNot !== undefined} description={whyNot} {...(whyNot === undefined && onClick !== undefined ? { onClick } : {})} />;
 }

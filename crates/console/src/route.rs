@@ -17,6 +17,9 @@ const SECRETS: [&str; 6] = [
     "authorization",
 ];
 
+/// By this fragment `web/src/session/link.ts` knows that the address before had a secret in it.
+const TOLD_SECRET: &str = "secret-in-address";
+
 /// What a request is to the console.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Route {
@@ -67,7 +70,12 @@ pub fn route(method: &Method, path: &str, query: Option<&str>, headers: &HeaderM
     let Some(rest) = path.strip_prefix(ROOT) else {
         return Route::Other;
     };
-    if let Some(name) = secret_in(query) {
+    let secret = secret_in(query);
+    // A person who typed it is told so by the page, and the address is not kept in the history.
+    if secret.is_some() && reads && wants_page(headers) && !rest.starts_with("api/") {
+        return Route::File(File::Moved(format!("{ROOT}login#{TOLD_SECRET}")));
+    }
+    if let Some(name) = secret {
         return Route::SecretInUrl(name);
     }
     if let Some(call) = rest.strip_prefix("api/") {
@@ -178,5 +186,11 @@ mod tests {
                 "{target}"
             );
         }
+        let moved = Route::File(File::Moved("/console/login#secret-in-address".to_owned()));
+        for target in ["/console/overview?token=x", "/console/login?otk=x"] {
+            assert_eq!(routed("GET", target, "text/html,*/*"), moved, "{target}");
+        }
+        let call = routed("GET", "/console/api/session?token=x", "text/html");
+        assert_eq!(call, Route::SecretInUrl("token"));
     }
 }

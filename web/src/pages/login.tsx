@@ -3,7 +3,7 @@ import { useEffect, useRef, useState } from 'react';
 
 import { Failure } from '../kubernetes/failure';
 import { useTitle } from '../parts/title';
-import { keyInFragment } from '../session/link';
+import { keyInFragment, toldSecret } from '../session/link';
 import { logIn } from '../session/session';
 import { t } from '../words/words';
 
@@ -14,6 +14,7 @@ export function LoginPage(props: { expired: boolean }): React.JSX.Element {
   const [refusal, setRefusal] = useState<string>();
   const [isAsking, setAsking] = useState(false);
   const tried = useRef(false);
+  const [hadSecret] = useState(() => toldSecret(window.location.hash));
 
   async function tryWith(proof: { link: string } | { token: string }): Promise<void> {
     setAsking(true);
@@ -47,6 +48,11 @@ export function LoginPage(props: { expired: boolean }): React.JSX.Element {
           {props.expired && refusal === undefined && (
             <Alert variant="info" isInline title={t('Your session has ended. Log in again to go on where you were.')}>
               {t('It was not used for twelve hours, a day has passed since the login, or somebody has ended it (in the settings, or with anyvirt web --revoke).')}
+            </Alert>
+          )}
+          {hadSecret && refusal === undefined && (
+            <Alert variant="warning" isInline title={t('A token or key in the address is never accepted.')}>
+              {t('Addresses are kept in histories and logs: whoever reads those has it now, so take another if you can. Put a token into the field below; the key of a one-time link stands after its #.')}
             </Alert>
           )}
           {refusal !== undefined && <Alert variant="danger" isInline title={refusal} />}

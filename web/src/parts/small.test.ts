@@ -5,7 +5,7 @@ import { keysymOf } from '../consoles/keysyms';
 import { End, marked, withoutEscapes } from '../consoles/log-text';
 import { leavesConsole } from '../consoles/leave';
 import { endOf, fromWholeLine, latestPod } from '../consoles/log-source';
-import { destination, keyInFragment } from '../session/link';
+import { destination, keyInFragment, toldSecret } from '../session/link';
 import { endCommand, shortBrowser } from '../session/sessions';
 import { classesOf } from '../theme/theme';
 import { age, bytes, duration, quantity } from '../words/measures';
@@ -78,6 +78,10 @@ describe('keys', () => {
 });
 
 describe('the login', () => {
+  test('knows that the address before had a secret in it', () => {
+    expect([toldSecret('#secret-in-address'), toldSecret('#otk=a'), toldSecret('')]).toEqual([true, false, false]);
+  });
+
   test.each([['#otk=abc', 'abc'], ['#otk=', undefined], ['', undefined], ['#other=1', undefined]])('the key in %s is %s', (fragment, wanted) => {
     expect(keyInFragment(fragment)).toBe(wanted);
   });

@@ -21,10 +21,10 @@ export const THEMES = {
 /** Milliseconds for what the browser and an idle server do; guests have longer times of their own. */
 export const PATIENCE = 30_000;
 
-/** Starts Chromium. */
-export async function launch() {
+/** Starts Chromium, with further `words` on its command line. */
+export async function launch(...words) {
   // As root Chromium refuses to start with its sandbox.
-  return chromium.launch({ executablePath: PROGRAM, args: ['--no-sandbox', '--disable-gpu'] });
+  return chromium.launch({ executablePath: PROGRAM, args: ['--no-sandbox', '--disable-gpu', ...words] });
 }
 
 /** A new one-time link, for whom the administrator's token proves. */

@@ -5,21 +5,24 @@
 //   ANYVIRT_PICTURES     where pictures go (default: shots/ beside this file)
 //   ANYVIRT_CHROMIUM     the program (default /usr/bin/chromium)
 // Arguments: which tests (default: all but `reconnect`, which needs somebody who ends the server, in this order).
+import { attacks } from './attacks.mjs';
 import { launch, logIn } from './browser.mjs';
 import { everyPage } from './every-page.mjs';
 import { journey } from './journey.mjs';
 import { keyboard } from './keyboard.mjs';
 import { languages } from './languages.mjs';
 import { reconnect } from './reconnect.mjs';
+import { remedies } from './remedies.mjs';
 import { sessions } from './sessions.mjs';
 import { speed } from './speed.mjs';
 import { streams } from './streams.mjs';
 import { support } from './support.mjs';
 import { takeOver } from './take-over.mjs';
 import { thumbnails } from './thumbnails.mjs';
+import { viewer } from './viewer.mjs';
 import { work } from './work.mjs';
 
-const TESTS = { keyboard, work, journey, 'take-over': takeOver, thumbnails, sessions, 'every-page': everyPage, speed, streams, languages, support, reconnect };
+const TESTS = { keyboard, work, journey, 'take-over': takeOver, remedies, thumbnails, attacks, viewer, sessions, 'every-page': everyPage, speed, streams, languages, support, reconnect };
 const ALL = Object.keys(TESTS).filter((name) => name !== 'reconnect');
 
 const wanted = process.argv.slice(2);

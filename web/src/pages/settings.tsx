@@ -7,6 +7,7 @@ import { useObject, useWatched } from '../kubernetes/store';
 import { type ConfigMap, type KubeVirt, kubeVirtOf, SET_BY, SWITCH_MAP } from '../kubevirt/configuration';
 import { current, edits, meaningOf, type Wanted, WANTED } from '../kubevirt/emulation-switch';
 import type { Node } from '../kubevirt/node';
+import { askAlways, asksAlways } from '../parts/consent';
 import { Fact } from '../parts/fact';
 import { Freshness } from '../parts/freshness';
 import { SwitchDialog } from '../parts/switch-dialog';
@@ -113,6 +114,7 @@ function EffectiveSettings(): React.JSX.Element {
 
 function BrowserSettings(): React.JSX.Element {
   const isOn = useThumbnails();
+  const [isAlways, setAlways] = useState(asksAlways);
   const [language, setLanguage] = useState(chosenLanguage);
   return (
     <Card component="section">
@@ -120,6 +122,7 @@ function BrowserSettings(): React.JSX.Element {
       <CardBody className="av-stack">
         <Switch id="thumbnails" label={t('Pictures of guests’ screens in lists')} isChecked={isOn} onChange={(_event, on) => thumbnails.switchTo(on)} />
         <p className="av-subtle av-small">{t('A screen can show secrets to whoever looks over your shoulder.')}</p>
+        <Switch id="consent" label={t('Ask before every action, also before what loses nothing')} isChecked={isAlways} onChange={(_event, always) => { askAlways(always); setAlways(always); }} />
         <FormGroup label={t('Language')} fieldId="language">
           <FormSelect
             id="language"

@@ -7,6 +7,7 @@ import type { Action } from '../kubevirt/actions';
 import type { Machine } from '../kubevirt/machine';
 import { commandOf, perform } from '../kubevirt/perform';
 import { plural, t } from '../words/words';
+import { asksAlways } from './consent';
 import { notify } from './notices';
 
 /** What a person is about to do, with which machines. */
@@ -27,7 +28,7 @@ const HARMLESS: readonly Action[] = ['start', 'unpause', 'pause'];
 
 /** Must a person confirm this? */
 export function needsConsent(intent: Intent): boolean {
-  return intent.machines.length > 1 || !HARMLESS.includes(intent.action);
+  return asksAlways() || intent.machines.length > 1 || !HARMLESS.includes(intent.action);
 }
 
 /** A machine with which something could not be done, and why. */

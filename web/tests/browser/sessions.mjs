@@ -1,4 +1,4 @@
-// Who is logged in: seen in the settings, ended there, and told so in the other browser.
+// The settings of who uses the console: who is logged in, ended there, and told so in the other browser; confirmations.
 import assert from 'node:assert/strict';
 
 import { complaints, newLink, open } from './browser.mjs';
@@ -51,8 +51,21 @@ export async function sessions(browser, session) {
   await first.page.getByText('There is no other session.').waitFor();
   assert.equal(await rows.count(), 1);
   await third.page.getByText('Your session has ended').waitFor();
+  await third.close();
+  await consent(first);
   assert.deepEqual(first.faults, []);
   assert.deepEqual(third.faults, []);
-  await third.close();
   await first.close();
+}
+
+/** Whoever wants to be asked before everything is asked before a pause too. */
+async function consent({ page, goto }) {
+  console.log('who wants to be asked before every action is asked');
+  await goto('/settings');
+  await page.getByText('Ask before every action').click();
+  await goto(`/machines/${process.env.ANYVIRT_MACHINE ?? 'default/fedora-1'}`);
+  await page.getByRole('button', { name: 'Actions', exact: true }).click();
+  await page.getByRole('menuitem', { name: 'Pause', exact: true }).click();
+  await page.getByRole('dialog', { name: /^Pause / }).getByRole('button', { name: 'Cancel' }).click();
+  await page.getByRole('dialog').waitFor({ state: 'detached' });
 }

@@ -53,9 +53,9 @@ impl std::fmt::Debug for Cache {
 
 /// Which digest a reference had.
 #[derive(Debug, Serialize, Deserialize)]
-struct Known {
-    reference: String,
-    digest: String,
+pub(crate) struct Known {
+    pub(crate) reference: String,
+    pub(crate) digest: String,
 }
 
 /// What is to be taken from an image, and what the files are called in the entry.
@@ -138,6 +138,10 @@ impl Cache {
         Ok(Self {
             inner: Arc::new(inner),
         })
+    }
+
+    pub(crate) fn directory(&self) -> &Path {
+        &self.inner.directory
     }
 
     /// The disk of a containerDisk image: the only file in its `/disk`, or the one at [`ImageRequest::path`].

@@ -70,6 +70,12 @@ pub(crate) fn seal(
     sync_directory(directory)
 }
 
+/// The marker of an entry, whatever its files are now; `None` if there is none that can be read.
+pub(crate) fn marker(directory: &Path) -> Option<Marker> {
+    let text = read_bounded(&directory.join(MARKER)).ok()?;
+    serde_json::from_slice(&text).ok()
+}
+
 /// The marker of an entry whose files are all still what they were; `None` (and the cause in the log) otherwise.
 pub(crate) fn check(directory: &Path) -> Option<Marker> {
     let text = read_bounded(&directory.join(MARKER)).ok()?;

@@ -11,6 +11,7 @@ mod layer;
 mod manifest;
 mod reference;
 mod source;
+mod stored;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -18,6 +19,7 @@ use std::sync::Arc;
 pub use crate::cache::Cache;
 pub use crate::error::{Problem, PullError};
 pub use crate::reference::is_loopback;
+pub use crate::stored::StoredImage;
 
 /// Reads the header of the disk image at a path. Refuses, with the cause, an image that names other files (backing file,
 /// data file) or is otherwise not to be used.

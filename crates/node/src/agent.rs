@@ -260,14 +260,24 @@ async fn keep_turns(context: &Context) {
     }
 }
 
+/// The images of this machine, for its Node object.
+async fn stored_images(context: &Context) -> Option<Vec<images::StoredImage>> {
+    let stored = context.cache.stored().await;
+    stored
+        .inspect_err(|error| tracing::warn!(%error, "the stored images cannot be listed"))
+        .ok()
+}
+
 /// Registers the node, and tells that it lives.
 async fn keep_registered(context: &Context) {
     let mut changes = context.knowledge.subscribe();
     loop {
+        let images = stored_images(context).await;
         let offer = Offer {
             known: changes.borrow_and_update().clone(),
             disk_bytes: host::facts::file_system_bytes(&context.machines)
                 .map_or(0, |(_, total)| total),
+            images,
         };
         let now = context.clock.now();
         let registered =

@@ -3,11 +3,14 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use ::images::StoredImage;
 use api::accelerator::{HelperDevice, NodeVerdict};
 use api::names::{conditions, resources};
 use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
-use k8s_openapi::api::core::v1::{Node, NodeAddress, NodeCondition, NodeStatus, NodeSystemInfo};
+use k8s_openapi::api::core::v1::{
+    ContainerImage, Node, NodeAddress, NodeCondition, NodeStatus, NodeSystemInfo,
+};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, OwnerReference, Time};
 use kube::api::{Api, ObjectMeta, Patch, PatchParams, PostParams};
@@ -30,12 +33,27 @@ pub(crate) const HEARTBEAT_PERIOD: Duration = Duration::from_secs(60);
 const CHANGED: &str = "HardwareVirtualizationChanged";
 /// Kubelet's default for pods of a node.
 const MOST_PODS: u32 = 250;
+/// Kubelet's `nodeStatusMaxImages`: the object is read often, by many.
+const MOST_IMAGES: usize = 50;
+/// Kubelet's `MaxNamesPerImageInNodeStatus`.
+const MOST_NAMES: usize = 5;
 
 /// What is offered.
 #[derive(Debug, Clone)]
 pub(crate) struct Offer {
     pub(crate) known: Known,
     pub(crate) disk_bytes: u64,
+    /// Images that are stored here, the largest first; `None` if they could not be read just now.
+    pub(crate) images: Option<Vec<StoredImage>>,
+}
+
+/// The images as the Node object tells them: the largest, with so many names, as kubelet bounds both.
+fn images(stored: &[StoredImage]) -> Vec<ContainerImage> {
+    let told = |image: &StoredImage| ContainerImage {
+        names: Some(image.names.iter().take(MOST_NAMES).cloned().collect()),
+        size_bytes: i64::try_from(image.disk_bytes).ok(),
+    };
+    stored.iter().take(MOST_IMAGES).map(told).collect()
 }
 
 /// The status of the Node object. Conditions that did not change keep their transition times, and
@@ -114,6 +132,11 @@ pub(crate) fn status(
             os_image: machine.distribution.clone(),
             ..NodeSystemInfo::default()
         }),
+        images: match &offer.images {
+            // An empty list, for none would leave what the object says.
+            Some(stored) => Some(images(stored)),
+            None => before.and_then(|it| it.images.clone()),
+        },
         ..before.cloned().unwrap_or_default()
     }
 }
@@ -274,6 +297,7 @@ mod tests {
         Offer {
             known: known(class),
             disk_bytes: 1 << 30,
+            images: None,
         }
     }
 
@@ -330,6 +354,29 @@ mod tests {
             Some(Time(at(1)))
         );
         find(&second, "Theirs");
+    }
+
+    #[test]
+    fn the_largest_images_are_told_and_stay_while_they_cannot_be_read() {
+        let image = |bytes: u64| StoredImage {
+            names: (0..9).map(|name| format!("{bytes}:{name}")).collect(),
+            disk_bytes: bytes,
+        };
+        let with = |images| Offer {
+            images,
+            ..offer(true)
+        };
+        let many = with(Some((1..=60).rev().map(image).collect()));
+        let told = status("n", &many, None, at(1));
+        let images = told.images.clone().expect("images");
+        assert_eq!(images.len(), 50);
+        assert_eq!(images[0].size_bytes, Some(60));
+        let names = images[49].names.clone().expect("names");
+        assert_eq!(names, ["11:0", "11:1", "11:2", "11:3", "11:4"]);
+        let unread = status("n", &with(None), Some(&told), at(2));
+        assert_eq!(unread.images, told.images);
+        let none = status("n", &with(Some(Vec::new())), Some(&told), at(3));
+        assert_eq!(none.images, Some(Vec::new()));
     }
 
     #[test]

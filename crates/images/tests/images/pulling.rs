@@ -482,3 +482,36 @@ async fn pruning_removes_what_is_old_and_unused() {
     assert_eq!(left, [false, true, true]);
     assert!(bench.left_over().is_empty());
 }
+
+#[tokio::test]
+async fn what_is_stored_is_told_by_its_names_the_largest_first() {
+    let bench = Bench::new();
+    let small = bench.image(&[("disk/disk.img", b"small")]);
+    bench.pull(&small).await.unwrap();
+    let known = bench.cache.stored().await.unwrap();
+    let [image] = known.as_slice() else {
+        panic!("one image is stored: {known:?}")
+    };
+    let [name, by_digest] = image.names.as_slice() else {
+        panic!("it has a name and a digest: {image:?}")
+    };
+    assert_eq!(*name, small.reference);
+    let (repository, digest) = by_digest.split_once('@').unwrap();
+    assert!(small.reference.starts_with(repository) && digest.starts_with("sha256:"));
+
+    // The same reference comes to mean another image: the first one keeps its digest only.
+    let large = bench.image(&[("disk/disk.img", &[7; 300_000])]);
+    assert_eq!(large.reference, small.reference);
+    let again = ImageRequest {
+        pull_policy: PullPolicy::Always,
+        ..large
+    };
+    bench.pull(&again).await.unwrap();
+    // Nothing that could be used, and no reason to tell nothing.
+    std::fs::create_dir(bench.folder.path().join("cache/entries/empty")).unwrap();
+    let known = bench.cache.stored().await.unwrap();
+    assert_eq!(known.len(), 2, "{known:?}");
+    assert_eq!(known[0].names[0], small.reference);
+    assert_eq!(known[1].names, std::slice::from_ref(by_digest));
+    assert!(known[0].disk_bytes >= 300_000 && known[1].disk_bytes < 100_000);
+}

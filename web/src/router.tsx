@@ -70,7 +70,7 @@ const routes = [
   createRoute({
     getParentRoute: () => root,
     path: '/events',
-    validateSearch: (raw: Raw) => only({ project: text(raw.project), q: text(raw.q), warnings: raw.warnings === true ? true : undefined }),
+    validateSearch: (raw: Raw) => only({ project: text(raw.project), q: text(raw.q), warnings: raw.warnings === true ? true : undefined, kind: text(raw.kind), each: raw.each === true ? true : undefined }),
     component: lazyRouteComponent(() => import('./pages/events'), 'EventsPage'),
   }),
   createRoute({ getParentRoute: () => root, path: '/nodes', component: lazyRouteComponent(() => import('./pages/nodes'), 'NodesPage') }),

@@ -68,3 +68,32 @@ export function marked(text: string, words: string): Part[] {
   if (from < text.length) parts.push({ text: text.slice(from), isFound: false });
   return parts;
 }
+
+/** A step of a start that a guest has written of. */
+export interface Mark {
+  step: 'firmware' | 'kernel' | 'user-space' | 'login';
+  /** Where its line begins. */
+  at: number;
+}
+
+/** What guests write at each step, as the node looks for it (crates/launcher/src/markers.rs). */
+const SIGNS: readonly [Mark['step'], RegExp][] = [
+  ['firmware', /SeaBIOS|BdsDxe: |UEFI firmware/],
+  ['kernel', /Linux version |Booting Linux|FreeBSD\/SMP|NetBSD \d/],
+  ['user-space', /systemd\[1\]|Welcome to |cloud-init\[|OpenRC|Run \/(?:sbin\/)?init as init process/],
+  ['login', /^[^\n]*login: /m],
+];
+
+/** The steps that a log tells of, each where it is told first after the step before, in order. */
+export function marksIn(text: string): Mark[] {
+  const marks: Mark[] = [];
+  let from = 0;
+  for (const [step, sign] of SIGNS) {
+    const found = text.slice(from).search(sign);
+    if (found < 0) continue;
+    const at = text.lastIndexOf('\n', from + found - 1) + 1;
+    marks.push({ step, at });
+    from = from + found + 1;
+  }
+  return marks;
+}

@@ -2,11 +2,12 @@ import { Button, EmptyState, EmptyStateBody, SearchInput, Switch, Toolbar, Toolb
 import { useEffect, useMemo, useRef, useState } from 'react';
 
 import { Failure } from '../kubernetes/failure';
+import { stepLabel } from '../kubevirt/timeline';
 import { download } from '../parts/download';
 import { FailureAlert } from '../parts/failure-alert';
 import { t } from '../words/words';
 import { openLog } from './log-source';
-import { End, marked, withoutEscapes } from './log-text';
+import { End, marked, marksIn, withoutEscapes } from './log-text';
 
 /** Characters that are kept: the browser shows no more at a bearable speed. */
 const KEPT = 2_000_000;
@@ -22,6 +23,11 @@ export function LogConsole(props: { namespace: string; name: string }): React.JS
   const [isFollowing, setFollowing] = useState(true);
   const place = useRef<HTMLPreElement>(null);
   const parts = useMemo(() => marked(text, words), [text, words]);
+  const marks = useMemo(() => marksIn(text), [text]);
+  function goTo(at: number): void {
+    setFollowing(false);
+    if (place.current !== null) scrollToLetter(place.current, at);
+  }
   useEffect(() => {
     if (isFollowing && place.current !== null) place.current.scrollTop = place.current.scrollHeight;
   }, [text, isFollowing]);
@@ -46,6 +52,13 @@ export function LogConsole(props: { namespace: string; name: string }): React.JS
           <ToolbarItem alignSelf="center"><Switch id="log-wrap" label={t('Wrap lines')} isChecked={isWrapped} onChange={(_event, on) => setWrapped(on)} /></ToolbarItem>
           <ToolbarItem alignSelf="center"><Switch id="log-follow" label={t('Follow')} isChecked={isFollowing} onChange={(_event, on) => setFollowing(on)} /></ToolbarItem>
           <ToolbarItem><Button variant="secondary" size="sm" onClick={() => download(new Blob([text], { type: 'text/plain' }), `${name}-serial.log`)}>{t('Download')}</Button></ToolbarItem>
+          {marks.length > 0 && (
+            <ToolbarItem alignSelf="center">
+              <span className="av-row" role="group" aria-label={t('Steps of the start')}>
+                {marks.map(({ step, at }) => <Button key={step} variant="link" isInline size="sm" onClick={() => goTo(at)}>{stepLabel(step)}</Button>)}
+              </span>
+            </ToolbarItem>
+          )}
         </ToolbarContent>
       </Toolbar>
       <pre ref={place} className={isWrapped ? 'av-log av-wrapped' : 'av-log'} tabIndex={0} role="log" aria-live="off" aria-label={t('Serial log of {name}', { name })} data-console="log">
@@ -53,6 +66,23 @@ export function LogConsole(props: { namespace: string; name: string }): React.JS
       </pre>
     </div>
   );
+}
+
+/** Scrolls `region` so that the letter at `at` of its text stands at its top. */
+function scrollToLetter(region: HTMLElement, at: number): void {
+  const walker = document.createTreeWalker(region, NodeFilter.SHOW_TEXT);
+  let left = at;
+  for (let node = walker.nextNode(); node !== null; node = walker.nextNode()) {
+    const length = node.nodeValue?.length ?? 0;
+    if (left < length) {
+      const range = document.createRange();
+      range.setStart(node, left);
+      range.setEnd(node, left + 1);
+      region.scrollTop += range.getBoundingClientRect().top - region.getBoundingClientRect().top;
+      return;
+    }
+    left -= length;
+  }
 }
 
 function useLog(namespace: string, name: string): { text: string; failure: Failure | undefined; retry: () => void } {

@@ -1,10 +1,11 @@
-import { Button, Dropdown, DropdownItem, DropdownList, MenuToggle, Modal, ModalBody, ModalFooter, ModalHeader, Switch, TextArea, Toolbar, ToolbarContent, ToolbarItem } from '@patternfly/react-core';
+import { Button, Dropdown, DropdownItem, DropdownList, FormGroup, FormSelect, FormSelectOption, MenuToggle, Modal, ModalBody, ModalFooter, ModalHeader, Switch, TextArea, Toolbar, ToolbarContent, ToolbarItem } from '@patternfly/react-core';
 import RFB from '@novnc/novnc';
 import { useEffect, useRef, useState } from 'react';
 
 import { download } from '../parts/download';
 import { t } from '../words/words';
 import { PLAIN, streamAddress } from './address';
+import { HELD_KEYSYMS, type Layout, LAYOUTS, strokesOf } from './keymaps';
 import { functionKey, KEYSYMS, keysymOf } from './keysyms';
 import { leavesConsole } from './leave';
 import { Veil } from './veil';
@@ -93,7 +94,7 @@ export function ScreenConsole(props: { namespace: string; name: string }): React
         <div ref={place} data-state={state.is} data-console="screen" style={{ height: '100%' }} />
         <ScreenVeil state={state} onConnect={(manner) => { setState({ is: 'connecting' }); setAttempt({ number: attempt.number + 1, manner }); }} />
       </div>
-      {isPasting && <PasteDialog onClose={() => setPasting(false)} onType={(text) => type(client.current, text)} />}
+      {isPasting && <PasteDialog onClose={() => setPasting(false)} onType={(text, layout) => type(client.current, text, layout)} />}
     </div>
   );
 }
@@ -128,7 +129,7 @@ function KeysMenu(props: { toggleRef: React.RefObject<HTMLButtonElement | null>;
     ['Esc', [Escape]],
     ['PrtSc', [PrintScreen]],
     ...[1, 2, 3, 4, 5, 6, 7].map((n): [string, number[]] => [`Ctrl+Alt+F${n}`, [Control, Alt, functionKey(n)]]),
-    ...[1, 2, 5, 8, 10, 11, 12].map((n): [string, number[]] => [`F${n}`, [functionKey(n)]]),
+    ...[1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12].map((n): [string, number[]] => [`F${n}`, [functionKey(n)]]),
   ];
   return (
     <Dropdown
@@ -161,16 +162,30 @@ function share<E>(element: E | null, ref: React.Ref<E>, own: React.RefObject<E |
   else if (ref !== null) ref.current = element;
 }
 
-function PasteDialog(props: { onClose: () => void; onType: (text: string) => void }): React.JSX.Element {
+function layoutLabel(layout: Layout): string {
+  return { us: t('English (US)'), gb: t('English (UK)'), de: t('German'), fr: t('French') }[layout];
+}
+
+function PasteDialog(props: { onClose: () => void; onType: (text: string, layout: Layout) => void }): React.JSX.Element {
   const [text, setText] = useState('');
+  const [layout, setLayout] = useState<Layout>('us');
+  const missing = [...new Set(text)].filter((character) => strokesOf(layout, character) === undefined);
   return (
     <Modal isOpen onClose={props.onClose} variant="small" aria-labelledby="paste-title">
-      <ModalHeader title={t('Paste as typing')} labelId="paste-title" description={t('The text is typed into the guest key by key. The guest must have the keyboard layout that your keys stand for.')} />
+      <ModalHeader title={t('Paste as typing')} labelId="paste-title" description={t('The text is typed into the guest key by key, on the keyboard that the guest believes to have.')} />
       <ModalBody tabIndex={0}>
-        <TextArea aria-label={t('Text to type')} value={text} onChange={(_event, value) => setText(value)} rows={6} resizeOrientation="vertical" />
+        <div className="av-stack">
+          <FormGroup label={t('Keyboard layout of the guest')} fieldId="layout">
+            <FormSelect id="layout" value={layout} onChange={(_event, value) => setLayout(value as Layout)}>
+              {LAYOUTS.map((one) => <FormSelectOption key={one} value={one} label={layoutLabel(one)} />)}
+            </FormSelect>
+          </FormGroup>
+          <TextArea aria-label={t('Text to type')} value={text} onChange={(_event, value) => setText(value)} rows={6} resizeOrientation="vertical" />
+          {missing.length > 0 && <p role="status">{t('No key of that layout writes: {letters}. They are sent as they are, and the guest may not understand them.', { letters: missing.join(' ') })}</p>}
+        </div>
       </ModalBody>
       <ModalFooter>
-        <Button isDisabled={text === ''} onClick={() => { props.onType(text); props.onClose(); }}>{t('Type it')}</Button>
+        <Button isDisabled={text === ''} onClick={() => { props.onType(text, layout); props.onClose(); }}>{t('Type it')}</Button>
         <Button variant="link" onClick={props.onClose}>{t('Cancel')}</Button>
       </ModalFooter>
     </Modal>
@@ -184,8 +199,18 @@ function press(client: RFB | undefined, keysyms: readonly number[]): void {
   client?.focus();
 }
 
-function type(client: RFB | undefined, text: string): void {
-  [...text].forEach((character, index) => setTimeout(() => client?.sendKey(keysymOf(character), null), index * TYPING));
+/** Types a text on the keyboard that the guest believes to have: by the keys' places, else by what they would write. */
+function type(client: RFB | undefined, text: string, layout: Layout): void {
+  [...text].forEach((character, index) => setTimeout(() => typeOne(client, character, layout), index * TYPING));
+}
+
+function typeOne(client: RFB | undefined, character: string, layout: Layout): void {
+  const keysym = keysymOf(character);
+  for (const { code, held } of strokesOf(layout, character) ?? [{ code: null, held: 'none' as const }]) {
+    if (held !== 'none') client?.sendKey(HELD_KEYSYMS[held], held, true);
+    client?.sendKey(code === 'Space' ? 0x20 : keysym, code);
+    if (held !== 'none') client?.sendKey(HELD_KEYSYMS[held], held, false);
+  }
 }
 
 function save(client: RFB | undefined, name: string): void {

@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest';
 
 import { readConsequences } from './consequences';
-import { type Event, eventsAbout, eventsFound } from './event';
+import { type Event, eventsAbout, eventsFound, kindsOf, machineOf, together } from './event';
 import { explanationOf, headline } from './explanation';
 import { accelerationOf, choicesOf, found, searchOf } from './filter';
 import { imageRows, imagesInUse, keepersOf, volumesInUse } from './images';
@@ -63,6 +63,23 @@ describe('events', () => {
     const all = [event('VM', 'a', { type: 'Warning', reason: 'FailedScheduling' }), event('VM', 'b', { type: 'Normal', reason: 'Started' })];
     expect(eventsFound(all, { warnings: true })).toHaveLength(1);
     expect(eventsFound(all, { q: 'started' })[0]?.involvedObject.name).toBe('b');
+    expect(eventsFound([event('VM', 'a'), event('Pod', 'b')], { kind: 'Pod' })).toHaveLength(1);
+    expect(kindsOf([event('VM', 'a'), event('Pod', 'b'), event('VM', 'c')])).toEqual(['Pod', 'VM']);
+  });
+
+  test('that say the same of one object are one, with how often it happened', () => {
+    const said = (name: string, message: string, at: string, count = 1): Event => event('VM', name, { reason: 'Failed', message, lastTimestamp: at, count });
+    const told = together([said('a', 'after 2 s', '2026-01-02T00:00:00Z'), said('b', 'after 2 s', '2026-01-02T00:00:00Z'), said('a', 'after 31 s', '2026-01-03T00:00:00Z', 4), said('a', 'no disk', '2026-01-01T00:00:00Z')]);
+    expect(told.map(({ involvedObject: { name }, message, count }) => [name, message, count])).toEqual([['a', 'after 31 s', 5], ['b', 'after 2 s', 1], ['a', 'no disk', 1]]);
+  });
+
+  test.each([
+    [event('VirtualMachine', 'web', { type: 'Warning', involvedObject: { kind: 'VirtualMachine', namespace: 'demo', name: 'web' } }), { namespace: 'demo', name: 'web' }],
+    [event('Pod', 'p', { type: 'Warning', involvedObject: { kind: 'Pod', namespace: 'demo', name: 'virt-launcher-web-2-x7k2p' } }), { namespace: 'demo', name: 'web-2' }],
+    [event('Pod', 'p', { type: 'Warning', involvedObject: { kind: 'Pod', namespace: 'demo', name: 'other' } }), undefined],
+    [event('VirtualMachine', 'web', { type: 'Normal', involvedObject: { kind: 'VirtualMachine', namespace: 'demo', name: 'web' } }), undefined],
+  ])('of failures lead to the machine %#', (told, machine) => {
+    expect(machineOf(told)).toEqual(machine);
   });
 });
 

@@ -3,6 +3,7 @@ import { parse } from 'yaml';
 
 import type { VirtualMachine } from './machine';
 import { blank, fieldOf, flawsOf, formOf, manifestOf, type NewMachine, passwordOf, userData } from './new-machine';
+import { devicesHeld } from './node';
 import { sampleInstance } from './sample';
 import { fitOf, usageOf, usualLogin } from './usage';
 
@@ -171,4 +172,9 @@ test('how long a start takes is known from the estimate, else from a start that 
   expect(usualLogin('a', [started('b', {}), estimated])).toEqual({ low: 30, high: 50, basis: 'from 3 earlier starts' });
   expect(usualLogin('b', [started('b', {})])).toEqual({ low: 60, high: 60, basis: undefined });
   expect(usualLogin('c', [started('b', {}), started('c', { steps: [{ name: 'login' }] })])).toBeUndefined();
+});
+
+test('devices are held by pods of the node that have not ended', () => {
+  const pod = (nodeName: string, phase: string) => ({ metadata: { name: nodeName + phase }, spec: { nodeName, containers: [{ resources: { requests: { 'devices.kubevirt.io/tun': '1', cpu: '1' }, limits: { 'devices.kubevirt.io/tun': '1' } } }] }, status: { phase } });
+  expect(devicesHeld('a', [pod('a', 'Running'), pod('a', 'Pending'), pod('a', 'Failed'), pod('b', 'Running')])).toEqual({ 'devices.kubevirt.io/tun': 2 });
 });

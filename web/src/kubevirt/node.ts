@@ -63,6 +63,25 @@ export function isReady(node: Node): boolean {
   return conditionOf(node.status?.conditions, 'Ready')?.status === 'True';
 }
 
+/** A pod, as far as it is read: what it asks of its node. */
+export interface Pod extends KubernetesObject {
+  spec?: { nodeName?: string; containers?: { resources?: { requests?: Record<string, string>; limits?: Record<string, string> } }[] };
+  status?: { phase?: string };
+}
+
+/** How many of each device the pods on a node hold, by the resource's name. */
+export function devicesHeld(node: string, pods: Iterable<Pod>): Readonly<Record<string, number>> {
+  const held: Record<string, number> = {};
+  for (const { spec, status } of pods) {
+    if (spec?.nodeName !== node || status?.phase === 'Succeeded' || status?.phase === 'Failed') continue;
+    for (const { resources } of spec.containers ?? []) {
+      const asked = Object.entries({ ...resources?.requests, ...resources?.limits });
+      for (const [name, amount] of asked) if (name.startsWith('devices.kubevirt.io/')) held[name] = (held[name] ?? 0) + Number(amount);
+    }
+  }
+  return held;
+}
+
 /** One device a node may offer to guests. */
 export interface Device {
   name: 'kvm' | 'vhost-net' | 'tun' | 'vhost-vsock';

@@ -16,7 +16,8 @@ export interface StepShown {
   note: string;
 }
 
-function label(name: string): string {
+/** What a step is called, for people. */
+export function stepLabel(name: string): string {
   const labels: Readonly<Record<string, string>> = {
     requested: t('Requested'),
     scheduled: t('Scheduled on a node'),
@@ -44,7 +45,7 @@ export function stepsOf(timeline: StartTimeline): StepShown[] {
     const took = after === undefined || before === undefined ? undefined : Math.max(0, after - before);
     before = after ?? before;
     const state = stateOf(timeline, index, latest, done);
-    return { name: step.name, label: label(step.name), state, after, took, usual: step.usualSeconds, note: noteOf(step.name, state) };
+    return { name: step.name, label: stepLabel(step.name), state, after, took, usual: step.usualSeconds, note: noteOf(step.name, state) };
   });
 }
 

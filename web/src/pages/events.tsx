@@ -4,7 +4,8 @@ import { useMemo, useState } from 'react';
 
 import { RESOURCES } from '../kubernetes/resource';
 import { useWatched } from '../kubernetes/store';
-import { type Event, type EventSearch, eventsFound } from '../kubevirt/event';
+import { type Event, type EventSearch, eventsFound, kindsOf, together } from '../kubevirt/event';
+import { Choice } from '../parts/choice';
 import { EventList } from '../parts/event-list';
 import { FilterField, ListPage } from '../parts/list-page';
 import { plural, t } from '../words/words';
@@ -16,7 +17,11 @@ export function EventsPage(): React.JSX.Element {
   const watched = useWatched<Event>(RESOURCES.events);
   const [held, setHeld] = useState<ReadonlyMap<string, Event>>();
   const objects = held ?? watched.objects;
-  const events = useMemo(() => eventsFound(objects.values(), search), [objects, search]);
+  const events = useMemo(() => {
+    const found = eventsFound(objects.values(), search);
+    return search.each === true ? found : together(found);
+  }, [objects, search]);
+  const kinds = useMemo(() => kindsOf(objects.values()).map((kind) => ({ value: kind, label: kind })), [objects]);
   const change = (part: Partial<EventSearch>): void => void navigate({ to: '/events', search: (before) => ({ ...before, ...part }), replace: true });
   return (
     <ListPage
@@ -26,6 +31,10 @@ export function EventsPage(): React.JSX.Element {
       filters={
         <>
           <FilterField placeholder={t('Reason, object, words')} label={t('Filter by reason, object or message')} value={search.q} onChange={(q) => change({ q })} />
+          <ToolbarItem><Choice label={t('Kind')} all={t('All')} value={search.kind} options={kinds} onChange={(kind) => change({ kind })} /></ToolbarItem>
+          <ToolbarItem alignSelf="center">
+            <Switch id="together" label={t('Repeats together')} isChecked={search.each !== true} onChange={(_event, on) => change({ each: on ? undefined : true })} />
+          </ToolbarItem>
           <ToolbarItem alignSelf="center">
             <Switch id="warnings" label={t('Warnings only')} isChecked={search.warnings === true} onChange={(_event, on) => change({ warnings: on ? true : undefined })} />
           </ToolbarItem>

@@ -14,7 +14,7 @@ import { LogConsole } from '../consoles/log';
 import type { View } from './tabs';
 
 /** The right that each way to look at a guest needs. */
-const RIGHTS: Readonly<Record<View, Right>> = {
+const RIGHTS: Readonly<Record<Exclude<View, 'split'>, Right>> = {
   vnc: { verb: 'get', type: RESOURCES.virtualMachineInstances, subresource: 'vnc' },
   serial: { verb: 'get', type: RESOURCES.virtualMachineInstances, subresource: 'console' },
   log: { verb: 'get', type: RESOURCES.virtualMachineInstances, subresource: 'log' },
@@ -29,11 +29,7 @@ export function MachineConsole(props: { machine: Machine }): React.JSX.Element {
   const { namespace = 'default', name } = machine.vm.metadata;
   const { view: wanted } = useSearch({ from: '/machines/$namespace/$name' });
   const navigate = useNavigate();
-  const devices = machine.vmi?.spec.domain.devices;
-  const hasScreen = devices?.autoattachGraphicsDevice !== false;
-  const view = wanted ?? (hasScreen ? 'vnc' : 'serial');
-  const may = useRight(RIGHTS[view], namespace);
-  const isRunning = machine.vmi?.status?.phase === 'Running';
+  const view = wanted ?? (hasScreen(machine) ? 'vnc' : 'serial');
   const choose = (next: View): void => void navigate({ to: '/machines/$namespace/$name', params: { namespace, name }, search: { tab: 'console', view: next }, replace: true });
   return (
     <div className="av-stack">
@@ -41,29 +37,53 @@ export function MachineConsole(props: { machine: Machine }): React.JSX.Element {
         <ToggleGroupItem text={t('Screen (VNC)')} buttonId="view-vnc" isSelected={view === 'vnc'} onChange={() => choose('vnc')} />
         <ToggleGroupItem text={t('Serial')} buttonId="view-serial" isSelected={view === 'serial'} onChange={() => choose('serial')} />
         <ToggleGroupItem text={t('Log')} buttonId="view-log" isSelected={view === 'log'} onChange={() => choose('log')} />
+        <ToggleGroupItem text={t('Screen and log')} buttonId="view-split" isSelected={view === 'split'} onChange={() => choose('split')} />
       </ToggleGroup>
       <EmulatedBanner machine={machine} />
-      {may === undefined ? (
-        <Skeleton height="24rem" screenreaderText={t('Loading')} />
-      ) : !may ? (
-        <EmptyState titleText={t('You may not look at this guest')} headingLevel="h2" icon={DesktopIcon}>
-          <EmptyStateBody>{t('You may not: {right}', { right: rightName(RIGHTS[view]) })}</EmptyStateBody>
-        </EmptyState>
-      ) : view === 'log' ? (
-        <LogConsole key={machine.vmi?.metadata.uid ?? 'none'} namespace={namespace} name={name} />
-      ) : !isRunning ? (
-        <NotRunning machine={machine} />
-      ) : view === 'vnc' && !hasScreen ? (
-        <EmptyState titleText={t('No screen')} headingLevel="h2" icon={DesktopIcon}>
-          <EmptyStateBody>{t('This machine has no graphics device (autoattachGraphicsDevice: false). Use its serial console.')}</EmptyStateBody>
-        </EmptyState>
+      {view === 'split' ? (
+        <div className="av-two">
+          <Sight machine={machine} view="vnc" />
+          <Sight machine={machine} view="log" />
+        </div>
       ) : (
-        <Suspense fallback={<Skeleton height="24rem" screenreaderText={t('Loading')} />}>
-          {view === 'vnc' ? <ScreenConsole key={machine.vmi?.metadata.uid} namespace={namespace} name={name} /> : <SerialConsole key={machine.vmi?.metadata.uid} namespace={namespace} name={name} />}
-        </Suspense>
+        <Sight machine={machine} view={view} />
       )}
     </div>
   );
+}
+
+/** One way to look at the guest, or why it cannot be looked at. */
+function Sight(props: { machine: Machine; view: keyof typeof RIGHTS }): React.JSX.Element {
+  const { machine, view } = props;
+  const { namespace = 'default', name } = machine.vm.metadata;
+  const may = useRight(RIGHTS[view], namespace);
+  const uid = machine.vmi?.metadata.uid ?? 'none';
+  if (may === undefined) return <Skeleton height="24rem" screenreaderText={t('Loading')} />;
+  if (!may) {
+    return (
+      <EmptyState titleText={t('You may not look at this guest')} headingLevel="h2" icon={DesktopIcon}>
+        <EmptyStateBody>{t('You may not: {right}', { right: rightName(RIGHTS[view]) })}</EmptyStateBody>
+      </EmptyState>
+    );
+  }
+  if (view === 'log') return <LogConsole key={uid} namespace={namespace} name={name} />;
+  if (machine.vmi?.status?.phase !== 'Running') return <NotRunning machine={machine} />;
+  if (view === 'vnc' && !hasScreen(machine)) {
+    return (
+      <EmptyState titleText={t('No screen')} headingLevel="h2" icon={DesktopIcon}>
+        <EmptyStateBody>{t('This machine has no graphics device (autoattachGraphicsDevice: false). Use its serial console.')}</EmptyStateBody>
+      </EmptyState>
+    );
+  }
+  return (
+    <Suspense fallback={<Skeleton height="24rem" screenreaderText={t('Loading')} />}>
+      {view === 'vnc' ? <ScreenConsole key={uid} namespace={namespace} name={name} /> : <SerialConsole key={uid} namespace={namespace} name={name} />}
+    </Suspense>
+  );
+}
+
+function hasScreen({ vmi }: Machine): boolean {
+  return vmi?.spec.domain.devices.autoattachGraphicsDevice !== false;
 }
 
 function EmulatedBanner(props: { machine: Machine }): React.JSX.Element | null {

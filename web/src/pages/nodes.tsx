@@ -4,8 +4,10 @@ import { useMemo } from 'react';
 
 import { RESOURCES } from '../kubernetes/resource';
 import { useWatched } from '../kubernetes/store';
+import { isKnown } from '../kubernetes/watch-state';
 import type { VirtualMachineInstance } from '../kubevirt/machine';
-import { CAP, devicesOf, isReady, type Node, SLOWDOWN, verdictOf } from '../kubevirt/node';
+import { CAP, devicesHeld, devicesOf, isReady, type Node, type Pod, SLOWDOWN, verdictOf } from '../kubevirt/node';
+import { usageOf } from '../kubevirt/usage';
 import { Fact } from '../parts/fact';
 import { Freshness, LiveDot } from '../parts/freshness';
 import { useTitle } from '../parts/title';
@@ -51,6 +53,8 @@ function NodeCard(props: { node: Node; instances: VirtualMachineInstance[]; hasH
   const emulated = instances.filter((one) => one.status?.accelerator?.type === 'TCG');
   const verdict = verdictOf(node);
   const status = node.status;
+  const usage = useMemo(() => usageOf(node, instances), [node, instances]);
+  const images = status?.images ?? [];
   return (
     <Card component="section" aria-label={node.metadata.name}>
       <CardHeader>
@@ -66,14 +70,21 @@ function NodeCard(props: { node: Node; instances: VirtualMachineInstance[]; hasH
       <CardBody className="av-stack">
         {props.hasHardwareElsewhere && emulated.length > 0 && (
           <Alert variant="info" isInline title={plural(emulated.length, '{count} machine is emulated here though another node has KVM', '{count} machines are emulated here though another node has KVM')}>
-            {emulated.map((one) => one.metadata.name).join(', ')}. {t('A restart moves them: nodes with KVM are preferred.')}
+            {emulated.slice(0, 20).map((one) => one.metadata.name).join(', ')}{emulated.length > 20 && ` ${t('and {n} more', { n: emulated.length - 20 })}`}. {t('A restart moves them: nodes with KVM are preferred.')}
           </Alert>
         )}
         <div className="av-two">
           <DescriptionList isHorizontal isCompact>
-            <Fact term={t('Processors')}>{status?.capacity?.cpu ?? '–'}</Fact>
-            <Fact term={t('Memory')}>{bytesOf(status?.capacity?.memory)}</Fact>
+            <Fact term={t('Processors')}>
+              <Use used={usage.processors.used} all={usage.processors.all} words={t('{used} of guests, {all} of the node', { used: usage.processors.used, all: usage.processors.all })} />
+            </Fact>
+            <Fact term={t('Memory')}>
+              <Use used={usage.memory.used} all={usage.memory.all} words={t('{used} of {all} allocatable taken by guests', { used: bytes(usage.memory.used), all: bytes(usage.memory.all) })} />
+            </Fact>
             <Fact term={t('Disk')}>{bytesOf(status?.capacity?.['ephemeral-storage'])}</Fact>
+            <Fact term={t('Stored images')}>
+              <Link to="/images">{t('{n}, {size}', { n: images.length, size: bytes(images.reduce((sum, { sizeBytes = 0 }) => sum + sizeBytes, 0)) })}</Link>
+            </Fact>
             <Fact term={t('Architecture')}>{status?.nodeInfo?.architecture ?? node.metadata.labels?.['kubernetes.io/arch'] ?? '–'}</Fact>
             <Fact term={t('Kernel')}>{status?.nodeInfo?.kernelVersion ?? '–'}</Fact>
             <Fact term={t('Machines')}>
@@ -104,7 +115,20 @@ function NodeCard(props: { node: Node; instances: VirtualMachineInstance[]; hasH
   );
 }
 
+/** How much of something is used, in words and as a bar; a bar that is full says no more. */
+function Use(props: { used: number; all: number; words: string }): React.JSX.Element {
+  const { used, all, words } = props;
+  return (
+    <label className="av-number">
+      {words}
+      {all > 0 && <meter className="av-meter" min={0} max={all} value={Math.min(used, all)} />}
+    </label>
+  );
+}
+
 function Devices(props: { node: Node }): React.JSX.Element {
+  const pods = useWatched<Pod>(RESOURCES.pods);
+  const held = useMemo(() => (isKnown(pods) ? devicesHeld(props.node.metadata.name, pods.objects.values()) : undefined), [pods, props.node.metadata.name]);
   return (
     <div className="av-scroll" role="region" aria-label={t('Devices of {name}', { name: props.node.metadata.name })} tabIndex={0}>
       <table className="av-table">
@@ -112,6 +136,7 @@ function Devices(props: { node: Node }): React.JSX.Element {
           <tr>
             <th scope="col">{t('Device')}</th>
             <th scope="col">{t('Offered')}</th>
+            <th scope="col">{t('Used')}</th>
             <th scope="col">{t('Purpose')}</th>
             <th scope="col">{t('Missing why')}</th>
           </tr>
@@ -123,6 +148,7 @@ function Devices(props: { node: Node }): React.JSX.Element {
               <td className="av-tight">
                 <Label isCompact status={device.offered ? 'success' : 'danger'} variant="outline">{device.offered ? t('yes, {n}', { n: device.allocatable }) : t('no')}</Label>
               </td>
+              <td className="av-tight av-number">{held === undefined ? '–' : (held[device.resource] ?? 0)}</td>
               <td className="av-purpose">{device.purpose}</td>
               <td className="av-wrap">{device.missing}</td>
             </tr>

@@ -137,6 +137,7 @@ function ProblemsCard(props: { machines: readonly Machine[]; isKnown: boolean })
                   <div className="av-row">
                     <Link to="/machines/$namespace/$name" params={{ namespace, name }}>{name}</Link>
                     <StatusLabel status={statusOf(machine)} />
+                    <Link to="/machines/$namespace/$name" params={{ namespace, name }} hash="explain-title" aria-label={t('Explain {name}', { name })}>{t('Explain')}</Link>
                   </div>
                   <p className="av-wrap av-small">{machine.vmi?.status?.startTimeline?.stuck?.message ?? obstacleOf(machine) ?? ''}</p>
                 </ListItem>

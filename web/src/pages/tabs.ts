@@ -6,7 +6,7 @@ export const MACHINE_TABS = ['overview', 'console', 'configuration', 'events', '
 export type MachineTab = (typeof MACHINE_TABS)[number];
 
 /** Ways to look at a guest, as the address names them. */
-export const VIEWS = ['vnc', 'serial', 'log'] as const;
+export const VIEWS = ['vnc', 'serial', 'log', 'split'] as const;
 /** One of {@link VIEWS}. */
 export type View = (typeof VIEWS)[number];
 

@@ -1,9 +1,10 @@
 import { Link } from '@tanstack/react-router';
 
 import type { Event } from '../kubevirt/event';
-import { happenedAt, speakerOf, timesOf } from '../kubevirt/event';
+import { happenedAt, machineOf, speakerOf, timesOf } from '../kubevirt/event';
 import { t } from '../words/words';
 import { Age } from './age';
+import { LightLink } from './light-link';
 import { type Column, VirtualTable } from './virtual-table';
 import { Label } from '@patternfly/react-core';
 
@@ -21,6 +22,13 @@ export function AboutLink(props: { about: Event['involvedObject'] }): React.JSX.
     return <Link to="/k8s/ns/$namespace/$plural/$name" params={{ namespace, plural: 'configmaps', name }}>{label}</Link>;
   }
   return <span>{label}</span>;
+}
+
+/** The way to why a machine does not run, if the event may tell of that. */
+function ExplainLink(props: { event: Event }): React.JSX.Element | null {
+  const machine = machineOf(props.event);
+  if (machine === undefined) return null;
+  return <LightLink to={`/machines/${machine.namespace}/${machine.name}`} label={t('Explain {name}', { name: machine.name })}>{t('Explain')}</LightLink>;
 }
 
 const WHEN: Column<Event> = { key: 'when', title: t('Last seen'), isTight: true, cell: (event) => <Age time={happenedAt(event)} /> };
@@ -50,7 +58,7 @@ const MESSAGE: Column<Event> = {
   title: t('Message'),
   cell: (event) => (
     <>
-      <span className="av-wrap">{event.message}</span> <span className="av-subtle av-small">{speakerOf(event)}</span>
+      <span className="av-wrap">{event.message}</span> <span className="av-subtle av-small">{speakerOf(event)}</span> <ExplainLink event={event} />
     </>
   ),
 };

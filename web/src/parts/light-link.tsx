@@ -1,7 +1,7 @@
 import { useRouter } from '@tanstack/react-router';
 
 /** A link to a page of the console (`/machines/...`) without the router's preparation of each link: for long tables. */
-export function LightLink(props: { to: string; className?: string; title?: string; children: React.ReactNode }): React.JSX.Element {
+export function LightLink(props: { to: string; className?: string; title?: string; label?: string; children: React.ReactNode }): React.JSX.Element {
   const router = useRouter();
   const href = `${router.basepath}${props.to}`;
   function followed(event: React.MouseEvent): void {
@@ -11,7 +11,7 @@ export function LightLink(props: { to: string; className?: string; title?: strin
     void router.navigate({ href });
   }
   return (
-    <a href={href} className={props.className} title={props.title} onClick={followed}>
+    <a href={href} className={props.className} title={props.title} aria-label={props.label} onClick={followed}>
       {props.children}
     </a>
   );

@@ -47,7 +47,7 @@ const REASON: Column<Event> = {
   cell: (event) => (
     <>
       {event.reason}
-      {timesOf(event) > 1 && <span className="av-subtle av-number"> ×{timesOf(event)}</span>}
+      {timesOf(event) > 1 && <span className="av-subtle av-number"> ×{timesOf(event)}</span>} <ExplainLink event={event} />
     </>
   ),
 };
@@ -58,7 +58,7 @@ const MESSAGE: Column<Event> = {
   title: t('Message'),
   cell: (event) => (
     <>
-      <span className="av-wrap">{event.message}</span> <span className="av-subtle av-small">{speakerOf(event)}</span> <ExplainLink event={event} />
+      <span className="av-wrap">{event.message}</span> <span className="av-subtle av-small">{speakerOf(event)}</span>
     </>
   ),
 };

@@ -12,7 +12,8 @@ const SEQUENCE = 1200;
 /** Where `/` leads: the filter of a list page carries this attribute. */
 export const FILTER = 'data-filter';
 
-function areOn(): boolean {
+/** Are single keys shortcuts? A person may switch them off (WCAG 2.1.4), in every part of the console. */
+export function singleKeysAreOn(): boolean {
   try {
     return localStorage.getItem(STORED_AS) !== 'off';
   } catch {
@@ -23,7 +24,7 @@ function areOn(): boolean {
 /** Listens for single keys, and explains them. Single keys can be switched off (WCAG 2.1.4). */
 export function Shortcuts(props: { isOpen: boolean; onOpen: (open: boolean) => void }): React.JSX.Element | null {
   const { isOpen, onOpen } = props;
-  const [on, setOn] = useState(areOn);
+  const [on, setOn] = useState(singleKeysAreOn);
   const navigate = useNavigate();
   const sequence = useRef({ first: '', at: 0 });
   useEffect(() => {

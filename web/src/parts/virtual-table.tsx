@@ -4,6 +4,7 @@ import { memo, type ReactNode, useCallback, useEffect, useRef, useState } from '
 import { t } from '../words/words';
 import { takesKeys } from './keys';
 import { RowMenu } from './row-menu';
+import { singleKeysAreOn } from './shortcuts';
 
 /** One column of a table. */
 export interface Column<T> {
@@ -237,7 +238,7 @@ function useRowKeys<T>(it: {
   useEffect(() => {
     function pressed(event: KeyboardEvent): void {
       const { rows, keyOf, current, setCurrent, region, scrollTo, selected, onSelect, openMenu, beside, onBeside } = latest.current;
-      if (event.ctrlKey || event.altKey || event.metaKey || takesKeys(event.target as HTMLElement | null)) return;
+      if (event.ctrlKey || event.altKey || event.metaKey || takesKeys(event.target as HTMLElement | null) || !singleKeysAreOn()) return;
       const here = current ?? beside;
       const at = here === undefined ? -1 : rows.findIndex((row) => keyOf(row) === here);
       if (event.key === 'j' || event.key === 'k') {

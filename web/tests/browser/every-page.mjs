@@ -35,8 +35,9 @@ const PAGES = [
   [`${MACHINE}?tab=console&view=vnc`, { ...ONE_MACHINE, real: at('[data-console="screen"][data-state="open"]') }],
   [`${MACHINE}?tab=console&view=serial`, { ...ONE_MACHINE, real: at('[data-console="serial"][data-state="open"]') }],
   [`${MACHINE}?tab=console&view=log`, { ...ONE_MACHINE, real: at('[data-console="log"]') }],
+  [`${MACHINE}?tab=console&view=split`, { ...ONE_MACHINE, real: at('.av-two:has([data-console="log"]) [data-console="screen"][data-state="open"]') }],
   ['/create', { real: (page) => main(page).getByLabel('Container disk') }],
-  ['/images', { ...LIST, real: at('[data-row^="disk "]'), empty: text('No machine names an image yet.'), many: text('No machine names an image yet.') }],
+  ['/images', { ...LIST, real: at('[data-row^="disk "]'), empty: text('No machine names an image yet.'), many: heading('Volumes') }],
   ['/k8s/all-namespaces/configmaps', { ...LIST, real: at('[data-row="openshift-cnv/kubevirt-config"]'), empty: text('No config maps in this project') }],
   ['/k8s/ns/openshift-cnv/configmaps/kubevirt-config', { ...ONE_MAP, real: heading('Data') }],
   ['/k8s/ns/openshift-cnv/configmaps/kubevirt-config?tab=yaml', { ...ONE_MAP, real: yaml('ConfigMap') }],
@@ -91,6 +92,15 @@ const LAYERS = [
   ['/machines', { real: at(`[data-row="${namespace}/${name}"]`) }, { name: 'actions of a row', open: async (page) => {
     await press(page, 'button', `Actions of ${namespace}/${name}`);
     return page.getByRole('menuitem', { name: /^Delete/ });
+  } }],
+  ['/create', { real: (page) => main(page).getByLabel('Container disk') }, { name: 'more', open: async (page) => {
+    await press(page, 'button', /^More/);
+    await press(page, 'button', 'Add a disk');
+    return page.getByLabel('Size of disk-1');
+  } }],
+  ['/images', { real: at('[data-row^="disk "]') }, { name: 'how images come', open: async (page) => {
+    await press(page, 'button', 'How images come, and go');
+    return page.getByText('The API has no way to upload');
   } }],
   ['/settings', { real: text('In force: policy') }, { name: 'consequences', open: async (page) => {
     await page.getByRole('radio', { checked: false }).first().click();

@@ -1,7 +1,7 @@
 // The article without a mouse, and what a screen reader needs on the way.
 import assert from 'node:assert/strict';
 
-import { open } from './browser.mjs';
+import { drawn, open } from './browser.mjs';
 
 const [, NAME] = (process.env.ANYVIRT_MACHINE ?? 'default/fedora-1').split('/');
 
@@ -85,8 +85,15 @@ export async function keyboard(browser, session) {
   await page.evaluate(() => document.activeElement?.blur());
   await press('?');
   await page.getByRole('dialog', { name: 'Keyboard shortcuts' }).waitFor();
+  console.log('single keys that are switched off do nothing, in tables neither');
+  await page.getByRole('checkbox', { name: 'Single keys are shortcuts' }).uncheck();
   await press('Escape');
   await page.getByRole('dialog').waitFor({ state: 'detached' });
+  await page.evaluate(() => document.activeElement?.blur());
+  for (const key of ['j', 'x', 'p', '.']) await press(key);
+  await drawn(page);
+  assert.equal(await page.evaluate(() => document.activeElement === document.body), true);
+  assert.equal(await page.locator('[data-row] input:checked, [data-beside], [role="menuitem"]').count(), 0);
   assert.deepEqual(writes, []);
   assert.deepEqual(faults, []);
   await close();

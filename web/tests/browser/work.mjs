@@ -6,11 +6,14 @@ import { complaints, drawn, open } from './browser.mjs';
 // Of its own for each run: one that was broken off leaves its machine behind.
 const NAME = `made-here-${Date.now().toString(36)}`;
 const MACHINE = `/machines/default/${NAME}`;
+/** One that waits for hardware virtualization. */
+const [, WAITING] = (process.env.ANYVIRT_MACHINE ?? 'default/fedora-1').split('/');
 
 export async function work(browser, session) {
   const conflict = { path: new RegExp(`/apis/kubevirt\\.io/v1/namespaces/default/virtualmachines/${NAME}(\\?dryRun=All)?`), status: 409 };
   const first = await open(browser, session, { expected: [{ path: /\/apis\/kubevirt\.io\/v1\/namespaces\/default\/virtualmachines\?dryRun=All/, status: 422 }, { path: /.*\/demo\/virtualmachines\/bad\/stop/, status: 503 }] });
   const second = await open(browser, session, { expected: [conflict] });
+  await explained(first);
   await create(first);
   await beside(first);
   await bulk(first);
@@ -47,6 +50,14 @@ async function projects({ page, goto }) {
   await page.getByRole('option', { name: 'All projects' }).click();
   await nav('VirtualMachines').click();
   await page.waitForURL('**/console/machines');
+}
+
+async function explained({ page, goto }) {
+  console.log('from an event the way leads to why the machine does not run');
+  await goto('/events?warnings=true&kind=Pod');
+  await page.getByRole('switch', { name: 'Repeats together' }).waitFor();
+  await page.getByRole('link', { name: `Explain ${WAITING}` }).first().click();
+  await page.getByRole('heading', { name: `Why ${WAITING} does not run` }).waitFor();
 }
 
 async function create({ page, goto }) {

@@ -12,6 +12,7 @@ mod report;
 mod serial_log;
 mod settings;
 mod subresources;
+mod top;
 mod up;
 
 use api::launcher::LOG_FILTER;

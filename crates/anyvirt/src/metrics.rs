@@ -3,10 +3,11 @@
 use apiserver::{Body, Handler, HandlerRequest, Status};
 use async_trait::async_trait;
 use controllers::kubevirt::Reader;
-use controllers::metrics;
+use controllers::metrics::{self, Used};
 use controllers::overview::Overview;
 use futures::FutureExt as _;
 use http::{HeaderValue, Response, header};
+use node::usage::Usages;
 
 /// Its path.
 pub(crate) const PATH: &str = "/metrics";
@@ -17,6 +18,8 @@ pub(crate) struct Metrics {
     pub(crate) overview: Overview,
     /// The configuration in force.
     pub(crate) configuration: Reader,
+    /// What guests use.
+    pub(crate) usages: Usages,
 }
 
 impl Metrics {
@@ -25,7 +28,14 @@ impl Metrics {
         if self.overview.known().now_or_never().is_none() {
             return Err(Status::unavailable("the server is starting; try again"));
         }
-        let view = self.overview.view(self.configuration.current());
+        let used = self.usages.latest().into_iter().map(|latest| Used {
+            namespace: latest.identity.namespace,
+            name: latest.identity.name,
+            usage: latest.usage,
+        });
+        let view = self
+            .overview
+            .view(self.configuration.current(), used.collect());
         let text = metrics::text(&view).map_err(Status::internal)?;
         let mut response = Response::new(Body::full(text));
         let kind = HeaderValue::from_static(metrics::CONTENT_TYPE);

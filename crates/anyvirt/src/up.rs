@@ -14,6 +14,7 @@ use crate::metrics::{self, Metrics};
 use crate::report::Report;
 use crate::settings::{Emulation, Settings};
 use crate::subresources;
+use crate::top::{self, Top};
 use api::accelerator::{ClusterInputs, ClusterPolicy};
 use api::configuration::precedence;
 use api::defaults::FirmwareIdentity;
@@ -26,6 +27,7 @@ use controllers::kubevirt::Publisher;
 use controllers::overview::{Overview, overview};
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::api::{ListParams, Patch, PatchParams};
+use node::usage::Usages;
 use node::{AddressRange, NodeHandle, NodeSettings};
 use qemu::probe::Verdict;
 use std::path::{Path, PathBuf};
@@ -85,13 +87,15 @@ pub(crate) async fn up(settings: Settings) -> Result<(), String> {
     let stop = CancellationToken::new();
     let keeper = Keeper::new(data, authority.ca_pem());
     let console = Console::new(&server_names(address), stop.clone(), keeper);
+    let usages = Usages::new(data);
     let server = api_server(
         store.clone(),
         &authority,
         &publisher,
         overview,
         &console,
-        data,
+        &usages,
+        &settings,
     )?;
     let serving = tokio::spawn({
         let (server, stop) = (server.clone(), stop.clone());
@@ -125,6 +129,7 @@ pub(crate) async fn up(settings: Settings) -> Result<(), String> {
         publisher,
         stop.clone(),
     ));
+    tokio::spawn(usages.run(stop.clone()));
     let agent = tokio::spawn(node::run(
         node_settings(&settings)?,
         client("kubevirt-handler"),
@@ -264,8 +269,11 @@ fn api_server(
     publisher: &Publisher,
     overview: Overview,
     console: &Arc<Console>,
-    data: &Path,
+    usages: &Usages,
+    settings: &Settings,
 ) -> Result<ApiServer, String> {
+    let data = &settings.data_directory;
+    let node_name = &settings.node_name;
     let settings = apiserver::Settings {
         trusted_groups: vec![TRUSTED_GROUP.to_owned()],
         viewer_groups: vec![VIEWERS.to_owned()],
@@ -292,10 +300,15 @@ fn api_server(
     let metrics = Metrics {
         overview,
         configuration: publisher.subscribe(),
+        usages: usages.clone(),
     };
+    let top = Top::new(usages.clone(), node_name.clone());
     let extensions = Extensions {
         admission: vec![Arc::new(admission)],
-        groups: vec![subresources::group(Arc::clone(&routes))],
+        groups: vec![
+            subresources::group(Arc::clone(&routes)),
+            top::group(Arc::clone(&top)),
+        ],
         subresources: vec![(
             String::new(),
             "pods".to_owned(),
@@ -306,14 +319,16 @@ fn api_server(
         front: Some(Arc::clone(console) as Arc<dyn apiserver::Front>),
     };
     let server = ApiServer::new(settings, store, extensions).map_err(|error| whole(&error))?;
-    routes.connect(kube::Client::new(
+    let client = kube::Client::new(
         server.local(User::service_account(
             names::NAMESPACE_KUBEVIRT,
             "kubevirt-apiserver",
         )),
         "default",
-    ));
-    console.connect(server.clone());
+    );
+    routes.connect(client.clone());
+    top.connect(client);
+    console.connect(server.clone(), usages.clone(), node_name);
     Ok(server)
 }
 

@@ -3,7 +3,8 @@
 //! A launcher's directory holds the files of [`files`]. On each connection to [`files::SOCKET`] the
 //! client sends one line of JSON, a [`Request`], and the launcher answers with one line of JSON, a
 //! [`Reply`]. After the `Ok` line of [`Request::Watch`] further status lines follow; after that of
-//! [`Request::Console`] and [`Request::Vnc`] the connection carries raw bytes in both directions.
+//! [`Request::Console`] and [`Request::Vnc`] the connection carries raw bytes in both directions; after that of
+//! [`Request::Usage`] each empty line of the client is answered with one line of JSON.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -115,6 +116,9 @@ pub enum Request {
         /// Move the pointer first, to wake a screen that sleeps.
         move_pointer: bool,
     },
+    /// What the guest uses, as often as the client asks: after the answer each empty line that it sends is answered
+    /// with one line, an `Option` of [`Usage`](crate::usage::Usage), which is none while no guest runs.
+    Usage,
     /// End the launcher; refused while a guest runs.
     End,
 }

@@ -15,6 +15,7 @@ pub mod quantity;
 pub mod resources;
 pub mod scaling;
 pub mod unserved;
+pub mod usage;
 pub mod validate;
 pub mod virtual_machine;
 pub mod virtual_machine_instance;

@@ -1,7 +1,7 @@
 //! All objects that tell how the cluster stands, kept by watches for those who ask at any moment and do
 //! not wait: admission and metrics.
 
-use crate::metrics::View;
+use crate::metrics::{Used, View};
 use api::configuration::ClusterConfiguration;
 use api::virtual_machine::VirtualMachine;
 use api::virtual_machine_instance::VirtualMachineInstance;
@@ -71,13 +71,14 @@ impl Overview {
         self.nodes.state()
     }
 
-    /// What metrics are read off, with the configuration in force.
-    pub fn view(&self, configuration: Option<Arc<ClusterConfiguration>>) -> View {
+    /// What metrics are read off, with the configuration in force and what guests have used.
+    pub fn view(&self, configuration: Option<Arc<ClusterConfiguration>>, used: Vec<Used>) -> View {
         View {
             configuration,
             machines: self.machines.state(),
             instances: self.instances(),
             nodes: self.nodes(),
+            used,
         }
     }
 

@@ -1,8 +1,10 @@
-//! How much the threads of a process have run, and how much they wanted to.
+//! How much processes and their threads have run, how much they wanted to, and how much memory they hold.
 
 use std::collections::BTreeMap;
 use std::io;
 use std::time::Duration;
+
+use crate::identity::Identity;
 
 /// So many threads are looked at; QEMU has two and one for each processor of the guest.
 const MOST_THREADS: usize = 1024;
@@ -47,6 +49,57 @@ pub fn of_threads(pid: u32, prefix: &str) -> io::Result<BTreeMap<u32, Activity>>
     Ok(found)
 }
 
+/// What a process uses.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Used {
+    /// Processor time in its own code, and in its guest's if it is one of KVM's, since it began.
+    pub user: Duration,
+    /// Processor time in the kernel's code since it began.
+    pub system: Duration,
+    /// Memory of its own and of files that it has in the machine's memory now, in bytes.
+    pub resident_bytes: u64,
+}
+
+/// What this very process uses; `None` if it has ended. Costs one small read of `/proc`.
+///
+/// # Errors
+/// If `/proc` cannot be read.
+pub fn of_process(process: &Identity) -> io::Result<Option<Used>> {
+    let path = format!("/proc/{}/stat", process.pid);
+    let text = match std::fs::read(&path) {
+        Ok(text) => text,
+        Err(error)
+            if error.kind() == io::ErrorKind::NotFound
+                || error.raw_os_error() == Some(libc::ESRCH) =>
+        {
+            return Ok(None);
+        }
+        Err(error) => return Err(error),
+    };
+    let (start_time, used) = parse_process(&text, rustix::param::clock_ticks_per_second())
+        .ok_or_else(|| io::Error::other(format!("{path} is not understood")))?;
+    Ok((start_time == process.start_time).then_some(used))
+}
+
+/// The fields 14, 15, 22 and 24 of `/proc/PID/stat`; the name in field 2 may hold anything but ends at the last
+/// parenthesis. Out: the start time, and what the process uses.
+fn parse_process(text: &[u8], ticks_per_second: u64) -> Option<(u64, Used)> {
+    let close = text.iter().rposition(|byte| *byte == b')')?;
+    let rest = std::str::from_utf8(&text[close + 1..]).ok()?;
+    let mut fields = rest.split_ascii_whitespace();
+    let mut number = |skipped| fields.nth(skipped)?.parse::<u64>().ok();
+    let (user, system) = (number(11)?, number(0)?);
+    let (start_time, pages) = (number(6)?, number(1)?);
+    let time =
+        |ticks: u64| Duration::from_millis(ticks.saturating_mul(1000) / ticks_per_second.max(1));
+    let used = Used {
+        user: time(user),
+        system: time(system),
+        resident_bytes: pages.saturating_mul(rustix::param::page_size() as u64),
+    };
+    Some((start_time, used))
+}
+
 /// `schedstat`: nanoseconds on a processor, nanoseconds of waiting for one, time slices.
 fn parse(text: &str) -> Option<Activity> {
     let mut numbers = text.split_ascii_whitespace().map(str::parse);
@@ -71,6 +124,26 @@ mod tests {
         for nonsense in ["", "1", "a b c", "-1 2 3"] {
             assert_eq!(parse(nonsense), None, "{nonsense:?}");
         }
+    }
+
+    #[test]
+    fn a_process_is_read_behind_any_name_and_never_taken_for_another() {
+        let text = b"7 (a) b) S 1 7 7 0 -1 4194304 100 0 0 0 250 50 0 0 20 0 1 0 4711 9999 12 5";
+        let (start_time, used) = parse_process(text, 100).expect("a well-formed line");
+        assert_eq!(start_time, 4711);
+        assert_eq!(used.user, Duration::from_millis(2500));
+        assert_eq!(used.system, Duration::from_millis(500));
+        assert_eq!(used.resident_bytes, 12 * rustix::param::page_size() as u64);
+        assert_eq!(parse_process(b"7 (a) S 1 2 3", 100), None);
+
+        let own = Identity::own().expect("we run");
+        let used = of_process(&own).expect("readable").expect("we run");
+        assert!(used.resident_bytes > 100 << 10, "{used:?}");
+        let earlier = Identity {
+            start_time: own.start_time - 1,
+            ..own
+        };
+        assert_eq!(of_process(&earlier).expect("readable"), None);
     }
 
     #[test]

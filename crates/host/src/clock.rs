@@ -8,17 +8,24 @@ use rustix::time::{ClockId, clock_gettime};
 /// How long this machine has slept since it booted: one clock runs on meanwhile, the other does not.
 #[must_use]
 pub fn slept() -> Duration {
-    let read = |clock| {
-        let time = clock_gettime(clock);
-        Duration::new(
-            u64::try_from(time.tv_sec).unwrap_or(0),
-            u32::try_from(time.tv_nsec).unwrap_or(0),
-        )
-    };
     // In this order the difference never seems larger than it is.
     let awake = read(ClockId::Monotonic);
-    let all = read(ClockId::Boottime);
+    let all = since_boot();
     all.saturating_sub(awake)
+}
+
+/// The time since this machine booted, its sleep included. Nobody can set it, so it never jumps.
+#[must_use]
+pub fn since_boot() -> Duration {
+    read(ClockId::Boottime)
+}
+
+fn read(clock: ClockId) -> Duration {
+    let time = clock_gettime(clock);
+    Duration::new(
+        u64::try_from(time.tv_sec).unwrap_or(0),
+        u32::try_from(time.tv_nsec).unwrap_or(0),
+    )
 }
 
 /// The processor time that a process has used so far, in its own and in the kernel's code.

@@ -214,7 +214,8 @@ fn parse_memory(text: &str) -> Option<u64> {
     parse_kibibytes(text, "MemTotal:")
 }
 
-fn parse_kibibytes(text: &str, name: &str) -> Option<u64> {
+/// The bytes in the line of `/proc/meminfo` that begins with `name`.
+pub(crate) fn parse_kibibytes(text: &str, name: &str) -> Option<u64> {
     let line = text.lines().find_map(|line| line.strip_prefix(name))?;
     let kibibytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
     kibibytes.checked_mul(1024)

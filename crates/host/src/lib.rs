@@ -10,6 +10,7 @@ pub mod jail;
 pub mod kvm;
 mod launch;
 pub mod limits;
+pub mod load;
 pub mod lock;
 pub mod network;
 pub mod process;

@@ -7,11 +7,13 @@
 //! long as the process that started it.
 
 mod cable;
+mod traffic;
 
 use std::io::{self, ErrorKind};
 use std::net::{Ipv4Addr, SocketAddrV4, TcpListener, UdpSocket};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::net::sockopt;
@@ -21,6 +23,8 @@ use crate::identity::Identity;
 use crate::jail::{Jail, User};
 use crate::process::{Child, Ending, Program, SpawnError, Stream};
 use crate::socket;
+
+pub use traffic::{Counter, Traffic};
 
 /// The guest's address.
 pub const GUEST: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 2);
@@ -76,6 +80,7 @@ pub struct Network {
 #[derive(Debug)]
 pub struct Passt {
     child: Child,
+    traffic: Arc<Traffic>,
     /// The end for QEMU (`-netdev stream` or `socket` by descriptor): frames with a length of four
     /// bytes, big endian, before each. When it is closed everywhere, passt ends.
     pub socket: OwnedFd,
@@ -149,9 +154,11 @@ impl Network {
                 ..Jail::default()
             })
             .spawn()?;
-        cable::join(ours_of_card, ours)?;
+        let traffic = Arc::<Traffic>::default();
+        cable::join(ours_of_card, ours, Arc::clone(&traffic))?;
         Ok(Passt {
             child,
+            traffic,
             socket: card,
             name_servers,
         })
@@ -163,6 +170,12 @@ impl Passt {
     #[must_use]
     pub fn identity(&self) -> &Identity {
         self.child.identity()
+    }
+
+    /// What passes through the guest's card; from [`Passt::ready`] on that is the guest's own.
+    #[must_use]
+    pub fn traffic(&self) -> Arc<Traffic> {
+        Arc::clone(&self.traffic)
     }
 
     /// Splits into the process, whose end somebody has to wait for, and the socket for QEMU.
@@ -188,6 +201,7 @@ impl Passt {
         let result = tokio::time::timeout(deadline, answered).await;
         // QEMU gets the socket as blocking as it was made; it sets what it needs.
         std::os::unix::net::UnixStream::from(self.socket.try_clone()?).set_nonblocking(false)?;
+        self.traffic.forget();
         match result {
             Ok(Ok(())) => Ok(()),
             Ok(Err(error))

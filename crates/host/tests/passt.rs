@@ -35,6 +35,12 @@ async fn it_answers_listens_on_a_low_port_of_its_address_and_ends_with_its_socke
         .start()
         .expect("started");
     passt.ready(DEADLINE).await.expect("answers");
+    let traffic = passt.traffic();
+    assert_eq!(
+        traffic.sent.read(),
+        (0, 0),
+        "our own question is no guest's"
+    );
     let _connection = TcpStream::connect((address, port)).expect("listens");
     let (mut child, socket) = passt.into_parts();
     // The connection arrives at the guest as a frame: a length and an ARP or IPv4 packet.
@@ -42,7 +48,10 @@ async fn it_answers_listens_on_a_low_port_of_its_address_and_ends_with_its_socke
     guest.set_read_timeout(Some(DEADLINE)).expect("set");
     let mut length = [0; 4];
     guest.read_exact(&mut length).expect("a frame");
-    assert!(u32::from_be_bytes(length) >= 42);
+    let length = u64::from(u32::from_be_bytes(length));
+    assert!(length >= 42);
+    let (frames, bytes) = traffic.received.read();
+    assert!(frames >= 1 && bytes >= length, "{traffic:?}");
     guest.flush().expect("open");
     drop(guest);
     tokio::time::timeout(DEADLINE, child.wait())

@@ -31,6 +31,7 @@ mod serial;
 mod server;
 mod signs;
 mod start;
+mod usage;
 
 pub use log::Log;
 

@@ -26,6 +26,7 @@ use crate::monitor::Monitor;
 use crate::serial::Serial;
 use crate::signs::{Silence, Watched};
 use crate::start::{Guest, Home, NetworkEnded, Progress, start};
+use crate::usage::Accounts;
 
 /// How often the status tells how many bytes the guest has written, and the directory is looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -66,6 +67,8 @@ pub(crate) struct Attachable {
     pub(crate) serial: Option<Serial>,
     /// Whether it has a graphics card.
     pub(crate) graphics: bool,
+    /// What there is to count of it.
+    pub(crate) accounts: Arc<Accounts>,
 }
 
 /// What everybody may look at and ask.
@@ -459,6 +462,15 @@ impl Owner {
             start_time: identity.start_time,
             version: guest.version.to_string(),
         };
+        let disks = request.iter().flat_map(|request| {
+            let devices = &request.instance.spec.domain.devices;
+            devices.disks.iter().map(|disk| disk.name.clone())
+        });
+        let accounts = Accounts {
+            qemu: identity.clone(),
+            disks: disks.collect(),
+            cables: guest.cables.clone(),
+        };
         let interfaces = request.iter().flat_map(|request| &request.interfaces);
         let interfaces = interfaces
             .map(|interface| InterfaceStatus {
@@ -479,6 +491,7 @@ impl Owner {
             monitor: guest.monitor.clone(),
             serial: guest.serial.clone(),
             graphics: guest.graphics,
+            accounts: Arc::new(accounts),
         }));
         // Looks come every few seconds, and are taken at once.
         let (tell, looks) = mpsc::channel(1);

@@ -16,6 +16,7 @@ use crate::monitor::Monitor;
 use crate::owner::{Attachable, Desk, Order};
 use crate::screen::{self, Manner, Viewers};
 use crate::screenshot;
+use crate::usage;
 
 /// Connections at a time: the node has two or three, people a few; more would be a mistake that
 /// must not use up our open files.
@@ -168,6 +169,7 @@ impl Connection {
             Request::Vnc => return self.vnc(early, Manner::TakesOver).await,
             Request::VncUnlessInUse => return self.vnc(early, Manner::UnlessInUse).await,
             Request::VncShared => return self.vnc(early, Manner::Shares).await,
+            Request::Usage => return self.usage().await,
             Request::Screenshot { move_pointer } => return self.screenshot(move_pointer).await,
             Request::Start(request) => Order::Start(request),
             Request::Stop {
@@ -238,6 +240,12 @@ impl Connection {
                 // The client closes, or breaks the protocol.
                 _ = self.stream.read(&mut nothing) => return,
             }
+        }
+    }
+
+    async fn usage(mut self) {
+        if self.answer_status(Ok(())).await {
+            usage::serve(self.stream, self.desk.guest).await;
         }
     }
 

@@ -28,6 +28,7 @@ use crate::markers::Mark;
 use crate::monitor::{Connected, Monitor, MonitorError};
 use crate::output::Output;
 use crate::serial::Serial;
+use crate::usage::Cable;
 use crate::{agent, debug_console, jail};
 
 /// A QEMU that gives up closes its monitor, and has then ended at once.
@@ -73,6 +74,8 @@ pub(crate) struct Guest {
     pub(crate) graphics: bool,
     /// Told of networks that ended before it.
     pub(crate) networks: mpsc::Receiver<NetworkEnded>,
+    /// What carries its networks.
+    pub(crate) cables: Vec<Cable>,
     /// Whether KVM runs it as it should, if it is to run on KVM.
     pub(crate) kvm: Option<Watch>,
     /// Whether its processors wait: `startStrategy: Paused`.
@@ -152,6 +155,7 @@ pub(crate) async fn start(
         mut adjustments,
         graphics,
         networks,
+        cables,
     } = prepared;
     let mut qemu = program.spawn().map_err(failed)?;
     progress.reached(milestones::SPAWNED);
@@ -198,13 +202,7 @@ pub(crate) async fn start(
                 let name = milestones::RUNNING;
                 progress.mark(Mark { name, text: None }, before);
             }
-            let (tell, agent) = watch::channel(false);
-            let agent_opened = Arc::new(Notify::new());
-            if let Some(channel) = sockets.agent {
-                let gone_after = Wait::Agent.within(accelerator, request.slowdown);
-                let opened = Arc::clone(&agent_opened);
-                tokio::spawn(agent::run(channel, tell, opened, gone_after));
-            }
+            let (agent, agent_opened) = listen_to_agent(sockets.agent, accelerator, &request);
             let kvm = (accelerator == Accelerator::Kvm)
                 .then(|| Watch::start(connected.monitor.clone(), serial.clone()));
             Ok(Guest {
@@ -222,11 +220,27 @@ pub(crate) async fn start(
                 agent_opened,
                 graphics,
                 networks,
+                cables,
                 paused,
             })
         }
         Err(error) => Err(end(qemu, output, error).await),
     }
+}
+
+/// Whether the guest's agent answers on its channel, if there is one, and who is to be told when it has opened that.
+fn listen_to_agent(
+    channel: Option<UnixStream>,
+    accelerator: Accelerator,
+    request: &StartRequest,
+) -> (watch::Receiver<bool>, Arc<Notify>) {
+    let (tell, agent) = watch::channel(false);
+    let opened = Arc::new(Notify::new());
+    if let Some(channel) = channel {
+        let gone_after = Wait::Agent.within(accelerator, request.slowdown);
+        tokio::spawn(agent::run(channel, tell, Arc::clone(&opened), gone_after));
+    }
+    (agent, opened)
 }
 
 /// Reads the serial line, if there is one.
@@ -268,6 +282,7 @@ struct Prepared {
     adjustments: Vec<String>,
     graphics: bool,
     networks: mpsc::Receiver<NetworkEnded>,
+    cables: Vec<Cable>,
 }
 
 /// What QEMU has said of itself.
@@ -342,7 +357,11 @@ async fn prepare(
     let (mut inherited, sockets) = open_sockets(home, &blueprint.files).await?;
     inherited.extend(opened.files);
     let (qemu_user, network_user) = jail::users(&home.identity.uid);
-    let (files, networks) = start_networks(home, &blueprint, root.then_some(network_user)).await?;
+    let Networks {
+        files,
+        ended: networks,
+        cables,
+    } = start_networks(home, request, &blueprint, root.then_some(network_user)).await?;
     inherited.extend(files);
     progress.reached(milestones::NETWORK);
     let number = blueprint
@@ -382,6 +401,7 @@ async fn prepare(
         adjustments: blueprint.adjustments,
         graphics: blueprint.machine.graphics,
         networks,
+        cables,
     })
 }
 
@@ -455,12 +475,24 @@ async fn open_sockets(home: &Home, pieces: &[Piece]) -> Result<(Vec<Opened>, Soc
     ))
 }
 
+/// The guest's networks.
+struct Networks {
+    /// Their ends for QEMU.
+    files: Vec<Opened>,
+    /// Told of those that end.
+    ended: mpsc::Receiver<NetworkEnded>,
+    /// What carries them.
+    cables: Vec<Cable>,
+}
+
 async fn start_networks(
     home: &Home,
+    request: &StartRequest,
     blueprint: &Blueprint,
     user: Option<u32>,
-) -> Result<(Vec<Opened>, mpsc::Receiver<NetworkEnded>), StartError> {
+) -> Result<Networks, StartError> {
     let mut inherited = Vec::new();
+    let mut cables = Vec::new();
     // Each network ends once.
     let (tell, networks) = mpsc::channel(blueprint.networks.len().max(1));
     for piece in &blueprint.files {
@@ -491,6 +523,13 @@ async fn start_networks(
         };
         let mut passt = network.start().map_err(failed)?;
         let ready = passt.ready(NETWORK_WITHIN).await;
+        if let Some(interface) = request.interfaces.get(index) {
+            cables.push(Cable {
+                name: interface.name.clone(),
+                process: passt.identity().clone(),
+                traffic: passt.traffic(),
+            });
+        }
         let (mut process, socket) = passt.into_parts();
         // It ends with its socket, so mostly with QEMU, of whose end the owner hears in this time.
         let tell = tell.clone();
@@ -520,7 +559,11 @@ async fn start_networks(
             file: socket,
         });
     }
-    Ok((inherited, networks))
+    Ok(Networks {
+        files: inherited,
+        ended: networks,
+        cables,
+    })
 }
 
 /// Waits for QEMU's greeting and checks that it is what was asked for.

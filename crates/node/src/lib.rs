@@ -22,6 +22,7 @@ mod registration;
 mod seen;
 mod standing;
 mod timeline;
+pub mod usage;
 
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -1,7 +1,7 @@
 //! The same guest on both accelerators: one disk sector of real-mode instructions, which even this project's machines run
 //! under KVM. What is shown is compared with what QEMU is.
 
-use acceptance::{Console, PATIENCE, Server, processes_of};
+use acceptance::{Console, PATIENCE, Server, processes_of, wait_for};
 use laboratory::guests::{self, BOOT_SECTOR_ANSWER, BOOT_SECTOR_HELLO};
 use laboratory::registry::Registry;
 use serde_json::Value;
@@ -51,6 +51,74 @@ fn runs_on(accelerator: &str, option: &str) {
     );
     let table = server.kubectl(&["get", "vmi", "sector"]);
     assert!(table.contains(accelerator), "{table}");
+    is_measured(&server);
+}
+
+/// What it uses is known within seconds: to `kubectl top`, to a scrape, and to the console.
+fn is_measured(server: &Server) {
+    let top = |what: &[&str], of: &str| {
+        let asked = [&["top"], what, &["--no-headers"]].concat();
+        wait_for(&format!("kubectl top {}", what.join(" ")), PATIENCE, || {
+            let said = server.try_kubectl(&asked);
+            let line = said.out.lines().find(|line| line.contains(of));
+            let line = line.ok_or_else(|| format!("{}{}", said.out, said.err))?;
+            Ok(line
+                .split_whitespace()
+                .map(str::to_owned)
+                .collect::<Vec<_>>())
+        })
+    };
+    let node = server.kubectl(&["get", "nodes", "-o", "jsonpath={.items[0].metadata.name}"]);
+    let used = top(&["node"], &node);
+    assert!(
+        used[1].ends_with('m') && used[3].ends_with("Mi"),
+        "{used:?}"
+    );
+    let used = top(
+        &["pod", "-l", "vm.kubevirt.io/name=sector"],
+        "virt-launcher-sector",
+    );
+    // QEMU's code alone is some mebibytes.
+    let mebibytes = used[2]
+        .strip_suffix("Mi")
+        .and_then(|number| number.parse::<u64>().ok());
+    assert!(mebibytes.is_some_and(|number| number > 4), "{used:?}");
+    let none = server.try_kubectl(&["top", "pod", "-l", "vm.kubevirt.io/name=other"]);
+    assert!(!none.out.contains("sector"), "{}", none.out);
+
+    let scrape = server.kubectl(&["get", "--raw", "/metrics"]);
+    let value = |name: &str| {
+        let line = scrape
+            .lines()
+            .find(|line| line.starts_with(&format!("{name}{{")));
+        let line = line.unwrap_or_else(|| panic!("no {name} in {scrape}"));
+        assert!(line.contains("name=\"sector\""), "{line}");
+        let value = line
+            .rsplit(' ')
+            .next()
+            .and_then(|number| number.parse::<f64>().ok());
+        value.expect("a number")
+    };
+    for (name, least) in [
+        ("kubevirt_vmi_cpu_usage_seconds_total", 0.01),
+        ("kubevirt_vmi_memory_resident_bytes", 4e6),
+        ("kubevirt_vmi_storage_read_traffic_bytes_total", 512.0),
+    ] {
+        assert!(value(name) >= least, "{name} in {scrape}");
+    }
+
+    let told = server.kubectl(&[
+        "get",
+        "--raw",
+        "/console/api/metrics?namespace=default&name=sector&minutes=5",
+    ]);
+    let told: Value = serde_json::from_str(&told).expect("JSON");
+    assert!(told["latest"]["processor"].as_f64().is_some(), "{told}");
+    assert_eq!(
+        told["series"]["processor"].as_array().map(Vec::len),
+        Some(60),
+        "{told}"
+    );
 }
 
 #[test]

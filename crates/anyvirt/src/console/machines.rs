@@ -9,29 +9,13 @@ use http::Response;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::query;
+
 /// `GET explain?namespace=NS&name=VM`.
 pub(super) async fn explain(client: &kube::Client, query: &str) -> Result<Response<Body>, Status> {
-    let parameter = |wanted: &str| {
-        query
-            .split('&')
-            .filter_map(|pair| pair.split_once('='))
-            .find(|(name, _)| *name == wanted)
-            .map(|(_, value)| value)
-            .filter(|value| !value.is_empty())
-            .ok_or_else(|| {
-                Status::bad_request(format!("{wanted}: say it as ?namespace=NS&name=VM"))
-            })
-    };
-    // Names of namespaces and machines are DNS labels: nothing in them is ever encoded.
-    let (namespace, name) = (parameter("namespace")?, parameter("name")?);
-    for text in [namespace, name] {
-        if !text
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || b"-.".contains(&byte))
-        {
-            return Err(Status::bad_request(format!("{text:?} is no name")));
-        }
-    }
+    let form = "?namespace=NS&name=VM";
+    let namespace = query::name(query, "namespace", form)?;
+    let name = query::name(query, "name", form)?;
     let explained = cli::explain::machine(client, namespace, name).await;
     let explanation = explained
         .map_err(status)?
@@ -134,7 +118,7 @@ pub(super) async fn consequences(
 }
 
 /// The API's own answer to who asks, or that it cannot be asked.
-fn status(error: kube::Error) -> Status {
+pub(super) fn status(error: kube::Error) -> Status {
     match error {
         kube::Error::Api(refused) => Status::new(refused.code, refused.reason, refused.message),
         other => Status::internal(other),

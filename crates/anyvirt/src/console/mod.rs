@@ -4,6 +4,8 @@
 
 mod keep;
 mod machines;
+mod metrics;
+mod query;
 mod sessions;
 #[cfg(test)]
 mod tests;
@@ -26,6 +28,9 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
+use metrics::Metrics;
+use node::usage::Usages;
+
 pub(crate) use keep::Keeper;
 
 /// Where the log tells who got in, and who ended whose session.
@@ -43,6 +48,8 @@ pub(crate) struct Console {
     stop: CancellationToken,
     /// Set once the server exists, before which nothing is served.
     server: OnceLock<ApiServer>,
+    /// Set with the server.
+    metrics: OnceLock<Metrics>,
 }
 
 impl Console {
@@ -73,11 +80,15 @@ impl Console {
             clock,
             stop,
             server: OnceLock::new(),
+            metrics: OnceLock::new(),
         })
     }
 
-    /// Hands in the server, and from now on ends sessions that are over. Called once, inside a runtime.
-    pub(crate) fn connect(self: &Arc<Self>, server: ApiServer) {
+    /// Hands in the server and what is used on its machine, the node of this name, and from now on ends sessions that
+    /// are over. Called once, inside a runtime.
+    pub(crate) fn connect(self: &Arc<Self>, server: ApiServer, usages: Usages, node: &str) {
+        let node = node.to_owned();
+        self.metrics.get_or_init(|| Metrics { usages, node });
         self.server.get_or_init(|| server);
         let console = Arc::clone(self);
         tokio::spawn(async move {
@@ -130,9 +141,7 @@ impl Console {
     }
 
     fn server(&self) -> Result<&ApiServer, Status> {
-        self.server
-            .get()
-            .ok_or_else(|| Status::unavailable("the server is starting; try again"))
+        self.server.get().ok_or_else(starting)
     }
 
     /// Asks the API with the rights of `user`.
@@ -208,13 +217,21 @@ impl Console {
                 let client = self.callers_client(request)?;
                 machines::explain(&client, parts.uri.query().unwrap_or("")).await
             }
+            (&Method::GET, "metrics") => {
+                let client = self.callers_client(request)?;
+                let metrics = self.metrics.get().ok_or_else(starting)?;
+                metrics
+                    .answer(&client, parts.uri.query().unwrap_or(""))
+                    .await
+            }
             (&Method::POST, "consequences") => {
                 let client = self.callers_client(request)?;
                 machines::consequences(&client, &request.body).await
             }
-            (_, "login" | "session" | "sessions" | "links" | "explain" | "consequences") => {
-                Err(Status::method_not_allowed())
-            }
+            (
+                _,
+                "login" | "session" | "sessions" | "links" | "explain" | "metrics" | "consequences",
+            ) => Err(Status::method_not_allowed()),
             _ => Err(Status::no_such_resource()),
         }
     }
@@ -395,6 +412,10 @@ fn answer(value: &Value) -> Response<Body> {
         HeaderValue::from_static("application/json"),
     );
     response
+}
+
+fn starting() -> Status {
+    Status::unavailable("the server is starting; try again")
 }
 
 fn logged_out() -> Status {

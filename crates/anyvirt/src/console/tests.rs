@@ -20,6 +20,7 @@ mod attacks;
 mod certificate;
 mod restart;
 mod sessions;
+mod usage;
 
 /// More than any answer takes; a test that hangs says where.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -107,7 +108,7 @@ impl World {
             ..Extensions::default()
         };
         let server = ApiServer::new(settings, store, extensions).unwrap();
-        console.connect(server.clone());
+        console.connect(server.clone(), Usages::new(directory.path()), "here");
         server.ready().await;
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -723,6 +724,7 @@ async fn no_call_lends_an_impersonators_rights_to_whom_it_speaks_for() {
             ("POST", "/console/api/links"),
             ("POST", "/console/api/consequences"),
             ("GET", explain),
+            ("GET", "/console/api/metrics?namespace=default&name=web"),
         ] {
             let body = r#"{"object": {"kind": "Pod", "apiVersion": "v1"}}"#;
             let answer = world.ask(method, path, &[admin, asked], body).await;

@@ -22,6 +22,7 @@ pub(super) fn all(view: &View) -> Vec<Family> {
     families.extend(machines(view));
     families.extend(instances(view));
     families.extend(accelerators(view));
+    families.extend(super::usage::families(view));
     for family in &mut families {
         family
             .series
@@ -31,7 +32,7 @@ pub(super) fn all(view: &View) -> Vec<Family> {
     families
 }
 
-fn family(
+pub(super) fn family(
     name: &'static str,
     help: &'static str,
     series: impl IntoIterator<Item = Series>,
@@ -43,7 +44,7 @@ fn family(
     }
 }
 
-fn series<const N: usize>(labels: [Label; N], value: f64) -> Series {
+pub(super) fn series<const N: usize>(labels: [Label; N], value: f64) -> Series {
     Series {
         labels: labels.into(),
         value,
@@ -59,7 +60,7 @@ fn truth(is: bool) -> f64 {
     clippy::cast_precision_loss,
     reason = "counts of objects and bytes of memory"
 )]
-fn count(number: u64) -> f64 {
+pub(super) fn count(number: u64) -> f64 {
     number as f64
 }
 
@@ -231,7 +232,7 @@ fn annotated(annotations: Option<&BTreeMap<String, String>>) -> [Label; 3] {
     })
 }
 
-fn place(instance: &VirtualMachineInstance) -> [Label; 3] {
+pub(super) fn place(instance: &VirtualMachineInstance) -> [Label; 3] {
     let node = instance.status.as_ref().and_then(|it| it.node_name.clone());
     [
         ("node", node.unwrap_or_default()),

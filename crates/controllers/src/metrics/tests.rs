@@ -1,4 +1,4 @@
-use super::{View, text};
+use super::{Used, View, text};
 use api::configuration::ClusterConfiguration;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
@@ -12,7 +12,7 @@ type Read = (String, BTreeMap<String, String>);
 fn parse(text: &str) -> BTreeMap<Read, f64> {
     let mut lines: Vec<&str> = text.lines().collect();
     assert_eq!(lines.pop(), Some("# EOF"));
-    let (mut helped, mut typed) = (BTreeSet::new(), BTreeSet::new());
+    let (mut helped, mut typed) = (BTreeSet::new(), BTreeMap::new());
     let mut found = BTreeMap::new();
     for line in lines {
         if let Some(rest) = line.strip_prefix("# HELP ") {
@@ -23,15 +23,18 @@ fn parse(text: &str) -> BTreeMap<Read, f64> {
         }
         if let Some(rest) = line.strip_prefix("# TYPE ") {
             let (name, kind) = rest.split_once(' ').expect("a type");
-            assert_eq!(kind, "gauge");
-            assert!(typed.insert(name), "typed twice: {line}");
+            assert!(["counter", "gauge"].contains(&kind), "{line}");
+            assert!(!name.ends_with("_total"), "{line}");
+            assert!(typed.insert(name, kind).is_none(), "typed twice: {line}");
             continue;
         }
         let (name, labels, value) = series(line);
-        assert!(
-            helped.contains(name.as_str()) && typed.contains(name.as_str()),
-            "{line}"
-        );
+        let (described, kind) = match name.strip_suffix("_total") {
+            Some(described) => (described, "counter"),
+            None => (name.as_str(), "gauge"),
+        };
+        assert!(helped.contains(described), "{line}");
+        assert_eq!(typed.get(described), Some(&kind), "{line}");
         let value = value.parse().expect("a number");
         assert!(
             found.insert((name, labels), value).is_none(),
@@ -91,6 +94,24 @@ fn instance(name: &str, status: Value) -> Value {
     })
 }
 
+/// What a guest with one disk and one interface has used.
+fn used(name: &str) -> Used {
+    let usage = json!({
+        "run": {"pid": 7, "start_time": 1},
+        "at_nanoseconds": 1,
+        "qemu": {"user_nanoseconds": 2_500_000_000_u64, "system_nanoseconds": 500_000_000, "resident_bytes": 4096},
+        "helpers": {"user_nanoseconds": 1, "system_nanoseconds": 1, "resident_bytes": 1},
+        "disks": {"root": {"reads": 1, "read_bytes": 2, "read_nanoseconds": 3_000_000_000_u64, "writes": 4,
+            "written_bytes": 5, "write_nanoseconds": 6_000_000_000_u64, "flushes": 7, "flush_nanoseconds": 8_000_000_000_u64}},
+        "interfaces": {"default": {"received_packets": 1, "received_bytes": 2, "sent_packets": 3, "sent_bytes": 4}},
+    });
+    Used {
+        namespace: "demo".to_owned(),
+        name: name.to_owned(),
+        usage: serde_json::from_value(usage).unwrap(),
+    }
+}
+
 fn view() -> View {
     let node = |name: &str, status: &str, class: &str, kvm: &str| {
         json!({
@@ -137,6 +158,7 @@ fn view() -> View {
             arc(node("one", "True", "Usable", "1000")),
             arc(node("two", "False", "GuestKernelEmulated", "0")),
         ],
+        used: vec![used("a"), used("gone")],
     }
 }
 
@@ -267,6 +289,59 @@ fn every_value_is_what_the_objects_say() {
 }
 
 #[test]
+#[expect(clippy::float_cmp, reason = "values that a double holds exactly")]
+fn what_guests_use_is_told_under_kubevirts_names() {
+    let found = parse(&text(&view()).unwrap());
+    let of = |name: &str| format!("kubevirt_vmi_{name}");
+    for (name, expected) in [
+        ("cpu_usage_seconds_total", 3.0),
+        ("cpu_user_usage_seconds_total", 2.5),
+        ("cpu_system_usage_seconds_total", 0.5),
+        ("memory_resident_bytes", 4096.0),
+    ] {
+        let labels = [("node", "two"), ("namespace", "demo"), ("name", "a")];
+        assert_eq!(value(&found, &of(name), &labels), expected, "{name}");
+    }
+    for (name, expected) in [
+        ("iops_read_total", 1.0),
+        ("read_traffic_bytes_total", 2.0),
+        ("read_times_seconds_total", 3.0),
+        ("iops_write_total", 4.0),
+        ("write_traffic_bytes_total", 5.0),
+        ("write_times_seconds_total", 6.0),
+        ("flush_requests_total", 7.0),
+        ("flush_times_seconds_total", 8.0),
+    ] {
+        let labels = [("node", "two"), ("name", "a"), ("drive", "root")];
+        let name = of(&format!("storage_{name}"));
+        assert_eq!(value(&found, &name, &labels), expected, "{name}");
+    }
+    for (name, expected) in [
+        ("receive_packets_total", 1.0),
+        ("receive_bytes_total", 2.0),
+        ("transmit_packets_total", 3.0),
+        ("transmit_bytes_total", 4.0),
+    ] {
+        let labels = [("node", "two"), ("name", "a"), ("interface", "default")];
+        let name = of(&format!("network_{name}"));
+        assert_eq!(value(&found, &name, &labels), expected, "{name}");
+    }
+    // A guest whose object is gone, and what was not counted.
+    let gone = |(_, labels): &&Read| labels.get("name").map(String::as_str) == Some("gone");
+    assert_eq!(found.keys().filter(gone).count(), 0);
+    let mut view = view();
+    for used in &mut view.used {
+        used.usage.disks = None;
+        used.usage.interfaces.clear();
+    }
+    let text = text(&view).unwrap();
+    assert!(
+        !text.contains("drive=") && !text.contains("interface="),
+        "{text}"
+    );
+}
+
+#[test]
 fn an_empty_cluster_has_metrics_that_parse() {
     let found = parse(&text(&View::default()).unwrap());
     let names: Vec<&str> = found.keys().map(|(name, _)| name.as_str()).collect();
@@ -282,5 +357,6 @@ fn a_scrape_of_the_same_objects_is_the_same_text() {
     reversed.machines.reverse();
     reversed.instances.reverse();
     reversed.nodes.reverse();
+    reversed.used.reverse();
     assert_eq!(text(&view()), text(&reversed));
 }

@@ -9,7 +9,10 @@ use std::io::{self, Read, Write};
 use std::net::Shutdown;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
+use std::sync::Arc;
 use std::thread;
+
+use super::traffic::{Frames, Traffic};
 
 /// Before each frame its length, big endian.
 const LENGTH: usize = 4;
@@ -26,11 +29,11 @@ const BUFFER: usize = 256 << 10;
 /// The threads only copy between a buffer on the heap and sockets.
 const STACK: usize = 64 << 10;
 
-/// Joins two sockets that carry frames, until one of them ends; then both do.
+/// Joins two sockets that carry frames, until one of them ends; then both do. What passes is counted.
 ///
 /// # Errors
 /// If there can be no more threads or descriptors; nothing is joined then.
-pub(super) fn join(guest: OwnedFd, passt: OwnedFd) -> io::Result<()> {
+pub(super) fn join(guest: OwnedFd, passt: OwnedFd, traffic: Arc<Traffic>) -> io::Result<()> {
     let (guest, passt) = (UnixStream::from(guest), UnixStream::from(passt));
     let (from_passt, to_guest) = (passt.try_clone()?, guest.try_clone()?);
     let builder = |name: &str| {
@@ -38,14 +41,15 @@ pub(super) fn join(guest: OwnedFd, passt: OwnedFd) -> io::Result<()> {
             .name(name.to_owned())
             .stack_size(STACK)
     };
+    let sent = Arc::clone(&traffic);
     builder("cable-out").spawn(move || {
         // A socket that failed has ended, as one that was closed.
-        let _ = filter(&guest, &passt);
+        let _ = filter(&guest, &passt, &sent);
         end(&guest, &passt);
     })?;
     let back = (from_passt.try_clone()?, to_guest.try_clone()?);
     let spawned = builder("cable-in").spawn(move || {
-        let _ = copy(&from_passt, &to_guest);
+        let _ = copy(&from_passt, &to_guest, &traffic);
         end(&to_guest, &from_passt);
     });
     if spawned.is_err() {
@@ -63,7 +67,7 @@ fn end(one: &UnixStream, other: &UnixStream) {
 }
 
 /// Passes on what a guest sends, frame by frame.
-fn filter(mut guest: impl Read, mut passt: impl Write) -> io::Result<()> {
+fn filter(mut guest: impl Read, mut passt: impl Write, traffic: &Traffic) -> io::Result<()> {
     let mut buffer = vec![0; BUFFER];
     let mut filled = 0;
     loop {
@@ -74,7 +78,7 @@ fn filter(mut guest: impl Read, mut passt: impl Write) -> io::Result<()> {
             Err(error) => return Err(error),
         };
         filled += count;
-        let taken = pass(&buffer[..filled], &mut passt)?;
+        let taken = pass(&buffer[..filled], &mut passt, traffic)?;
         buffer.copy_within(taken..filled, 0);
         filled -= taken;
     }
@@ -88,7 +92,7 @@ fn filter(mut guest: impl Read, mut passt: impl Write) -> io::Result<()> {
 /// drops what it has and goes on in mid-stream, where a guest's bytes would be read as frames that nobody
 /// has looked at. Linux queues a write in pieces of some 36 KB, and a reader may come between two; the
 /// length of a frame that is written alone is whole in the first.
-fn pass(bytes: &[u8], passt: &mut impl Write) -> io::Result<usize> {
+fn pass(bytes: &[u8], passt: &mut impl Write, traffic: &Traffic) -> io::Result<usize> {
     let mut at = 0;
     while let Some((length, rest)) = bytes[at..].split_first_chunk::<LENGTH>() {
         let length = u32::from_be_bytes(*length);
@@ -100,6 +104,8 @@ fn pass(bytes: &[u8], passt: &mut impl Write) -> io::Result<usize> {
             break;
         };
         let next = at + LENGTH + frame.len();
+        // Its card has sent it, whether or not it may go on. Counted first, so that an answer finds it counted.
+        traffic.sent.add(1, frame.len() as u64);
         if may_pass(frame) {
             passt.write_all(&bytes[at..next])?;
         }
@@ -122,12 +128,17 @@ fn may_pass(frame: &[u8]) -> bool {
     }
 }
 
-fn copy(mut from: impl Read, mut to: impl Write) -> io::Result<()> {
+fn copy(mut from: impl Read, mut to: impl Write, traffic: &Traffic) -> io::Result<()> {
     let mut buffer = vec![0; BUFFER];
+    let mut frames = Frames::default();
     loop {
         match from.read(&mut buffer) {
             Ok(0) => return Ok(()),
-            Ok(count) => to.write_all(&buffer[..count])?,
+            Ok(count) => {
+                let (begun, bytes) = frames.take(&buffer[..count]);
+                traffic.received.add(begun, bytes);
+                to.write_all(&buffer[..count])?;
+            }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(error),
         }
@@ -187,7 +198,8 @@ mod tests {
     #[test]
     fn a_frame_that_is_too_large_ends_the_cable() {
         let length = (super::super::LARGEST_FRAME + 1).to_be_bytes();
-        let error = filter(length.as_slice(), Vec::new()).expect_err("too large");
+        let error =
+            filter(length.as_slice(), Vec::new(), &Traffic::default()).expect_err("too large");
         assert_eq!(error.kind(), io::ErrorKind::InvalidData);
     }
 
@@ -196,7 +208,7 @@ mod tests {
         let largest = frame(IPV4, [192, 0, 2, 1], PASSTS_LARGEST);
         let whole = sent(&[largest.clone(), largest]);
         let mut passed = Written::default();
-        filter(&whole[..whole.len() - 1], &mut passed).expect("an end");
+        filter(&whole[..whole.len() - 1], &mut passed, &Traffic::default()).expect("an end");
         assert_eq!(passed.0, [&whole[..whole.len() / 2]]);
     }
 
@@ -205,7 +217,8 @@ mod tests {
         for guest_goes in [true, false] {
             let (guest, our_guest) = UnixStream::pair().expect("sockets");
             let (passt, our_passt) = UnixStream::pair().expect("sockets");
-            join(our_guest.into(), our_passt.into()).expect("joined");
+            let traffic = Arc::default();
+            join(our_guest.into(), our_passt.into(), Arc::clone(&traffic)).expect("joined");
             let frame = sent(&[frame(IPV4, [192, 0, 2, 1], 60)]);
             let mut received = vec![0; frame.len()];
             (&guest).write_all(&frame).expect("sent");
@@ -221,6 +234,7 @@ mod tests {
             };
             drop(gone);
             assert_eq!(left.read(&mut received).expect("an end"), 0);
+            assert_eq!(traffic.sent.read(), (1, 60));
         }
     }
 
@@ -265,11 +279,19 @@ mod tests {
                     frame(IPV4, [if loopback { 127 } else { 192 }, b, c, d], size)
                 })
                 .collect();
+            let bytes: usize = frames.iter().map(Vec::len).sum();
             let may_pass = frames.iter().filter(|it| it[DESTINATION] != 127);
             let expected: Vec<_> = may_pass.map(|it| sent(std::slice::from_ref(it))).collect();
             let mut passed = Written::default();
-            filter(Pieces(&sent(&frames), pieces), &mut passed).expect("an end");
+            let traffic = Traffic::default();
+            filter(Pieces(&sent(&frames), pieces.clone()), &mut passed, &traffic).expect("an end");
             prop_assert_eq!(passed.0, expected);
+            prop_assert_eq!(traffic.sent.read(), (frames.len() as u64, bytes as u64));
+
+            let mut back = Vec::new();
+            copy(Pieces(&sent(&frames), pieces), &mut back, &traffic).expect("an end");
+            prop_assert_eq!(back, sent(&frames));
+            prop_assert_eq!(traffic.received.read(), (frames.len() as u64, bytes as u64));
         }
     }
 }

@@ -7,3 +7,4 @@ mod lives;
 mod log;
 mod screens;
 mod speed;
+mod usage;

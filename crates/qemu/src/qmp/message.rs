@@ -1,5 +1,7 @@
 //! Commands and events.
 
+use std::collections::BTreeMap;
+
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -30,7 +32,7 @@ pub enum Command {
     },
     /// The machine types that QEMU knows. Answer: see [`crate::abilities`].
     QueryMachines,
-    /// What the guest did with its disks. Answer: [`Command::block_operations`].
+    /// What the guest did with its disks. Answers: [`Command::block_operations`], [`Command::disk_statistics`].
     QueryBlockStats,
     /// The guest's processors. Answer: [`Command::first_processor`].
     QueryProcessors,
@@ -176,6 +178,31 @@ impl Command {
         Some(devices.iter().filter_map(count).fold(0, u64::wrapping_add))
     }
 
+    /// Reads the answer to [`Command::QueryBlockStats`]: what the guest did with each of its disks, by their
+    /// numbers in the machine; `None` if it is none.
+    #[must_use]
+    pub fn disk_statistics(answer: &Value) -> Option<BTreeMap<usize, DiskStatistics>> {
+        let of_device = |device: &Value| {
+            // `/machine/peripheral/disk0`, and for virtio disks what is behind it; see `command_line`.
+            let path = device.get("qdev")?.as_str()?;
+            let number = path.split('/').find_map(|part| part.strip_prefix("disk"))?;
+            let stats = device.get("stats")?;
+            let count = |name: &str| stats.get(name)?.as_u64();
+            let statistics = DiskStatistics {
+                reads: count("rd_operations")?,
+                read_bytes: count("rd_bytes")?,
+                read_nanoseconds: count("rd_total_time_ns")?,
+                writes: count("wr_operations")?,
+                written_bytes: count("wr_bytes")?,
+                write_nanoseconds: count("wr_total_time_ns")?,
+                flushes: count("flush_operations")?,
+                flush_nanoseconds: count("flush_total_time_ns")?,
+            };
+            Some((number.parse().ok()?, statistics))
+        };
+        Some(answer.as_array()?.iter().filter_map(of_device).collect())
+    }
+
     /// Reads the answer to [`Command::QueryMachineType`]; `None` if it is none.
     #[must_use]
     pub fn machine_type(answer: &Value) -> Option<&str> {
@@ -195,6 +222,27 @@ impl Command {
     pub fn first_processor(answer: &Value) -> Option<&str> {
         answer.get(0)?.get("qom-path")?.as_str()
     }
+}
+
+/// What a guest did with one disk.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct DiskStatistics {
+    /// Reads that are done.
+    pub reads: u64,
+    /// Their bytes.
+    pub read_bytes: u64,
+    /// The time they took.
+    pub read_nanoseconds: u64,
+    /// Writes that are done.
+    pub writes: u64,
+    /// Their bytes.
+    pub written_bytes: u64,
+    /// The time they took.
+    pub write_nanoseconds: u64,
+    /// Flushes that are done.
+    pub flushes: u64,
+    /// The time they took.
+    pub flush_nanoseconds: u64,
 }
 
 /// What KVM counts while it runs a guest.

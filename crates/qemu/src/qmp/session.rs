@@ -172,7 +172,7 @@ fn version(greeting: &Value) -> Option<Version> {
 mod tests {
     use proptest::prelude::*;
 
-    use super::super::message::{BlockError, RunState, ShutdownReason};
+    use super::super::message::{BlockError, DiskStatistics, RunState, ShutdownReason};
     use super::*;
 
     /// Recorded from QEMU 7.2.22.
@@ -307,6 +307,39 @@ mod tests {
         assert_eq!(Command::block_operations(&answer), Some(130));
         assert_eq!(Command::block_operations(&serde_json::json!([])), Some(0));
         assert_eq!(Command::block_operations(&serde_json::json!({})), None);
+    }
+
+    #[test]
+    fn disks_are_told_apart_by_their_numbers_and_half_an_answer_counts_nothing() {
+        let stats = |reads: u64| {
+            serde_json::json!({"rd_operations": reads, "rd_bytes": 2, "rd_total_time_ns": 3,
+                "wr_operations": 4, "wr_bytes": 5, "wr_total_time_ns": 6,
+                "flush_operations": 7, "flush_total_time_ns": 8, "unmap_bytes": 9})
+        };
+        let answer = serde_json::json!([
+            {"device": "", "node-name": "image0", "qdev": "/machine/peripheral/disk0/virtio-backend", "stats": stats(1)},
+            {"device": "", "node-name": "image10", "qdev": "/machine/peripheral/disk10", "stats": stats(11)},
+            {"device": "", "qdev": "/machine/peripheral/disk2", "stats": {"rd_operations": 1}},
+            {"device": "floppy0", "qdev": "/machine/unattached/device[20]", "stats": stats(1)},
+            {"device": "", "stats": stats(1)},
+        ]);
+        let disks = Command::disk_statistics(&answer).expect("an answer");
+        let of_first = DiskStatistics {
+            reads: 1,
+            read_bytes: 2,
+            read_nanoseconds: 3,
+            writes: 4,
+            written_bytes: 5,
+            write_nanoseconds: 6,
+            flushes: 7,
+            flush_nanoseconds: 8,
+        };
+        let of_last = DiskStatistics {
+            reads: 11,
+            ..of_first
+        };
+        assert_eq!(disks, [(0, of_first), (10, of_last)].into());
+        assert_eq!(Command::disk_statistics(&serde_json::json!({})), None);
     }
 
     #[test]

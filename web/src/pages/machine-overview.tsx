@@ -6,6 +6,7 @@ import { ExplainPanel } from '../parts/explain-panel';
 import { Fact } from '../parts/fact';
 import { LatestEvents } from '../parts/latest-events';
 import { MachineAdvice } from '../parts/machine-advice';
+import { MachineUsageCard } from '../parts/machine-usage';
 import { Thumbnail } from '../parts/thumbnail';
 import { TimelineCard } from '../parts/timeline';
 import { bytes, moment } from '../words/measures';
@@ -24,6 +25,7 @@ export function MachineOverview(props: { machine: Machine }): React.JSX.Element 
       <div className="av-two">
         {timeline !== undefined && <TimelineCard timeline={timeline} isOver={phase === 'Failed' || phase === 'Succeeded'} />}
         <DetailsCard machine={machine} />
+        <MachineUsageCard machine={machine} />
         <NetworkCard machine={machine} />
         <DisksCard machine={machine} />
         <LatestEvents machine={machine} />

@@ -21,6 +21,7 @@ import { MachineOverview } from './machine-overview';
 import type { MachineTab } from './tabs';
 
 const MachineConsole = lazy(async () => ({ default: (await import('./machine-console')).MachineConsole }));
+const MachineMetrics = lazy(async () => ({ default: (await import('./machine-metrics')).MachineMetrics }));
 const ResourceEditor = lazy(async () => ({ default: (await import('../editor/resource-editor')).ResourceEditor }));
 
 /** One virtual machine. */
@@ -92,6 +93,7 @@ function Found(props: { machine: Machine; tab: MachineTab; watched: Parameters<t
         <Tab eventKey="overview" title={<TabTitleText>{t('Overview')}</TabTitleText>}><Body><MachineOverview machine={machine} /></Body></Tab>
         <Tab eventKey="console" title={<TabTitleText>{t('Console')}</TabTitleText>}><Body><MachineConsole machine={machine} /></Body></Tab>
         <Tab eventKey="configuration" title={<TabTitleText>{t('Configuration')}</TabTitleText>}><Body><MachineConfiguration machine={machine} /></Body></Tab>
+        <Tab eventKey="metrics" title={<TabTitleText>{t('Metrics')}</TabTitleText>}><Body><MachineMetrics machine={machine} /></Body></Tab>
         <Tab eventKey="events" title={<TabTitleText>{t('Events')}</TabTitleText>}><Body><MachineEvents machine={machine} /></Body></Tab>
         <Tab
           eventKey="diagnostics"

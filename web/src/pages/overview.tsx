@@ -18,6 +18,7 @@ import { AboutLink } from '../parts/event-list';
 import { Fact } from '../parts/fact';
 import { Freshness } from '../parts/freshness';
 import { GuardedButton } from '../parts/guarded-button';
+import { NodeUsage } from '../parts/node-usage';
 import { groupOf, StatusLabel } from '../parts/status';
 import { useTitle } from '../parts/title';
 import { bytes, quantity } from '../words/measures';
@@ -155,6 +156,9 @@ function isProblem(status: PrintableStatus, machine: Machine): boolean {
   return groupOf(status) === 'failed' || machine.vmi?.status?.startTimeline?.stuck !== undefined || machine.vmi?.status?.startTimeline?.trouble !== undefined;
 }
 
+/** Nodes whose figures fit on the card. */
+const MEASURED = 3;
+
 function HostCard(props: { machines: readonly Machine[] }): React.JSX.Element {
   const nodes = useWatched<Node>(RESOURCES.nodes);
   const all = [...nodes.objects.values()];
@@ -178,6 +182,7 @@ function HostCard(props: { machines: readonly Machine[] }): React.JSX.Element {
             <meter className="av-meter" min={0} max={allMemory} value={memory} />
           </label>
         )}
+        {all.slice(0, MEASURED).map(({ metadata }) => <NodeUsage key={metadata.name} node={metadata.name} />)}
         <Link to="/nodes">{t('All nodes and devices')}</Link>
       </CardBody>
     </Card>

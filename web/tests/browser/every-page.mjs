@@ -29,6 +29,7 @@ const PAGES = [
   [`/machines?beside=${namespace}%2F${name}`, { ...LIST, real: at('[data-beside] [data-status]'), empty: at(`[data-beside] :text("There is no machine ${name}")`), many: at('[data-beside]') }],
   [MACHINE, { ...ONE_MACHINE, real: heading('Details') }],
   [`${MACHINE}?tab=configuration`, { ...ONE_MACHINE, real: (page) => main(page).getByLabel('Run strategy') }],
+  [`${MACHINE}?tab=metrics`, { ...ONE_MACHINE, real: at('[data-figures="processor"], .pf-v6-c-empty-state') }],
   [`${MACHINE}?tab=events`, { ...ONE_MACHINE, real: at('[data-row]') }],
   [`${MACHINE}?tab=diagnostics`, { ...ONE_MACHINE, real: heading('Conditions of the VirtualMachine') }],
   [`${MACHINE}?tab=yaml`, { ...ONE_MACHINE, real: yaml('VirtualMachine') }],

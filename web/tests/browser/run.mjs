@@ -11,6 +11,7 @@ import { everyPage } from './every-page.mjs';
 import { journey } from './journey.mjs';
 import { keyboard } from './keyboard.mjs';
 import { languages } from './languages.mjs';
+import { metrics } from './metrics.mjs';
 import { reconnect } from './reconnect.mjs';
 import { remedies } from './remedies.mjs';
 import { sessions } from './sessions.mjs';
@@ -22,7 +23,7 @@ import { thumbnails } from './thumbnails.mjs';
 import { viewer } from './viewer.mjs';
 import { work } from './work.mjs';
 
-const TESTS = { keyboard, work, journey, 'take-over': takeOver, remedies, thumbnails, attacks, viewer, sessions, 'every-page': everyPage, speed, streams, languages, support, reconnect };
+const TESTS = { keyboard, work, journey, 'take-over': takeOver, remedies, thumbnails, metrics, attacks, viewer, sessions, 'every-page': everyPage, speed, streams, languages, support, reconnect };
 const ALL = Object.keys(TESTS).filter((name) => name !== 'reconnect');
 
 const wanted = process.argv.slice(2);

@@ -28,6 +28,10 @@ export interface Bundle {
   missing: Record<string, string>;
 }
 
+interface Pod extends KubernetesObject {
+  status?: { phase?: string };
+}
+
 type Parts = readonly (readonly [name: string, read: () => Promise<unknown>])[];
 
 /** What is known of one machine, of what the user may read. `isWithSerial`: with the end of what its guest printed. */
@@ -37,7 +41,7 @@ export async function bundleOfMachine(machine: Machine, madeBy: string, isWithSe
   const namespace = vm.metadata.namespace ?? 'default';
   const node = vmi?.status?.nodeName;
   const selector = vmi?.metadata.uid === undefined ? undefined : `${CREATED_BY}=${vmi.metadata.uid}`;
-  const pods = (): Promise<KubernetesObject[]> => list<KubernetesObject>(RESOURCES.pods, namespace, { labelSelector: selector ?? '' }, signal);
+  const pods = (): Promise<Pod[]> => list<Pod>(RESOURCES.pods, namespace, { labelSelector: selector ?? '' }, signal);
   const parts: Parts = [
     ...common(signal),
     ['virtualMachine', () => one(RESOURCES.virtualMachines, namespace, name, signal)],
@@ -49,7 +53,7 @@ export async function bundleOfMachine(machine: Machine, madeBy: string, isWithSe
       ? []
       : ([
           ['pods', pods],
-          ['launcherLog', async () => launcherLog(namespace, latestPod(await pods()), signal)],
+          ['launcherLog', async () => launcherLog(namespace, await pods(), signal)],
         ] as const)),
     ...(vmi !== undefined && isWithSerial ? [['serialLog', async () => new TextDecoder().decode(await latestLog(namespace, name, signal))] as const] : []),
   ];
@@ -103,8 +107,11 @@ async function list<T extends KubernetesObject>(type: ResourceType, namespace: s
   return (await send<ObjectList<T>>(`${collectionPath(type, namespace)}?${asked}`, { signal })).body.items;
 }
 
-async function launcherLog(namespace: string, pod: string | undefined, signal: AbortSignal): Promise<string> {
-  if (pod === undefined) return '';
+/** What the latest launcher logged; nothing if it has not started, which its pod says. */
+async function launcherLog(namespace: string, pods: readonly Pod[], signal: AbortSignal): Promise<string> {
+  const pod = latestPod(pods);
+  const phase = pods.find(({ metadata }) => metadata.name === pod)?.status?.phase;
+  if (pod === undefined || phase === undefined || phase === 'Pending') return '';
   const query = new URLSearchParams({ container: LAUNCHER, tailLines: LOG_LINES });
   const response = await open(`${objectPath(RESOURCES.pods, namespace, pod)}/log?${query}`, { accept: 'text/plain, */*', signal });
   return response.text();

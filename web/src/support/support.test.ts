@@ -66,15 +66,20 @@ function serve(answers: Record<string, unknown>): string[] {
   return asked;
 }
 
-test('a bundle has what may be read, names the rest with the reason, and asks for no secret', async () => {
+/** A cluster in which the machine's pod is in a phase, and most else may not be read. */
+function cluster(phase: string): string[] {
   const about = (kind: string, name: string, uid: string): Event => ({ metadata: { name }, involvedObject: { kind, name, uid }, message: 'password=x', lastTimestamp: name });
-  const asked = serve({
+  return serve({
     '/version': { gitVersion: 'v1' },
     '/apis/kubevirt.io/v1/namespaces/demo/virtualmachines/web': { metadata: { name: 'web' }, spec: { userData: 'x' } },
     '/api/v1/namespaces/demo/events': { metadata: {}, items: [about('VirtualMachine', 'web', 'vm-uid'), about('Pod', 'other', 'o'), about('Pod', 'virt-launcher-web-abcde', 'p')] },
-    '/api/v1/namespaces/demo/pods': { metadata: {}, items: [{ metadata: { name: 'virt-launcher-web-abcde' } }] },
+    '/api/v1/namespaces/demo/pods': { metadata: {}, items: [{ metadata: { name: 'virt-launcher-web-abcde' }, status: { phase } }] },
     '/api/v1/namespaces/demo/pods/virt-launcher-web-abcde/log': 'QEMU starts token=abc',
   });
+}
+
+test('a bundle has what may be read, names the rest with the reason, and asks for no secret', async () => {
+  const asked = cluster('Running');
   const { parts, missing } = await bundleOfMachine(MACHINE, 'alice', false, new AbortController().signal);
   expect(parts['virtualMachine']).toEqual({ metadata: { name: 'web' }, spec: { userData: '(redacted) 1 characters' } });
   expect((parts['events'] as Event[]).map(({ involvedObject, message }) => `${involvedObject.name} ${message}`)).toEqual(['web password=(redacted)', 'virt-launcher-web-abcde password=(redacted)']);
@@ -82,6 +87,13 @@ test('a bundle has what may be read, names the rest with the reason, and asks fo
   expect(missing['node']).toBe('you may not get /api/v1/nodes/node-1');
   expect(Object.keys(parts)).not.toContain('serialLog');
   expect(asked.filter((path) => path.includes('secrets'))).toEqual([]);
+});
+
+test('a launcher that has not started is not asked for its log', async () => {
+  const asked = cluster('Pending');
+  const { parts } = await bundleOfMachine(MACHINE, 'alice', false, new AbortController().signal);
+  expect(parts['launcherLog']).toBe('');
+  expect(asked.filter((path) => path.endsWith('/log'))).toEqual([]);
 });
 
 test('a bundle is not made further when it is no longer wanted', async () => {

@@ -51,7 +51,7 @@ export async function keyboard(browser, session) {
   for (let times = 0; times < 5; times += 1) await page.keyboard.down('Enter');
   await page.keyboard.up('Enter');
   await page.keyboard.up('Control');
-  await review.getByText('What follows').waitFor();
+  await review.getByRole('heading', { name: 'What follows' }).waitFor();
   assert.deepEqual(writes, []);
   await press('Escape');
   await page.getByRole('dialog').waitFor({ state: 'detached' });

@@ -104,6 +104,7 @@ const LAYERS = [
     return page.getByText('The API has no way to upload');
   } }],
   ['/settings', { real: text('In force: policy') }, { name: 'consequences', open: async (page) => {
+    await page.getByRole('radio', { checked: true }).waitFor();
     await page.getByRole('radio', { checked: false }).first().click();
     return applying(page);
   } }],

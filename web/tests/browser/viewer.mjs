@@ -14,6 +14,7 @@ const PAGES = [
   ['/machines', `[data-row="${namespace}/${name}"]`],
   [MACHINE, 'h2'],
   [`${MACHINE}?tab=events`, '[data-row]'],
+  [`${MACHINE}?tab=metrics`, 'h2'],
   [`${MACHINE}?tab=diagnostics`, 'table'],
   [`${MACHINE}?tab=yaml`, '[data-editor="yaml"] .cm-line'],
   ['/images', '[data-row]'],
@@ -28,7 +29,7 @@ const PAGES = [
 ];
 
 /** What ends this visit, leaves the page, or does nothing to the cluster by its nature. */
-const LEFT_ALONE = /^(Log out|Theme|Download|Copy|Copied|Console|Reload|Discard|Look again|Go on as YAML|$)/;
+const LEFT_ALONE = /^(Log out|End the session|End all others|Download|Copy|Copied|Console|Reload|Discard|Look again|Go on as YAML|$)/;
 
 /** Where what is missing is told: the page, what is done there, the button or menu item, and its right. */
 const DISABLED = [
@@ -44,7 +45,13 @@ const DISABLED = [
   ['/k8s/ns/openshift-cnv/configmaps', undefined, 'button', 'Create ConfigMap', 'create configmaps'],
   ['/k8s/ns/openshift-cnv/configmaps', (page) => page.getByRole('button', { name: 'Actions of openshift-cnv/kubevirt-config' }).click(), 'menuitem', /^Delete ConfigMap/, 'delete configmaps'],
   ['/k8s/ns/openshift-cnv/configmaps/~new', undefined, 'button', 'Review changes', 'create configmaps'],
-  ['/settings', (page) => page.getByRole('radio', { checked: false }).first().click(), 'button', 'Apply', 'patch configmaps'],
+  ['/settings', async (page) => {
+    // Only then it is known which are not.
+    await page.getByRole('radio', { checked: true }).waitFor();
+    await page.getByRole('radio', { checked: false }).first().click();
+    await page.getByRole('heading', { name: 'What follows' }).waitFor();
+    await page.getByText('Asking the server what follows').waitFor({ state: 'detached' });
+  }, 'button', 'Apply', 'patch configmaps'],
 ];
 
 export async function viewer(browser, session) {
@@ -89,7 +96,7 @@ async function disabled({ page, goto }) {
     else {
       // Until the server has said what they may do, it is as for everybody.
       await button.and(page.locator('[aria-disabled="true"]')).waitFor();
-      await button.hover({ force: true });
+      await button.hover();
       await page.getByRole('tooltip').getByText(words).waitFor();
     }
     assert.equal(await button.getAttribute('aria-disabled'), 'true', where);

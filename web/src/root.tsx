@@ -21,7 +21,7 @@ export function Root(): React.JSX.Element {
     void navigate({ href: destination(new URLSearchParams(location.searchStr).get('from') ?? undefined), replace: true });
   }, [session.state, isAtLogin, location.searchStr, navigate]);
 
-  if (session.state === 'in') return isAtLogin ? <Waiting /> : <Shell user={session.user} />;
+  if (session.state === 'in') return isAtLogin ? <Waiting /> : <Shell key={session.user.name} user={session.user} />;
   if (session.state === 'asking') return <Waiting />;
   return (
     <Suspense fallback={<Waiting />}>

@@ -44,6 +44,8 @@ interface LoggedIn {
 }
 
 function enter(answer: LoggedIn): void {
+  // What somebody else could read is not to be seen by who comes after them.
+  if (session.state === 'in' && session.user.name !== answer.user.name) forgetAll();
   forgetRights();
   carryToken(answer.csrf);
   become({ state: 'in', user: { name: answer.user.name, groups: answer.user.groups ?? [] } });

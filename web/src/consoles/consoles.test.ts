@@ -31,6 +31,9 @@ test.each([
   ['fr', 'a', [{ code: 'KeyQ', held: 'none' }]],
   ['fr', '1', [{ code: 'Digit1', held: 'ShiftLeft' }]],
   ['fr', 'M', [{ code: 'Semicolon', held: 'ShiftLeft' }]],
+  ['fr', '~', [{ code: 'Digit2', held: 'AltRight' }]],
+  ['fr', '^', [{ code: 'Digit9', held: 'AltRight' }]],
+  ['fr', '¨', [{ code: 'BracketLeft', held: 'ShiftLeft' }, { code: 'Space', held: 'none' }]],
   ['gb', '#', [{ code: 'Backslash', held: 'none' }]],
 ] as const)('in %s %s is written by %j', (layout, character, strokes) => {
   expect(strokesOf(layout, character)).toEqual(strokes);

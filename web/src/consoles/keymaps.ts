@@ -25,7 +25,7 @@ interface Keymap {
   shifted: string;
   /** With AltGr. */
   third: Readonly<Partial<Record<(typeof CODES)[number], string>>>;
-  /** Letters that wait for another one to stand on; a space after them makes them stand alone. */
+  /** Letters that, typed without AltGr, wait for another one to stand on; a space after them makes them stand alone. */
   dead: string;
 }
 
@@ -53,7 +53,8 @@ export function strokesOf(layout: Layout, character: string): Stroke[] | undefin
   const { dead } = KEYMAPS[layout];
   const stroke = strokeOf(layout, character);
   if (stroke === undefined) return undefined;
-  return dead.includes(character) ? [stroke, { code: 'Space', held: 'none' }] : [stroke];
+  // With AltGr none of these layouts waits (xkeyboard-config, symbols/fr: asciitilde, grave, asciicircum).
+  return dead.includes(character) && stroke.held !== 'AltRight' ? [stroke, { code: 'Space', held: 'none' }] : [stroke];
 }
 
 function strokeOf(layout: Layout, character: string): Stroke | undefined {

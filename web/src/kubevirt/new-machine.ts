@@ -322,7 +322,7 @@ export function fieldOf(field: string, object: VirtualMachine): string | undefin
   return FIELDS.find(([pattern]) => pattern.test(path))?.[1];
 }
 
-/** Letters of passwords that are made: none that is taken for another, none that a keyboard layout moves. */
+/** Letters of passwords that are made: none that is taken for another. */
 const LETTERS = 'abcdefghjkmnopqrstuvwx23456789';
 /** Letters of a password: 20 of 30 kinds are 98 bits. */
 const LENGTH = 20;

@@ -15,6 +15,7 @@ import { confirms } from '../parts/keys';
 import { notify } from '../parts/notices';
 import { oneAtATime } from '../parts/one-at-a-time';
 import { useTitle } from '../parts/title';
+import { useChosenProject } from '../session/project';
 import { ofYaml, toYaml } from '../editor/yaml-text';
 import { t } from '../words/words';
 import { AccessCard, ImageCard, SizeCard } from './create-cards';
@@ -32,7 +33,9 @@ export function CreatePage(): React.JSX.Element {
   useTitle(t('Create a VirtualMachine'));
   const { project, image = '' } = useSearch({ from: '/create' });
   const navigate = useNavigate();
-  const [machine, setMachine] = useState<NewMachine>(() => blank(project ?? 'default', image));
+  const chosen = useChosenProject();
+  const wanted = project ?? chosen ?? 'default';
+  const [machine, setMachine] = useState<NewMachine>(() => blank(wanted, image));
   const [beyond, setBeyond] = useState<Beyond>();
   const [failure, setFailure] = useState<Failure>();
   const [refused, setRefused] = useState<Flaws>(NONE);
@@ -49,6 +52,12 @@ export function CreatePage(): React.JSX.Element {
     setMachine(next);
     setPut({ content: toYaml(manifestOf(next)) });
   };
+  // The masthead's project, chosen while the form is open, is the machine's; one that the YAML names stays.
+  const [followed, setFollowed] = useState(wanted);
+  if (followed !== wanted) {
+    setFollowed(wanted);
+    if (beyond === undefined) show({ ...machine, namespace: wanted });
+  }
   const set = (part: Partial<NewMachine>): void => {
     show({ ...machine, ...part });
     const changed = Object.keys(part);

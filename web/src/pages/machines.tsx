@@ -78,12 +78,13 @@ export function MachinesPage(): React.JSX.Element {
       ? plural(rows.length, '{count} machine', '{count} machines')
       : t('{shown} of {all} machines', { shown: rows.length, all: machines.length });
 
+  const create = (): void => void navigate({ to: '/create', search: search.project === undefined ? {} : { project: search.project } });
   return (
     <ListPage
       title={t('VirtualMachines')}
       watched={vms}
       count={count}
-      action={<GuardedButton right={CREATE_MACHINE} namespace={search.project} onClick={() => void navigate({ to: '/create' })}>{t('Create')}</GuardedButton>}
+      action={<GuardedButton right={CREATE_MACHINE} namespace={search.project} onClick={create}>{t('Create')}</GuardedButton>}
       note={vms.phase === 'live' && <Alone instances={alone} />}
       filters={
         <>
@@ -118,7 +119,7 @@ export function MachinesPage(): React.JSX.Element {
               menu={menu}
               beside={beside}
               onBeside={showBeside}
-              empty={<Empty hasMachines={machines.length > 0} onClear={() => void navigate({ to: '/machines', search: {} })} onCreate={() => void navigate({ to: '/create' })} />}
+              empty={<Empty hasMachines={machines.length > 0} onClear={() => void navigate({ to: '/machines', search: {} })} onCreate={create} />}
             />
           </DrawerContentBody>
         </DrawerContent>

@@ -13,6 +13,7 @@ test.each([
   [at('/k8s/ns/openshift-cnv/configmaps/kubevirt-config'), 'openshift-cnv'],
   [at('/events', { project: '' }), null],
   [at('/create', { project: 'demo' }), 'demo'],
+  [at('/create'), undefined],
   [at('/overview'), undefined],
   [at('/settings', { project: 'demo' }), undefined],
 ])('%j shows project %j', (place, project) => {

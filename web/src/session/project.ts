@@ -18,6 +18,8 @@ export function projectAt({ pathname, search }: Place): string | null | undefine
   if (named !== undefined) return decodeURIComponent(named);
   if (pathname === ALL_MAPS) return null;
   if (!ASKED.includes(pathname)) return undefined;
+  // What is made belongs to one project: to that which was chosen last, unless the address says another.
+  if (pathname === '/create' && search.project === undefined) return undefined;
   return typeof search.project === 'string' && search.project !== '' ? search.project : null;
 }
 

@@ -50,7 +50,7 @@ describe('the configuration of a machine', () => {
   });
 
   test('a disk comes and goes with its volume', () => {
-    const added = addedDisk(before.disks);
+    const added = addedDisk(before.disks, vm);
     expect(added.name).toBe('disk-2');
     const more = configured(vm, before, { ...before, disks: [...before.disks, added] }).spec.template?.spec;
     expect(more?.volumes?.at(-1)).toEqual({ name: 'disk-2', emptyDisk: { capacity: '1Gi' } });
@@ -58,6 +58,18 @@ describe('the configuration of a machine', () => {
     const less = configured(vm, before, { ...before, disks: before.disks.filter(({ name }) => name !== 'disk-1') }).spec.template?.spec;
     expect(less?.volumes?.map(({ name }) => name)).toEqual(['root', 'cloudinit']);
     expect(less?.domain.devices.disks?.map(({ name }) => name)).toEqual(['root', 'cloudinit']);
+  });
+
+  test('a disk that is added is not called as one that was taken away', () => {
+    expect(addedDisk(before.disks.filter(({ name }) => name !== 'disk-1'), vm).name).toBe('disk-2');
+  });
+
+  test('a disk that becomes one of another kind has a volume of that kind only, in its place', () => {
+    const after = configured(vm, before, { ...before, disks: disk('root', { kind: 'emptyDisk', source: '', size: '1Gi' }) }).spec.template?.spec;
+    expect(after?.volumes?.[0]).toEqual({ name: 'root', emptyDisk: { capacity: '1Gi' } });
+    expect(after?.volumes?.slice(1)).toEqual(vm.spec.template?.spec.volumes?.slice(1));
+    const same = configured(vm, before, { ...before, disks: disk('disk-1', { kind: 'containerDisk', source: 'a/b:2', size: '1Gi' }) }).spec.template?.spec;
+    expect(same?.volumes?.at(-1)).toEqual({ name: 'disk-1', containerDisk: { image: 'a/b:2' } });
   });
 
   test('a network card is changed, taken away, and added again', () => {

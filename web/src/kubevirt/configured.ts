@@ -87,10 +87,11 @@ function diskRowOf(volume: Volume, disks: readonly Disk[] | undefined): DiskRow 
   };
 }
 
-/** A disk that is added: empty, with the first name of its kind that is free. */
-export function addedDisk(disks: readonly DiskRow[]): DiskRow {
+/** A disk that is added: empty, with the first name that neither the form has nor the machine, of which it may have been taken away. */
+export function addedDisk(disks: readonly DiskRow[], vm: VirtualMachine): DiskRow {
+  const taken = new Set([...disks, ...(vm.spec.template?.spec.volumes ?? [])].map(({ name }) => name));
   let number = 1;
-  while (disks.some(({ name }) => name === `disk-${number}`)) number += 1;
+  while (taken.has(`disk-${number}`)) number += 1;
   return { name: `disk-${number}`, kind: 'emptyDisk', source: '', size: '1Gi', bus: 'virtio', bootOrder: '' };
 }
 
@@ -155,7 +156,9 @@ function putDisks(spec: MachineSpec, before: readonly DiskRow[], after: readonly
   const disks = (spec.domain.devices.disks ?? []).filter((disk) => isKept(disk) || !before.some(({ name }) => name === disk.name));
   for (const row of after) {
     const was = before.find(({ name }) => name === row.name);
-    if (was === undefined) volumes.push(volumeOf({ kind: row.kind as 'emptyDisk', source: row.source, size: row.size }, row.name));
+    const made = (): Volume => volumeOf({ kind: row.kind as 'emptyDisk', source: row.source, size: row.size }, row.name);
+    if (was === undefined) volumes.push(made());
+    else if (was.kind !== row.kind) volumes.splice(volumes.findIndex(({ name }) => name === row.name), 1, made());
     else if (was.source !== row.source || was.size !== row.size) Object.assign(volumes.find(({ name }) => name === row.name) ?? {}, sourceOf(row, volumes));
     if (was !== undefined && was.bus === row.bus && was.bootOrder === row.bootOrder) continue;
     let disk = disks.find(({ name }) => name === row.name);

@@ -117,7 +117,7 @@ export function DisksCard(props: Editing): React.JSX.Element {
             </div>
           );
         })}
-        <div><Button variant="secondary" size="sm" onClick={() => set({ disks: [...values.disks, addedDisk(values.disks)] })}>{t('Add a disk')}</Button></div>
+        <div><Button variant="secondary" size="sm" onClick={() => set({ disks: [...values.disks, addedDisk(values.disks, props.machine.vm)] })}>{t('Add a disk')}</Button></div>
         <p className="av-subtle av-small">{t('Disks with a number are tried first, the lowest before others. What an empty disk or an image held is lost when it is taken away.')}</p>
       </CardBody>
     </Card>

@@ -3,7 +3,7 @@ import { describe, expect, test } from 'vitest';
 import { flawsIn } from './guard';
 import { knownKeys, lettersApart, meant } from './known-keys';
 import keysOfServer from './keys-of-server.json';
-import { isNews, isSameWork, onto } from './rebase';
+import { isNews, isSameWork, newsFor, onto } from './rebase';
 import { ofYaml, toYaml } from './yaml-text';
 
 const map = (data: string, name = 'kubevirt-config'): string => `apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: ${name}\n  namespace: openshift-cnv\ndata:\n${data}`;
@@ -98,6 +98,15 @@ describe('what is watched is news', () => {
     ['if versions are no numbers, and differ', version('b', 'theirs'), version('a'), true],
   ])('%s', (_when, object, base, wanted) => {
     expect(isNews(object, base)).toBe(wanted);
+  });
+
+  test.each([
+    ['fills a form anew in which nothing would be lost', false, version('10', 'theirs'), 'take'],
+    ['is only told while something would', true, version('10', 'theirs'), 'tell'],
+    ['is none while only its status goes on', true, version('10'), 'none'],
+    ['is none of a version that was written from here', false, version('8', 'before'), 'none'],
+  ])('%s', (_what, isHeld, object, becomes) => {
+    expect(newsFor(isHeld, object, version('9'))).toBe(becomes);
   });
 });
 

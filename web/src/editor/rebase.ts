@@ -13,6 +13,15 @@ export function isNews(object: KubernetesObject, base: KubernetesObject): boolea
   return isLater(object.metadata.resourceVersion ?? '', base.metadata.resourceVersion ?? '') && !isSameWork(object, base);
 }
 
+/**
+ * What becomes of a form that was filled from `base` when the server has `object`: nothing, it is filled anew (`take`),
+ * or what was typed stays and the news is told (`tell`). `isHeld`: something in it would be lost. Pure.
+ */
+export function newsFor(isHeld: boolean, object: KubernetesObject, base: KubernetesObject): 'none' | 'take' | 'tell' {
+  if (!isNews(object, base)) return 'none';
+  return isHeld ? 'tell' : 'take';
+}
+
 function isLater(version: string, than: string): boolean {
   const isNumber = (text: string): boolean => /^\d+$/.test(text);
   return isNumber(version) && isNumber(than) ? BigInt(version) > BigInt(than) : version !== than;

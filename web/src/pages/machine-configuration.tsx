@@ -1,6 +1,7 @@
 import { ActionGroup, Alert, Button, Form } from '@patternfly/react-core';
-import { lazy, Suspense, useState } from 'react';
+import { lazy, Suspense, useMemo, useState } from 'react';
 
+import { newsFor } from '../editor/rebase';
 import { write } from '../editor/write';
 import type { Review } from '../editor/review-dialog';
 import { Failure } from '../kubernetes/failure';
@@ -28,7 +29,7 @@ export function MachineConfiguration(props: { machine: Machine }): React.JSX.Ele
   return (
     <div className="av-stack">
       <RestartBar machine={machine} />
-      <ConfigurationForm key={`${machine.vm.metadata.generation}|${JSON.stringify(machine.vm.metadata.labels)}`} machine={machine} />
+      <ConfigurationForm machine={machine} />
     </div>
   );
 }
@@ -63,8 +64,8 @@ function ConfigurationForm(props: { machine: Machine }): React.JSX.Element {
   const { namespace = 'default', name } = machine.vm.metadata;
   const edited = { type: RESOURCES.virtualMachines, namespace, name };
   // As it was when the form was filled: a status that goes on changes nothing of it.
-  const [vm] = useState(machine.vm);
-  const [before] = useState(() => configuredOf(vm));
+  const [vm, setVm] = useState(machine.vm);
+  const before = useMemo(() => configuredOf(vm), [vm]);
   const [after, setAfter] = useState<Configured>(before);
   const [failure, setFailure] = useState<Failure>();
   const [review, setReview] = useState<Review>();
@@ -73,14 +74,25 @@ function ConfigurationForm(props: { machine: Machine }): React.JSX.Element {
   const flaws = flawsIn(after);
   const isDirty = JSON.stringify(before) !== JSON.stringify(after);
   const canReview = isDirty && Object.keys(flaws).length === 0 && !isBusy;
+  // An own write may be seen before it is answered: while one is under way nothing is news.
+  const news = newsFor(isDirty || isBusy || review !== undefined, machine.vm, vm);
+  if (news === 'take') take(machine.vm);
   const set = (part: Partial<Configured>): void => setAfter({ ...after, ...part });
 
+  /** Fills the form anew. */
+  function take(theirs: VirtualMachine): void {
+    setVm(theirs);
+    setAfter(configuredOf(theirs));
+    setReview(undefined);
+    setFailure(undefined);
+  }
+
   /** Writes it, or lets the server only say what it would become. Somebody else's change in the meantime is not overwritten. */
-  async function send(wanted: VirtualMachine, isDry: boolean): Promise<Review | undefined> {
-    const written = await write(edited, vm, wanted, isDry);
-    if (written.is === 'conflict') throw new Failure(409, 'Conflict', t('Somebody has changed it meanwhile; what they did will stand here in a moment, and this change must be made anew.'));
+  async function send(base: VirtualMachine, wanted: VirtualMachine, isDry: boolean): Promise<Review> {
+    const written = await write(edited, base, wanted, isDry);
+    if (written.is === 'conflict') throw new Failure(409, 'Conflict', t('Somebody has changed it meanwhile: discard these changes to see theirs, and make them anew.'));
     const { body, warnings } = written.answer;
-    return { before: vm, wanted, after: body, warnings, command: patchCommand(vm, wanted) };
+    return { before: base, wanted, after: body, warnings, command: patchCommand(base, wanted) };
   }
 
   async function guarded(act: () => Promise<void>): Promise<void> {
@@ -96,14 +108,14 @@ function ConfigurationForm(props: { machine: Machine }): React.JSX.Element {
   }
 
   async function look(): Promise<void> {
-    setReview(await send(configured(vm, before, after), true));
+    setReview(await send(vm, configured(vm, before, after), true));
   }
 
-  async function apply({ wanted }: Review): Promise<void> {
-    const written = await send(wanted as VirtualMachine, false);
-    setReview(undefined);
+  async function apply({ before: base, wanted }: Review): Promise<void> {
+    const written = await send(base as VirtualMachine, wanted as VirtualMachine, false);
+    take(written.after as VirtualMachine);
     notify({ tone: 'success', title: t('{name} was changed', { name }) });
-    for (const warning of written?.warnings ?? []) notify({ tone: 'warning', title: name, detail: warning });
+    for (const warning of written.warnings) notify({ tone: 'warning', title: name, detail: warning });
   }
 
   const editing = { machine, values: after, flaws, set };
@@ -112,6 +124,14 @@ function ConfigurationForm(props: { machine: Machine }): React.JSX.Element {
       onSubmit={(event) => { event.preventDefault(); if (canReview) void guarded(look); }}
       onKeyDown={(event) => { if (canReview && review === undefined && confirms(event)) void guarded(look); }}
     >
+      {news === 'tell' && !isBusy && (
+        <Alert
+          variant="warning"
+          isInline
+          title={t('Somebody has changed it meanwhile')}
+          actionLinks={<Button variant="link" isInline onClick={() => take(machine.vm)}>{t('Discard my changes and show theirs')}</Button>}
+        />
+      )}
       {failure !== undefined && <FailureAlert title={t('The change was refused')} failure={failure} />}
       <div className="av-two">
         <SettingsCard {...editing} />

@@ -92,7 +92,7 @@ function Found(props: { machine: Machine; tab: MachineTab; watched: Parameters<t
       <Tabs activeKey={tab} onSelect={(_event, key) => open(key as MachineTab)} aria-label={t('Parts of the machine')} unmountOnExit mountOnEnter>
         <Tab eventKey="overview" title={<TabTitleText>{t('Overview')}</TabTitleText>}><Body><MachineOverview machine={machine} /></Body></Tab>
         <Tab eventKey="console" title={<TabTitleText>{t('Console')}</TabTitleText>}><Body><MachineConsole machine={machine} /></Body></Tab>
-        <Tab eventKey="configuration" title={<TabTitleText>{t('Configuration')}</TabTitleText>}><Body><MachineConfiguration machine={machine} /></Body></Tab>
+        <Tab eventKey="configuration" title={<TabTitleText>{t('Configuration')}</TabTitleText>}><Body><MachineConfiguration key={`${namespace}/${name}`} machine={machine} /></Body></Tab>
         <Tab eventKey="metrics" title={<TabTitleText>{t('Metrics')}</TabTitleText>}><Body><MachineMetrics machine={machine} /></Body></Tab>
         <Tab eventKey="events" title={<TabTitleText>{t('Events')}</TabTitleText>}><Body><MachineEvents machine={machine} /></Body></Tab>
         <Tab

@@ -10,19 +10,19 @@ export type MergePatch = Readonly<Record<string, unknown>>;
 export type JsonPatch = readonly { op: string; path: string; value?: unknown }[];
 
 /** Patches the object at `path`, or with `isDry` lets the server only say what it would become. Throws {@link Failure}. */
-export function patchObject(path: string, patch: MergePatch | JsonPatch, isDry: boolean): Promise<Answer<KubernetesObject>> {
+export function patchObject(path: string, patch: MergePatch | JsonPatch, isDry: boolean, signal?: AbortSignal): Promise<Answer<KubernetesObject>> {
   const contentType = Array.isArray(patch) ? 'application/json-patch+json' : 'application/merge-patch+json';
-  return send(asked(path, isDry), { method: 'PATCH', body: patch, contentType });
+  return send(asked(path, isDry), { method: 'PATCH', body: patch, contentType, ...(signal === undefined ? {} : { signal }) });
 }
 
 /** The same, but a ConfigMap that does not exist is made. Throws {@link Failure}. */
-export async function writePatch(path: string, patch: MergePatch | JsonPatch, isDry: boolean): Promise<Answer<KubernetesObject>> {
+export async function writePatch(path: string, patch: MergePatch | JsonPatch, isDry: boolean, signal?: AbortSignal): Promise<Answer<KubernetesObject>> {
   try {
-    return await patchObject(path, patch, isDry);
+    return await patchObject(path, patch, isDry, signal);
   } catch (thrown) {
     const made = Failure.of(thrown).code === 404 && !Array.isArray(patch) ? madeBy(path, patch as MergePatch) : undefined;
     if (made === undefined) throw thrown;
-    return send(asked(made.path, isDry), { method: 'POST', body: made.object });
+    return send(asked(made.path, isDry), { method: 'POST', body: made.object, ...(signal === undefined ? {} : { signal }) });
   }
 }
 

@@ -15,12 +15,12 @@ import { t } from '../words/words';
 /** How a machine is: why it does not run, how its start goes, what it is made of. */
 export function MachineOverview(props: { machine: Machine }): React.JSX.Element {
   const { machine } = props;
-  const { vmi } = machine;
+  const { vm, vmi } = machine;
   const timeline = vmi?.status?.startTimeline;
   const phase = vmi?.status?.phase;
   return (
     <div className="av-stack">
-      <ExplainPanel machine={machine} />
+      <ExplainPanel key={`${vm.metadata.namespace}/${vm.metadata.name}`} machine={machine} />
       <MachineAdvice machine={machine} />
       <div className="av-two">
         {timeline !== undefined && <TimelineCard timeline={timeline} isOver={phase === 'Failed' || phase === 'Succeeded'} />}

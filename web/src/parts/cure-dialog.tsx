@@ -7,6 +7,7 @@ import { writePatch } from '../kubernetes/patch';
 import type { Cure } from '../kubevirt/explanation';
 import { t } from '../words/words';
 import { ConsequencesList } from './consequences-list';
+import { leftBy } from './cure-outcome';
 import { FailureAlert } from './failure-alert';
 import { notify } from './notices';
 
@@ -14,20 +15,33 @@ import { notify } from './notices';
 export function CureDialog(props: { cure: Cure; action: NonNullable<Cure['action']>; onClose: () => void }): React.JSX.Element {
   const { cure, action, onClose } = props;
   const [after, setAfter] = useState<KubernetesObject>();
-  const [failure, setFailure] = useState<Failure>();
+  const [failure, setFailure] = useState<{ why: Failure; isDry: boolean }>();
   const [isBusy, setBusy] = useState(false);
   useEffect(() => {
-    writePatch(action.path, action.body, true).then(({ body }) => setAfter(body), (thrown: unknown) => setFailure(Failure.of(thrown)));
+    const stop = new AbortController();
+    setAfter(undefined);
+    setFailure(undefined);
+    writePatch(action.path, action.body, true, stop.signal).then(
+      ({ body }) => {
+        if (!stop.signal.aborted) setAfter(body);
+      },
+      (thrown: unknown) => {
+        if (!stop.signal.aborted) setFailure({ why: Failure.of(thrown), isDry: true });
+      },
+    );
+    return () => stop.abort();
   }, [action]);
+  const left = failure === undefined ? undefined : leftBy(failure.why, failure.isDry);
 
   async function apply(): Promise<void> {
     setBusy(true);
+    setFailure(undefined);
     try {
       await writePatch(action.path, action.body, false);
       notify({ tone: 'success', title: t('Done: {title}', { title: cure.title }) });
       onClose();
     } catch (thrown) {
-      setFailure(Failure.of(thrown));
+      setFailure({ why: Failure.of(thrown), isDry: false });
       setBusy(false);
     }
   }
@@ -37,7 +51,7 @@ export function CureDialog(props: { cure: Cure; action: NonNullable<Cure['action
       <ModalHeader title={t('{title}?', { title: cure.title })} labelId="cure-title" description={cure.effect} />
       <ModalBody tabIndex={0}>
         <div className="av-stack">
-          {failure !== undefined && <FailureAlert title={t('Nothing was changed')} failure={failure} />}
+          {failure !== undefined && left !== undefined && <FailureAlert title={left.title} failure={failure.why} />}
           {after !== undefined && (
             <>
               <h3>{t('What is written')}</h3>
@@ -55,7 +69,7 @@ export function CureDialog(props: { cure: Cure; action: NonNullable<Cure['action
         </div>
       </ModalBody>
       <ModalFooter>
-        <Button isDisabled={after === undefined || isBusy} isLoading={isBusy} onClick={() => void apply()}>{t('Apply')}</Button>
+        <Button isDisabled={after === undefined || isBusy || left?.isKnown === false} isLoading={isBusy} onClick={() => void apply()}>{t('Apply')}</Button>
         <Button variant="link" onClick={onClose}>{t('Cancel')}</Button>
       </ModalFooter>
     </Modal>

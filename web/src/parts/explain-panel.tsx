@@ -14,8 +14,19 @@ import { GuardedButton } from './guarded-button';
 import { groupOf } from './status';
 
 /** Explains a machine that does not run as it should, and offers what helps. Nothing for one that does. */
-export function ExplainPanel(props: { machine: Machine }): React.JSX.Element | null {
-  const { machine } = props;
+export function ExplainPanel(props: { machine: Machine }): React.JSX.Element {
+  // Here, not at the cure: what is being asked stays, though the machine goes on and the cure is offered no more.
+  const [asked, setAsked] = useState<Cure>();
+  return (
+    <>
+      <Explained machine={props.machine} onAsk={setAsked} />
+      {asked?.action !== undefined && <CureDialog cure={asked} action={asked.action} onClose={() => setAsked(undefined)} />}
+    </>
+  );
+}
+
+function Explained(props: { machine: Machine; onAsk: (cure: Cure) => void }): React.JSX.Element | null {
+  const { machine, onAsk } = props;
   const { namespace = 'default', name } = machine.vm.metadata;
   const status = statusOf(machine);
   const timeline = machine.vmi?.status?.startTimeline;
@@ -42,7 +53,7 @@ export function ExplainPanel(props: { machine: Machine }): React.JSX.Element | n
           <>
             <h3>{t('What helps, the best first')}</h3>
             <ol className="av-stack">
-              {explanation.cures.map((cure) => <CureItem key={cure.title} cure={cure} />)}
+              {explanation.cures.map((cure) => <CureItem key={cure.title} cure={cure} onAsk={() => onAsk(cure)} />)}
             </ol>
           </>
         )}
@@ -89,9 +100,8 @@ function useExplanation(isWanted: boolean, namespace: string, name: string, stat
   return { explanation, failure, isUnserved };
 }
 
-function CureItem(props: { cure: Cure }): React.JSX.Element {
-  const { cure } = props;
-  const [isAsking, setAsking] = useState(false);
+function CureItem(props: { cure: Cure; onAsk: () => void }): React.JSX.Element {
+  const { cure, onAsk } = props;
   const changed = cure.action === undefined ? undefined : resourceAt(cure.action.path);
   return (
     <li>
@@ -108,9 +118,8 @@ function CureItem(props: { cure: Cure }): React.JSX.Element {
           <ClipboardCopy isReadOnly isCode hoverTip={t('Copy')} clickTip={t('Copied')} textAriaLabel={t('Command')}>{cure.command}</ClipboardCopy>
         )}
         {cure.action !== undefined && changed !== undefined && (
-          <div><GuardedButton right={{ verb: 'patch', type: changed.type }} namespace={changed.namespace} variant="secondary" onClick={() => setAsking(true)}>{t('Do it…')}</GuardedButton></div>
+          <div><GuardedButton right={{ verb: 'patch', type: changed.type }} namespace={changed.namespace} variant="secondary" onClick={onAsk}>{t('Do it…')}</GuardedButton></div>
         )}
-        {isAsking && cure.action !== undefined && <CureDialog cure={cure} action={cure.action} onClose={() => setAsking(false)} />}
       </div>
     </li>
   );

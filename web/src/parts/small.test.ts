@@ -10,6 +10,7 @@ import { endCommand, shortBrowser } from '../session/sessions';
 import { classesOf } from '../theme/theme';
 import { age, bytes, duration, quantity } from '../words/measures';
 import { plural, pseudo, speak, t } from '../words/words';
+import { leftBy } from './cure-outcome';
 import { confirms, meaning, takesKeys } from './keys';
 import { oneAtATime } from './one-at-a-time';
 
@@ -217,4 +218,14 @@ test('of a log that goes on for ever the end is kept', () => {
   end.add('x');
   expect([end.text(), end.text()]).toEqual(['789x', '789x']);
   expect(end.held).toBeLessThanOrEqual(8);
+});
+
+test.each([
+  ['a trial that was refused', { code: 422 }, true, 'Nothing was changed', true],
+  ['a trial without an answer', { code: 0 }, true, 'Nothing was changed', true],
+  ['a change that was refused', { code: 409 }, false, 'Nothing was changed', true],
+  ['a change whose answer was lost', { code: 0 }, false, 'It is not known whether this was done: close this and look again', false],
+  ['a change that took too long', { code: 504 }, false, 'It is not known whether this was done: close this and look again', false],
+])('%s leaves behind what is known of it', (_what, failure, isDry, title, isKnown) => {
+  expect(leftBy(failure, isDry)).toEqual({ title, isKnown });
 });

@@ -7,8 +7,10 @@ import { type Event, latestFirst } from '../kubevirt/event';
 import type { Machine, VirtualMachine, VirtualMachineInstance } from '../kubevirt/machine';
 import { redacted, redactedText } from './redact';
 
-/** Objects of one kind that a bundle has at most: some megabytes. */
-const MOST = 500;
+/** Objects that are asked for at once. */
+const PAGE = 500;
+/** Objects of one list that are read at most: some megabytes. */
+const MOST = 5000;
 /** Lines of a launcher's log: it begins with QEMU's command line. */
 const LOG_LINES = '500';
 /** The container of a launcher pod that runs the launcher. */
@@ -24,7 +26,7 @@ export interface Bundle {
   madeBy: string;
   /** What is in it, by name, with secrets redacted. */
   parts: Record<string, unknown>;
-  /** What should be in it but could not be read, and why. */
+  /** What should be in it but could not be read, or not whole, and why. */
   missing: Record<string, string>;
 }
 
@@ -32,7 +34,10 @@ interface Pod extends KubernetesObject {
   status?: { phase?: string };
 }
 
-type Parts = readonly (readonly [name: string, read: () => Promise<unknown>])[];
+/** Is told why a part is not whole. */
+type Tell = (why: string) => void;
+
+type Parts = readonly (readonly [name: string, read: (tell: Tell) => Promise<unknown>])[];
 
 /** What is known of one machine, of what the user may read. `isWithSerial`: with the end of what its guest printed. */
 export async function bundleOfMachine(machine: Machine, madeBy: string, isWithSerial: boolean, signal: AbortSignal): Promise<Bundle> {
@@ -41,19 +46,21 @@ export async function bundleOfMachine(machine: Machine, madeBy: string, isWithSe
   const namespace = vm.metadata.namespace ?? 'default';
   const node = vmi?.status?.nodeName;
   const selector = vmi?.metadata.uid === undefined ? undefined : `${CREATED_BY}=${vmi.metadata.uid}`;
-  const pods = (): Promise<Pod[]> => list<Pod>(RESOURCES.pods, namespace, { labelSelector: selector ?? '' }, signal);
+  const pods = (tell: Tell): Promise<Pod[]> => list<Pod>(RESOURCES.pods, namespace, { labelSelector: selector ?? '' }, tell, signal);
+  const events = (about: string, tell: Tell): Promise<Event[]> => list<Event>(RESOURCES.events, namespace, { fieldSelector: `involvedObject.${about}` }, tell, signal);
   const parts: Parts = [
     ...common(signal),
     ['virtualMachine', () => one(RESOURCES.virtualMachines, namespace, name, signal)],
     ...(vmi === undefined ? [] : [['virtualMachineInstance', () => one(RESOURCES.virtualMachineInstances, namespace, name, signal)] as const]),
     ['explanation', () => get(`/console/api/explain?${new URLSearchParams({ namespace, name })}`, signal)],
-    ['events', async () => eventsOf(await list<Event>(RESOURCES.events, namespace, {}, signal), machine)],
+    // By kind for its pods: those that are gone, whose names nobody knows, are often what matters.
+    ['events', async (tell) => eventsOf([...(await events(`name=${name}`, tell)), ...(await events('kind=Pod', tell))], machine)],
     ...(node === undefined ? [] : [['node', () => one(RESOURCES.nodes, undefined, node, signal)] as const]),
     ...(selector === undefined
       ? []
       : ([
           ['pods', pods],
-          ['launcherLog', async () => launcherLog(namespace, await pods(), signal)],
+          ['launcherLog', async (tell: Tell) => launcherLog(namespace, await pods(tell), signal)],
         ] as const)),
     ...(vmi !== undefined && isWithSerial ? [['serialLog', async () => new TextDecoder().decode(await latestLog(namespace, name, signal))] as const] : []),
   ];
@@ -64,10 +71,10 @@ export async function bundleOfMachine(machine: Machine, madeBy: string, isWithSe
 export async function bundleOfCluster(madeBy: string, signal: AbortSignal): Promise<Bundle> {
   return gathered('cluster', madeBy, [
     ...common(signal),
-    ['nodes', () => list(RESOURCES.nodes, undefined, {}, signal)],
-    ['virtualMachines', async () => (await list<VirtualMachine>(RESOURCES.virtualMachines, undefined, {}, signal)).map(inShort)],
-    ['virtualMachineInstances', async () => (await list<VirtualMachineInstance>(RESOURCES.virtualMachineInstances, undefined, {}, signal)).map(inShort)],
-    ['warnings', async () => latestFirst(await list<Event>(RESOURCES.events, undefined, { fieldSelector: 'type=Warning' }, signal))],
+    ['nodes', (tell) => list(RESOURCES.nodes, undefined, {}, tell, signal)],
+    ['virtualMachines', async (tell) => (await list<VirtualMachine>(RESOURCES.virtualMachines, undefined, {}, tell, signal)).map(inShort)],
+    ['virtualMachineInstances', async (tell) => (await list<VirtualMachineInstance>(RESOURCES.virtualMachineInstances, undefined, {}, tell, signal)).map(inShort)],
+    ['warnings', async (tell) => latestFirst(await list<Event>(RESOURCES.events, undefined, { fieldSelector: 'type=Warning' }, tell, signal))],
   ], signal);
 }
 
@@ -75,7 +82,7 @@ function common(signal: AbortSignal): Parts {
   return [
     ['apiVersion', () => get('/version', signal)],
     ['kubeVirtVersion', () => get('/apis/subresources.kubevirt.io/v1/version', signal)],
-    ['kubeVirts', () => list(RESOURCES.kubeVirts, undefined, {}, signal)],
+    ['kubeVirts', (tell) => list(RESOURCES.kubeVirts, undefined, {}, tell, signal)],
     ['emulationSwitch', () => one(RESOURCES.configMaps, 'openshift-cnv', 'kubevirt-config', signal)],
   ];
 }
@@ -84,11 +91,14 @@ function common(signal: AbortSignal): Parts {
 async function gathered(about: string, madeBy: string, parts: Parts, signal: AbortSignal): Promise<Bundle> {
   const bundle: Bundle = { kind: 'SupportBundle', about, madeAt: new Date().toISOString(), madeBy, parts: {}, missing: {} };
   for (const [name, read] of parts) {
+    const tell = (why: string): void => {
+      bundle.missing[name] = redactedText(why);
+    };
     try {
-      bundle.parts[name] = redacted(await read());
+      bundle.parts[name] = redacted(await read(tell));
     } catch (thrown) {
       signal.throwIfAborted();
-      bundle.missing[name] = redactedText(Failure.of(thrown).message);
+      tell(Failure.of(thrown).message);
     }
   }
   return bundle;
@@ -102,9 +112,18 @@ function one(type: ResourceType, namespace: string | undefined, name: string, si
   return get(objectPath(type, namespace, name), signal);
 }
 
-async function list<T extends KubernetesObject>(type: ResourceType, namespace: string | undefined, query: Record<string, string>, signal: AbortSignal): Promise<T[]> {
-  const asked = new URLSearchParams({ ...query, limit: String(MOST), pretty: 'false' });
-  return (await send<ObjectList<T>>(`${collectionPath(type, namespace)}?${asked}`, { signal })).body.items;
+/** Page by page, {@link MOST} at most; that there are more is told. */
+async function list<T extends KubernetesObject>(type: ResourceType, namespace: string | undefined, query: Record<string, string>, tell: Tell, signal: AbortSignal): Promise<T[]> {
+  const found: T[] = [];
+  let token = '';
+  do {
+    const asked = new URLSearchParams({ ...query, limit: String(PAGE), pretty: 'false', ...(token === '' ? {} : { continue: token }) });
+    const { body } = await send<ObjectList<T>>(`${collectionPath(type, namespace)}?${asked}`, { signal });
+    found.push(...body.items);
+    token = body.metadata.continue ?? '';
+  } while (token !== '' && found.length < MOST);
+  if (token !== '') tell(`only the first ${found.length} ${[type.plural, ...Object.values(query)].join(' with ')} were read: there are more`);
+  return found;
 }
 
 /** What the latest launcher logged; nothing if it has not started, which its pod says. */

@@ -64,7 +64,7 @@ export function SupportCard(props: { machine?: Machine }): React.JSX.Element {
           <Alert variant={made.missing.length === 0 ? 'success' : 'warning'} isInline isLiveRegion title={t('{name} was made', { name: made.fileName })}>
             {made.missing.length > 0 && (
               <>
-                <p>{plural(made.missing.length, '{count} part could not be read:', '{count} parts could not be read:')}</p>
+                <p>{plural(made.missing.length, '{count} part could not be read, or not whole:', '{count} parts could not be read, or not whole:')}</p>
                 <ul>{made.missing.map((one) => <li key={one}>{one}</li>)}</ul>
               </>
             )}

@@ -53,17 +53,34 @@ const MACHINE: Machine = {
   vmi: { metadata: { name: 'web', namespace: 'demo', uid: 'vmi-uid' }, spec: { domain: { devices: {} } }, status: { nodeName: 'node-1' } },
 };
 
-/** Answers by path; everything else may not be read. */
+/** Answers by path, or to what is asked of it; everything else may not be read. */
 function serve(answers: Record<string, unknown>): string[] {
   const asked: string[] = [];
   vi.stubGlobal('fetch', (address: string): Promise<Response> => {
-    const { pathname } = new URL(address, 'https://localhost');
+    const { pathname, searchParams } = new URL(address, 'https://localhost');
     asked.push(pathname);
     if (!(pathname in answers)) return Promise.resolve(Response.json({ kind: 'Status', code: 403, reason: 'Forbidden', message: `you may not get ${pathname}` }, { status: 403 }));
-    const answer = answers[pathname];
+    const known = answers[pathname];
+    const answer = typeof known === 'function' ? (known as (query: URLSearchParams) => unknown)(searchParams) : known;
     return Promise.resolve(typeof answer === 'string' ? new Response(answer) : Response.json(answer));
   });
   return asked;
+}
+
+/** Events as the server serves them: by what their selector says of whom they are about, a page at a time. */
+function selected(events: readonly Event[]): (query: URLSearchParams) => unknown {
+  return (query) => {
+    const [, field, wanted] = /^involvedObject\.(name|kind)=(.+)$/.exec(query.get('fieldSelector') ?? '') ?? [];
+    const found = events.filter(({ involvedObject: about }) => field === undefined || about[field as 'name' | 'kind'] === wanted);
+    const from = Number(query.get('continue') ?? 0);
+    const next = from + Number(query.get('limit'));
+    return { metadata: next < found.length ? { continue: String(next) } : {}, items: found.slice(from, next) };
+  };
+}
+
+/** Many events about pods of other machines. */
+function others(count: number): Event[] {
+  return Array.from({ length: count }, (_, index) => ({ metadata: { name: `a${index}` }, involvedObject: { kind: 'Pod', name: 'virt-launcher-other-abcde', uid: 'o' } }));
 }
 
 /** A cluster in which the machine's pod is in a phase, and most else may not be read. */
@@ -72,7 +89,7 @@ function cluster(phase: string): string[] {
   return serve({
     '/version': { gitVersion: 'v1' },
     '/apis/kubevirt.io/v1/namespaces/demo/virtualmachines/web': { metadata: { name: 'web' }, spec: { userData: 'x' } },
-    '/api/v1/namespaces/demo/events': { metadata: {}, items: [about('VirtualMachine', 'web', 'vm-uid'), about('Pod', 'other', 'o'), about('Pod', 'virt-launcher-web-abcde', 'p')] },
+    '/api/v1/namespaces/demo/events': selected([about('VirtualMachine', 'web', 'vm-uid'), about('Pod', 'other', 'o'), about('Pod', 'virt-launcher-web-abcde', 'p')]),
     '/api/v1/namespaces/demo/pods': { metadata: {}, items: [{ metadata: { name: 'virt-launcher-web-abcde' }, status: { phase } }] },
     '/api/v1/namespaces/demo/pods/virt-launcher-web-abcde/log': 'QEMU starts token=abc',
   });
@@ -87,6 +104,26 @@ test('a bundle has what may be read, names the rest with the reason, and asks fo
   expect(missing['node']).toBe('you may not get /api/v1/nodes/node-1');
   expect(Object.keys(parts)).not.toContain('serialLog');
   expect(asked.filter((path) => path.includes('secrets'))).toEqual([]);
+});
+
+const OWN_EVENTS: readonly Event[] = [
+  { metadata: { name: 'b' }, involvedObject: { kind: 'VirtualMachineInstance', name: 'web', uid: 'vmi-uid' } },
+  { metadata: { name: 'c' }, involvedObject: { kind: 'Pod', name: 'virt-launcher-web-abcde', uid: 'p' } },
+];
+const EVENTS = '/api/v1/namespaces/demo/events';
+
+test('the events of a machine are found behind those of many others', async () => {
+  serve({ [EVENTS]: selected([...others(1200), ...OWN_EVENTS]) });
+  const { parts, missing } = await bundleOfMachine(MACHINE, 'alice', false, new AbortController().signal);
+  expect((parts['events'] as Event[]).map(({ metadata }) => metadata.name)).toEqual(['b', 'c']);
+  expect(missing['events']).toBeUndefined();
+});
+
+test('a list of which a bundle has only the beginning is told as missing its rest', async () => {
+  serve({ [EVENTS]: selected([...others(5001), ...OWN_EVENTS]) });
+  const { parts, missing } = await bundleOfMachine(MACHINE, 'alice', false, new AbortController().signal);
+  expect((parts['events'] as Event[]).map(({ metadata }) => metadata.name)).toEqual(['b']);
+  expect(missing['events']).toBe('only the first 5000 events with involvedObject.kind=Pod were read: there are more');
 });
 
 test('a launcher that has not started is not asked for its log', async () => {

@@ -57,7 +57,7 @@ export default defineConfig({
   build: { target: 'es2023', assetsInlineLimit: 0, modulePreload: { polyfill: false }, chunkSizeWarningLimit: 700 },
   server: { ...(api === undefined ? {} : { proxy: { '/api': proxied, '/apis': proxied, '/console/api': proxied } }) },
   test: {
-    include: ['src/**/*.test.ts'],
+    include: ['src/**/*.test.ts', 'tests/**/*.test.mjs'],
     // Logic only: no test imports PatternFly, whose CommonJS requires style sheets.
     environment: 'node',
   },

@@ -9,6 +9,7 @@ import { availableParallelism } from 'node:os';
 import { barePage, emptyPage } from './bare-page.mjs';
 import { launch, logIn, open } from './browser.mjs';
 import { frameTimes, quantile } from './frames.mjs';
+import { lastWritten, waits } from './waits.mjs';
 import { Writer } from './writer.mjs';
 
 const MACHINES = Number(process.env.ANYVIRT_MACHINES);
@@ -22,6 +23,12 @@ const SECONDS = 10;
 const RATE = 200;
 /** Of so many writes one is to a row that is on the screen: its pixels are waited for. */
 const SEEN = 10;
+/** Milliseconds without a long task, after which a page is at rest. */
+const REST = 1000;
+/** Milliseconds after which a page that is not at rest, or has not shown what was written, never will. */
+const PATIENCE = 30_000;
+/** Milliseconds between two looks: looking at each frame would count as the page's own work. */
+const LOOKS = 100;
 const REGION = '[role=region][aria-label=VirtualMachines]';
 const PAGES = { console: '/machines', bare: '/bare', empty: '/empty' };
 
@@ -61,9 +68,13 @@ async function load(browser, session, name) {
   const spent = await processorTime(page);
   await goto(PAGES[name]);
   await page.waitForFunction(() => window.shownAt !== undefined);
-  const told = await page.evaluate(async () => {
-    // What still keeps the page busy after its first row belongs to the load.
-    await new Promise((done) => setTimeout(done, 1000));
+  // What still keeps the page busy after its first row belongs to the load.
+  await page.waitForFunction(
+    (rest) => performance.now() > rest + Math.max(window.shownAt, ...window.longTasks.map(({ startTime, duration }) => startTime + duration)),
+    REST,
+    { timeout: PATIENCE, polling: LOOKS },
+  );
+  const told = await page.evaluate(() => {
     const lists = performance.getEntriesByType('resource').filter(({ name: address }) => /\/virtualmachines\?(?!.*watch=true)/.test(address));
     const sum = (value) => lists.reduce((total, one) => total + value(one), 0);
     return {
@@ -149,18 +160,24 @@ async function eventToPixel(browser, session, name) {
   const offset = await clockOffset(page);
   const writer = await Writer.of(session);
   const written = await writer.write({ visible, machines: MACHINES, rate: RATE, seconds: SECONDS, seen: SEEN });
-  // What was written last is shown too, if it ever is.
-  await page.waitForTimeout(1000);
-  const shown = new Map((await page.evaluate(() => window.shownSizes)).reverse().map(({ name: row, size, at }) => [`${row} ${size}`, at - offset]));
+  await page.waitForFunction(
+    (last) => last.every(({ name: row, size }) => window.shownSizes.some((one) => one.name === row && one.size === size)),
+    lastWritten(written.watched),
+    { timeout: PATIENCE, polling: LOOKS },
+  ).catch((error) => {
+    // Which were not shown is told below.
+    if (error.name !== 'TimeoutError') throw error;
+  });
+  const shown = (await page.evaluate(() => window.shownSizes)).map((one) => ({ ...one, at: one.at - offset }));
   const busy = await page.evaluate(() => window.longTasks.map(({ duration }) => duration));
-  const waited = written.watched.map(({ machine, size, at }) => shown.get(`default/${machine} ${size}`) - at).filter((time) => !Number.isNaN(time));
-  waited.sort((a, b) => a - b);
+  const { waited, overtaken, unseen } = waits(written.watched, shown);
   if (faults.length > 0) throw new Error(`${name}: ${faults.join('\n')}`);
+  if (unseen.length > 0) throw new Error(`${name}: never shown: ${unseen.join(', ')}`);
   await writer.close();
   await close();
   return {
     p50: quantile(waited, 0.5), p95: quantile(waited, 0.95), longest: waited.at(-1),
-    rows: waited.length, missed: written.watched.length - waited.length, rate: written.rate, events: written.events, answer: written.answer, busy: Math.max(0, ...busy),
+    rows: waited.length, missed: overtaken, rate: written.rate, events: written.events, answer: written.answer, busy: Math.max(0, ...busy),
   };
 }
 

@@ -38,17 +38,23 @@ pub(crate) fn is_viewer(user: &User, viewer_groups: &[String]) -> bool {
 }
 
 /// What viewers may do: read objects. Not Secrets; and of sub-resources only those that are part of an
-/// object, since the others are streams and logs of what runs there, which may show anything.
+/// object, since the others are streams and logs of what runs there, which may show anything. Whoever asks
+/// beforehand about all groups or all resources (`*`) asks about those too.
 fn is_viewable(info: &RequestInfo) -> bool {
     let Some(resource) = &info.resource else {
         return false;
     };
     let is_secret = resource.group.is_empty() && resource.resource == "secrets";
+    let is_of_some = resource.group != "*" && resource.resource != "*";
     let is_of_object = match resource.subresource.as_deref() {
         None => true,
         Some(subresource) => matches!(subresource, "status" | "scale"),
     };
-    VIEWING.contains(&info.verb) && !is_secret && is_of_object && resource.rest.is_empty()
+    VIEWING.contains(&info.verb)
+        && !is_secret
+        && is_of_some
+        && is_of_object
+        && resource.rest.is_empty()
 }
 
 /// Whether anybody may see a path.
@@ -289,6 +295,9 @@ mod tests {
         for path in [
             "/api/v1/secrets",
             "/api/v1/namespaces/n/secrets/s",
+            "/api/v1/*",
+            "/apis/kubevirt.io/v1/namespaces/n/*",
+            "/apis/*/v1/secrets",
             "/api/v1/namespaces/n/pods/p/log",
             "/api/v1/namespaces/n/pods/p/exec",
             "/api/v1/namespaces/n/pods/p/proxy/status",

@@ -1,6 +1,7 @@
 //! What the guest uses of this machine: the counters of its processes, of QEMU's disks, of the cables of its networks.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -46,17 +47,22 @@ pub(crate) struct Cable {
 }
 
 impl Accounts {
-    /// What is counted now, without the disks. `None` once QEMU has ended.
-    fn read(&self) -> Option<Usage> {
+    /// What is counted now, without the disks, of what `looked` sees of each process. `None` once QEMU has ended.
+    ///
+    /// # Errors
+    /// If one of the processes cannot be looked at: without its part the sum would leap when it is seen again.
+    fn read(&self, looked: Look) -> io::Result<Option<Usage>> {
         let at = host::clock::since_boot();
-        let qemu = of_process(&self.qemu)?;
-        // One that has ended takes its time with it.
-        let carriers = self
-            .cables
-            .iter()
-            .filter_map(|cable| of_process(&cable.process));
-        let own = Identity::own().ok();
-        let own = own.as_ref().and_then(of_process);
+        let Some(qemu) = looked(&self.qemu)? else {
+            return Ok(None);
+        };
+        let mut helpers = looked(&Identity::own()?)?.unwrap_or_default();
+        for cable in &self.cables {
+            // One that has ended takes its time with it.
+            if let Some(carrier) = looked(&cable.process)? {
+                helpers = sum(helpers, carrier);
+            }
+        }
         let interfaces = self.cables.iter().map(|cable| {
             let (received_packets, received_bytes) = cable.traffic.received.read();
             let (sent_packets, sent_bytes) = cable.traffic.sent.read();
@@ -68,20 +74,17 @@ impl Accounts {
             };
             (cable.name.clone(), usage)
         });
-        Some(Usage {
+        Ok(Some(Usage {
             run: Run {
                 pid: self.qemu.pid,
                 start_time: self.qemu.start_time,
             },
             at_nanoseconds: nanoseconds(at),
             qemu,
-            helpers: own
-                .into_iter()
-                .chain(carriers)
-                .fold(ProcessUsage::default(), sum),
+            helpers,
             disks: None,
             interfaces: interfaces.collect(),
-        })
+        }))
     }
 
     /// The disks' counters by the names of their volumes.
@@ -103,20 +106,22 @@ impl Accounts {
     }
 }
 
-fn of_process(process: &Identity) -> Option<ProcessUsage> {
-    let Used {
-        user,
-        system,
-        resident_bytes,
-    } = activity::of_process(process).unwrap_or_else(|error| {
-        tracing::debug!("what process {} uses is not known: {error}", process.pid);
-        None
-    })?;
-    Some(ProcessUsage {
-        user_nanoseconds: nanoseconds(user),
-        system_nanoseconds: nanoseconds(system),
-        resident_bytes,
-    })
+/// What a process uses; `None` if it has ended.
+type Look = fn(&Identity) -> io::Result<Option<ProcessUsage>>;
+
+fn of_process(process: &Identity) -> io::Result<Option<ProcessUsage>> {
+    let used = activity::of_process(process)?;
+    Ok(used.map(
+        |Used {
+             user,
+             system,
+             resident_bytes,
+         }| ProcessUsage {
+            user_nanoseconds: nanoseconds(user),
+            system_nanoseconds: nanoseconds(system),
+            resident_bytes,
+        },
+    ))
 }
 
 fn nanoseconds(time: Duration) -> u64 {
@@ -174,7 +179,15 @@ pub(crate) async fn serve(mut stream: UnixStream, guest: watch::Receiver<Option<
             read = stream.read(&mut asked) => if !matches!(read, Ok(1..)) { return },
         }
         let attachable = guest.borrow().clone();
-        let mut usage = attachable.as_ref().and_then(|it| it.accounts.read());
+        let read = attachable.as_ref().map(|it| it.accounts.read(of_process));
+        let mut usage = match read.transpose() {
+            Ok(usage) => usage.flatten(),
+            // No answer: "no guest runs" would be a wrong one.
+            Err(error) => {
+                tracing::debug!("what the guest uses is not known: {error}");
+                return;
+            }
+        };
         if let (Some(attachable), Some(usage)) = (&attachable, &mut usage) {
             let counted = question.ask(&attachable.monitor).await;
             usage.disks = counted.map(|counted| attachable.accounts.named(&counted));
@@ -233,6 +246,48 @@ mod tests {
                 .await
                 .expect("answered");
         }
+    }
+
+    #[test]
+    fn a_process_that_cannot_be_looked_at_has_not_ended() {
+        // Numbers that no process has: beyond the kernel's most, 2^22.
+        const RUNS: u32 = 5_000_001;
+        const ENDED: u32 = 5_000_002;
+        const UNSEEN: u32 = 5_000_003;
+
+        let process = |pid| Identity {
+            pid,
+            start_time: 1,
+            boot_id: String::new(),
+        };
+        let cable = |pid| Cable {
+            name: format!("net{pid}"),
+            process: process(pid),
+            traffic: Arc::default(),
+        };
+        let accounts = |qemu, carrier| Accounts {
+            qemu: process(qemu),
+            disks: vec![],
+            cables: vec![cable(carrier)],
+        };
+        let look: Look = |process| match process.pid {
+            ENDED => Ok(None),
+            UNSEEN => Err(io::Error::from_raw_os_error(24)),
+            _ => Ok(Some(ProcessUsage {
+                user_nanoseconds: 10,
+                ..ProcessUsage::default()
+            })),
+        };
+        let helpers = |qemu, carrier| {
+            let read = accounts(qemu, carrier).read(look);
+            read.map(|usage| usage.map(|it| it.helpers.user_nanoseconds))
+                .map_err(|error| error.raw_os_error())
+        };
+        assert_eq!(helpers(RUNS, RUNS), Ok(Some(20)));
+        assert_eq!(helpers(RUNS, ENDED), Ok(Some(10)));
+        assert_eq!(helpers(ENDED, RUNS), Ok(None));
+        assert_eq!(helpers(UNSEEN, RUNS), Err(Some(24)));
+        assert_eq!(helpers(RUNS, UNSEEN), Err(Some(24)));
     }
 
     #[tokio::test(start_paused = true)]

@@ -11,14 +11,11 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::api::{Api, ListParams, ObjectMeta};
 use kube::{Client, ResourceExt as _};
-use node::usage::{Latest, Usages};
+use node::usage::{HostLatest, Latest, Usages};
 use serde_json::{Value, json};
 
 const GROUP: &str = "metrics.k8s.io";
 const VERSION: &str = "v1beta1";
-
-/// Samples of the host come as often as guests'.
-const HOST_WINDOW: Duration = Duration::from_secs(5);
 
 /// Answers for this machine's node and its pods.
 pub(crate) struct Top {
@@ -105,8 +102,12 @@ impl Top {
 
     /// The node that is asked for, or those that are selected, as far as something is known.
     async fn nodes(&self, client: &Client, request: &HandlerRequest) -> kube::Result<Vec<Value>> {
-        let (series, _) = self.usages.host(HOST_WINDOW);
-        let Some([Some(processor), Some(memory), ..]) = series.latest else {
+        let Some(HostLatest {
+            values: [Some(processor), Some(memory), ..],
+            window: Some(window),
+            age,
+        }) = self.usages.host_latest()
+        else {
             return Ok(vec![]);
         };
         let nodes = Api::<Node>::all(client.clone())
@@ -116,7 +117,7 @@ impl Top {
             .into_iter()
             .filter(|node| node.name_any() == self.node);
         let usage = usage(f64::from(processor), f64::from(memory));
-        let times = times(Duration::ZERO, HOST_WINDOW);
+        let times = times(age, window);
         Ok(nodes
             .map(|node| {
                 let mut told = object("NodeMetrics", &node.metadata, &times);
@@ -138,10 +139,9 @@ impl Top {
         let told = pods.into_iter().filter_map(|pod| {
             let latest = latest.get(pod.metadata.uid.as_deref()?)?;
             let [processor, ..] = latest.values;
-            let memory = latest.usage.qemu.resident_bytes + latest.usage.helpers.resident_bytes;
             let times = times(latest.age, latest.window?);
             let mut told = object("PodMetrics", &pod.metadata, &times);
-            let usage = usage(f64::from(processor?), bytes(memory));
+            let usage = usage(f64::from(processor?), bytes(latest.usage.resident_bytes()));
             told["containers"] = json!([{"name": api::names::containers::COMPUTE, "usage": usage}]);
             Some(told)
         });

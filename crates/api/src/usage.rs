@@ -24,6 +24,15 @@ pub struct Usage {
     pub interfaces: BTreeMap<String, InterfaceUsage>,
 }
 
+impl Usage {
+    /// The memory that QEMU and its helpers hold now, in bytes.
+    #[must_use]
+    pub fn resident_bytes(&self) -> u64 {
+        let helpers = self.helpers.resident_bytes;
+        self.qemu.resident_bytes.saturating_add(helpers)
+    }
+}
+
 /// One run of QEMU on one machine.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Run {

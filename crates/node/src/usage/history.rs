@@ -89,6 +89,25 @@ pub struct Latest {
     pub age: Duration,
 }
 
+/// What the host uses now.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct HostLatest {
+    /// What it uses, in the order of [`HOST_SERIES`]; nothing of its processors after its first sample.
+    pub values: HostValues,
+    /// The time between the last two samples; none after the first.
+    pub window: Option<Duration>,
+    /// How long ago its last sample was.
+    pub age: Duration,
+}
+
+/// The last look at the host, and what came of it.
+#[derive(Clone, Copy, Debug)]
+struct Host {
+    sample: HostSample,
+    values: HostValues,
+    window: Option<Duration>,
+}
+
 #[derive(Clone, Debug)]
 struct Machine {
     identity: Identity,
@@ -104,7 +123,7 @@ pub(super) struct Histories {
     /// By namespace and name, so that a history goes on when its machine starts again.
     machines: BTreeMap<(String, String), Machine>,
     host: Ring<{ HOST_SERIES.len() }>,
-    sample: Option<(HostSample, HostValues)>,
+    looked: Option<Host>,
 }
 
 impl Histories {
@@ -112,7 +131,7 @@ impl Histories {
         Self {
             machines: BTreeMap::new(),
             host: Ring::new(),
-            sample: None,
+            looked: None,
         }
     }
 
@@ -136,7 +155,7 @@ impl Histories {
             machine.window = Some(elapsed);
             machine.ring.take(before, now, &machine.values);
         }
-        machine.values[1] = Some(resident(&usage));
+        machine.values[1] = Some(number(usage.resident_bytes()));
         machine.identity = identity.clone();
         machine.usage = usage;
     }
@@ -153,7 +172,7 @@ impl Histories {
             }
         }
         let mut values = [None; MACHINE_SERIES.len()];
-        values[1] = Some(resident(&usage));
+        values[1] = Some(number(usage.resident_bytes()));
         let machine = Machine {
             identity: identity.clone(),
             ring: Ring::new(),
@@ -167,7 +186,8 @@ impl Histories {
     /// Takes in how the host is.
     pub(super) fn take_host(&mut self, sample: HostSample) {
         let mut values = host_values(&sample);
-        if let Some((before, _)) = self.sample {
+        let mut window = None;
+        if let Some(Host { sample: before, .. }) = self.looked {
             if sample.at <= before.at {
                 return;
             }
@@ -175,10 +195,15 @@ impl Histories {
             if elapsed <= LONGEST_INTERVAL {
                 let busy = sample.load.busy.checked_sub(before.load.busy);
                 values[0] = busy.map(|busy| ratio(busy, elapsed));
+                window = Some(elapsed);
                 self.host.take(before.at, sample.at, &values);
             }
         }
-        self.sample = Some((sample, values));
+        self.looked = Some(Host {
+            sample,
+            values,
+            window,
+        });
     }
 
     /// Forgets machines of which nothing is within a day.
@@ -210,17 +235,31 @@ impl Histories {
         span: Duration,
         now: Duration,
     ) -> (Series<{ HOST_SERIES.len() }>, Option<Capacity>) {
-        let known = self.sample;
-        let known = known.filter(|(sample, _)| now.saturating_sub(sample.at) <= STALE);
-        let capacity = known.map(|(sample, _)| Capacity {
+        let known = self.looked_lately(now);
+        let capacity = known.map(|Host { sample, .. }| Capacity {
             processors: sample.load.processors,
             memory_bytes: sample.load.memory_bytes,
             disk_bytes: sample
                 .disk
                 .map_or(0, |(used, available)| used.saturating_add(available)),
         });
-        let latest = known.map(|(_, values)| values);
+        let latest = known.map(|known| known.values);
         (series(self.host.points(span, now), latest, now), capacity)
+    }
+
+    /// What the host uses now; none if that is not known.
+    pub(super) fn host_latest(&self, now: Duration) -> Option<HostLatest> {
+        let known = self.looked_lately(now)?;
+        Some(HostLatest {
+            values: known.values,
+            window: known.window,
+            age: now.saturating_sub(known.sample.at),
+        })
+    }
+
+    fn looked_lately(&self, now: Duration) -> Option<Host> {
+        let is_now = |known: &Host| now.saturating_sub(known.sample.at) <= STALE;
+        self.looked.filter(is_now)
     }
 
     /// What machines use now, in the order of their names.
@@ -274,7 +313,7 @@ fn rates(before: &Usage, now: &Usage, elapsed: Duration) -> MachineValues {
     };
     [
         processor,
-        Some(resident(now)),
+        Some(number(now.resident_bytes())),
         disk(|it| it.read_bytes),
         disk(|it| it.written_bytes),
         disk(|it| it.reads),
@@ -295,15 +334,6 @@ fn growth<T>(
         .filter_map(|(name, now)| Some((before.get(name)?, now)));
     both.map(|(before, now)| of(now).checked_sub(of(before)))
         .reduce(|sum, more| sum?.checked_add(more?))?
-}
-
-fn resident(usage: &Usage) -> f32 {
-    number(
-        usage
-            .qemu
-            .resident_bytes
-            .saturating_add(usage.helpers.resident_bytes),
-    )
 }
 
 fn host_values(sample: &HostSample) -> HostValues {

@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use history::Histories;
 pub use history::{
-    Capacity, HOST_SERIES, HostValues, Latest, MACHINE_SERIES, MachineValues, Series,
+    Capacity, HOST_SERIES, HostLatest, HostValues, Latest, MACHINE_SERIES, MachineValues, Series,
 };
 
 /// The longest time of which something is remembered.
@@ -63,6 +63,12 @@ impl Usages {
     #[must_use]
     pub fn host(&self, span: Duration) -> (Series<{ HOST_SERIES.len() }>, Option<Capacity>) {
         self.histories().host(span, host::clock::since_boot())
+    }
+
+    /// What the host uses now; none if that is not known.
+    #[must_use]
+    pub fn host_latest(&self) -> Option<HostLatest> {
+        self.histories().host_latest(host::clock::since_boot())
     }
 
     /// What the machines that run use now, in the order of their names.

@@ -251,7 +251,16 @@ fn the_host_is_known_by_the_same_rules() {
         series.latest,
         Some([None, Some(750.0), Some(70.0), Some(2.5)])
     );
+    let window = |histories: &Histories, second| {
+        let latest = histories.host_latest(seconds(second));
+        latest.map(|latest| (latest.window, latest.age))
+    };
+    assert_eq!(window(&histories, 100), Some((None, seconds(0))));
     histories.take_host(sample(105));
+    assert_eq!(
+        window(&histories, 106),
+        Some((Some(seconds(5)), seconds(1)))
+    );
     let (series, capacity) = histories.host(MINUTE, seconds(106));
     assert_eq!(
         series.latest,
@@ -267,6 +276,15 @@ fn the_host_is_known_by_the_same_rules() {
     let (series, _) = histories.host(MINUTE, seconds(110));
     assert_eq!(series.latest.expect("fresh")[2], None);
     assert_eq!(histories.host(MINUTE, seconds(126)).1, None);
+    assert_eq!(window(&histories, 126), None);
+    // A look that came late was over a longer time.
+    histories.take_host(sample(137));
+    assert_eq!(
+        window(&histories, 150),
+        Some((Some(seconds(27)), seconds(13)))
+    );
+    histories.take_host(sample(168));
+    assert_eq!(window(&histories, 168), Some((None, seconds(0))));
 }
 
 proptest! {

@@ -98,7 +98,10 @@ fn find(
         let Ok(uid) = entry.file_name().into_string() else {
             continue;
         };
-        if let Some(machine) = known.remove(&uid) {
+        // Whoever answers on an open connection is who it was. Without one, a new pod may have begun in this folder.
+        if let Some(machine) = known.remove(&uid)
+            && machine.connection.is_some()
+        {
             found.insert(uid, machine);
             continue;
         }
@@ -160,4 +163,46 @@ async fn ask(
     let usage = serde_json::from_slice(&line)
         .map_err(|error| broken(io::Error::new(io::ErrorKind::InvalidData, error)))?;
     Ok((connection, usage))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_new_pod_in_the_same_folder_is_known_once_the_launcher_has_changed() {
+        let machines = tempfile::tempdir().unwrap();
+        let directory = machines.path().join("u");
+        std::fs::create_dir(&directory).unwrap();
+        let write = |pod_uid: &str| {
+            let identity = Identity {
+                namespace: "demo".to_owned(),
+                name: "a".to_owned(),
+                uid: "u".to_owned(),
+                pod_name: "virt-launcher-a".to_owned(),
+                pod_uid: pod_uid.to_owned(),
+                qemu_program: None,
+                grace_period_seconds: 30,
+            };
+            let record = Record {
+                identity,
+                pod_address: Ipv4Addr::LOCALHOST,
+            };
+            record.write(&directory).unwrap();
+        };
+        write("old");
+        let mut known = find(machines.path(), BTreeMap::new()).unwrap();
+        assert_eq!(known["u"].identity.pod_uid, "old");
+        let (ours, theirs) = tokio::net::UnixStream::pair().unwrap();
+        known.get_mut("u").unwrap().connection = Some(Connection::new(ours));
+        write("new");
+        let mut known = find(machines.path(), known).unwrap();
+        assert_eq!(known["u"].identity.pod_uid, "old", "its launcher answers");
+        known.get_mut("u").unwrap().connection = None;
+        drop(theirs);
+        let known = find(machines.path(), known).unwrap();
+        assert_eq!(known["u"].identity.pod_uid, "new");
+    }
 }

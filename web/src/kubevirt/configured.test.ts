@@ -80,6 +80,21 @@ describe('the configuration of a machine', () => {
     expect(patchBetween(vm, again)).toEqual(undefined);
   });
 
+  test('what the form does not show of a port stays', () => {
+    const named = structuredClone(vm);
+    Object.assign(named.spec.template?.spec.domain.devices.interfaces?.[0] ?? {}, { ports: [{ name: 'http', port: 80 }, { name: 'dns', port: 53, protocol: 'UDP' }, { name: 'ssh', port: 22, protocol: 'TCP' }] });
+    const portsAs = (ports: string): unknown => configured(named, configuredOf(named), { ...configuredOf(named), cards: [{ name: 'default', model: '', mac: '', ports }] }).spec.template?.spec.domain.devices.interfaces?.[0]?.ports;
+    expect(portsAs('443, 80, 53, 53/UDP, 22')).toEqual([{ port: 443 }, { name: 'http', port: 80 }, { port: 53 }, { name: 'dns', port: 53, protocol: 'UDP' }, { name: 'ssh', port: 22, protocol: 'TCP' }]);
+    expect(portsAs('')).toBeUndefined();
+  });
+
+  test('that the machine is given a network card stays as it was said, unless the last goes or the first comes', () => {
+    const said = structuredClone(vm);
+    Object.assign(said.spec.template?.spec.domain.devices ?? {}, { autoattachPodInterface: true });
+    expect(patch({ cards: [{ name: 'default', model: 'e1000', mac: '', ports: '' }] }, said)).toEqual(inTemplate({ domain: { devices: { interfaces: [{ name: 'default', masquerade: {}, model: 'e1000' }] } } }));
+    expect(patch({ cards: [] }, said)).toMatchObject(inTemplate({ domain: { devices: { autoattachPodInterface: false } } }));
+  });
+
   test('cloud-init of its own is changed', () => {
     const after = configured(vm, before, { ...before, userData: '#cloud-config\n' });
     expect(configuredOf(after).userData).toBe('#cloud-config\n');

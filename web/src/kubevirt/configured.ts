@@ -19,6 +19,8 @@ export interface DiskRow {
   bootOrder: string;
 }
 
+type Port = NonNullable<NetworkInterface['ports']>[number];
+
 /** A network card of a machine, as its form shows it. */
 export interface CardRow {
   name: string;
@@ -196,12 +198,19 @@ function putCards(spec: MachineSpec, before: readonly CardRow[], after: readonly
     if (was === undefined) networks.push({ name: row.name, pod: {} });
     if (row.model !== (was?.model ?? '')) put(card, 'model', row.model === '' ? undefined : row.model);
     if (row.mac !== (was?.mac ?? '')) put(card, 'macAddress', row.mac === '' ? undefined : row.mac);
-    if (row.ports !== (was?.ports ?? '')) put(card, 'ports', row.ports === '' ? undefined : portsOf(row.ports));
+    if (row.ports !== (was?.ports ?? '')) put(card, 'ports', row.ports === '' ? undefined : portsOf(row.ports)?.map(knownAmong(card.ports ?? [])));
   }
   put(devices, 'interfaces', cards.length === 0 ? undefined : cards);
   put(spec, 'networks', networks.length === 0 ? undefined : networks);
   // A machine that says nothing of networks is given one.
-  put(devices, 'autoattachPodInterface', cards.length === 0 ? false : undefined);
+  if ((before.length === 0) !== (cards.length === 0)) put(devices, 'autoattachPodInterface', cards.length === 0 ? false : undefined);
+}
+
+/** Gives the port that is there already, which may have a name, for one of the same number and protocol. */
+function knownAmong(known: readonly Port[]): (port: Port) => Port {
+  // TCP, unless it says otherwise.
+  const isSame = (a: Port, b: Port): boolean => a.port === b.port && (a.protocol ?? 'TCP') === (b.protocol ?? 'TCP');
+  return (port) => known.find((one) => isSame(one, port)) ?? port;
 }
 
 /** The merge patch (RFC 7396) that makes `before` into `after`; undefined if nothing differs. Lists are given whole. */

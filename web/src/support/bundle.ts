@@ -5,14 +5,16 @@ import { send, open } from '../kubernetes/request';
 import { collectionPath, objectPath, RESOURCES, type ResourceType } from '../kubernetes/resource';
 import { type Event, latestFirst } from '../kubevirt/event';
 import type { Machine, VirtualMachine, VirtualMachineInstance } from '../kubevirt/machine';
-import { redacted, redactedText } from './redact';
+import { LONGEST_TEXT, redacted, redactedText } from './redact';
 
 /** Objects that are asked for at once. */
 const PAGE = 500;
 /** Objects of one list that are read at most: some megabytes. */
 const MOST = 5000;
-/** Lines of a launcher's log: it begins with QEMU's command line. */
-const LOG_LINES = '500';
+/** Bytes of a launcher's log that are read: twice what a launcher and its QEMU keep of theirs. */
+const LOG_BYTES = 1024 * 1024;
+/** What a launcher's log calls that with which it begins. */
+const COMMAND_LINE = "QEMU's command line";
 /** The container of a launcher pod that runs the launcher. */
 const LAUNCHER = 'compute';
 /** On a launcher pod: the VMI that it runs. */
@@ -60,7 +62,7 @@ export async function bundleOfMachine(machine: Machine, madeBy: string, isWithSe
       ? []
       : ([
           ['pods', pods],
-          ['launcherLog', async (tell: Tell) => launcherLog(namespace, await pods(tell), signal)],
+          ['launcherLog', async (tell: Tell) => launcherLog(namespace, await pods(tell), tell, signal)],
         ] as const)),
     ...(vmi !== undefined && isWithSerial ? [['serialLog', async () => new TextDecoder().decode(await latestLog(namespace, name, signal))] as const] : []),
   ];
@@ -126,14 +128,19 @@ async function list<T extends KubernetesObject>(type: ResourceType, namespace: s
   return found;
 }
 
-/** What the latest launcher logged; nothing if it has not started, which its pod says. */
-async function launcherLog(namespace: string, pods: readonly Pod[], signal: AbortSignal): Promise<string> {
+/** What the latest launcher logged, from its beginning; nothing if it has not started, which its pod says. */
+async function launcherLog(namespace: string, pods: readonly Pod[], tell: Tell, signal: AbortSignal): Promise<string> {
   const pod = latestPod(pods);
   const phase = pods.find(({ metadata }) => metadata.name === pod)?.status?.phase;
   if (pod === undefined || phase === undefined || phase === 'Pending') return '';
-  const query = new URLSearchParams({ container: LAUNCHER, tailLines: LOG_LINES });
+  const query = new URLSearchParams({ container: LAUNCHER, limitBytes: String(LOG_BYTES) });
   const response = await open(`${objectPath(RESOURCES.pods, namespace, pod)}/log?${query}`, { accept: 'text/plain, */*', signal });
-  return response.text();
+  const log = await response.arrayBuffer();
+  const text = new TextDecoder().decode(log);
+  if (log.byteLength >= LOG_BYTES) tell(`only the first ${LOG_BYTES} bytes were read`);
+  // A launcher lets the older half of its log go when there is too much of it.
+  else if (text.length > LONGEST_TEXT && !text.includes(COMMAND_LINE)) tell(`${COMMAND_LINE} is not in it: the launcher keeps only the latest of what it logs`);
+  return text;
 }
 
 /** The events about a machine, its instance and its pods, the latest first. Pure. */

@@ -1,5 +1,7 @@
-/** Characters of one text that are kept: a log's worth. What is longer is told by its length. */
+/** Characters of one text that are kept: a log's worth. Of what is longer, the beginning and the end. */
 export const LONGEST_TEXT = 64 * 1024;
+/** Characters of its beginning: a launcher's log begins with QEMU's command line. */
+const BEGINNING = 16 * 1024;
 
 /** Fields whose text is a secret, or may hold one: what a guest is set up with, passwords, keys. */
 const SECRET_FIELD = /^(?:user|network|vendor)data(?:base64)?$|password|passphrase|passwd|private_?key|secret_?key|api_?key|credentials?$|^(?:bearer)?_?token$|^sysprep$|last-applied-configuration$/i;
@@ -18,7 +20,8 @@ export const REDACTED = '(redacted)';
 /** A text without the secrets that can be told by what stands before them, and of bounded length. Pure. */
 export function redactedText(text: string): string {
   const clean = text.replace(BLOCK, REDACTED).replace(ADDRESS, `$1:${REDACTED}@`).replace(SAID, `$1${REDACTED}`);
-  return clean.length <= LONGEST_TEXT ? clean : `(the last ${LONGEST_TEXT} of ${clean.length} characters)\n${clean.slice(-LONGEST_TEXT)}`;
+  const excess = clean.length - LONGEST_TEXT;
+  return excess <= 0 ? clean : `${clean.slice(0, BEGINNING)}\n(${excess} characters are left out here)\n${clean.slice(BEGINNING + excess)}`;
 }
 
 /** An object without secrets and without managed fields, which nobody reads. Pure. */

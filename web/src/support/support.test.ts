@@ -23,9 +23,11 @@ test.each(['the disk is full', 'https://registry.example:5000/x', 'secretName is
   expect(redactedText(text)).toBe(text);
 });
 
-test('a long text keeps its end', () => {
-  const kept = redactedText(`${'a'.repeat(LONGEST_TEXT)}the end`);
+test('a long text keeps its beginning and its end, and says how much is left out', () => {
+  const kept = redactedText(`the beginning${'a'.repeat(LONGEST_TEXT)}the end`);
+  expect(kept.startsWith('the beginninga')).toBe(true);
   expect(kept.endsWith('athe end')).toBe(true);
+  expect(kept).toContain('a\n(20 characters are left out here)\na');
   expect(kept.length).toBeLessThan(LONGEST_TEXT + 60);
 });
 
@@ -124,6 +126,36 @@ test('a list of which a bundle has only the beginning is told as missing its res
   const { parts, missing } = await bundleOfMachine(MACHINE, 'alice', false, new AbortController().signal);
   expect((parts['events'] as Event[]).map(({ metadata }) => metadata.name)).toEqual(['b']);
   expect(missing['events']).toBe('only the first 5000 events with involvedObject.kind=Pod were read: there are more');
+});
+
+const POD = { metadata: { name: 'virt-launcher-web-abcde' }, status: { phase: 'Running' } };
+
+/** A launcher's log, as much of it as is asked for. */
+function logged(log: string): (query: URLSearchParams) => string {
+  return (query) => log.split('\n').slice(-Number(query.get('tailLines') ?? Infinity)).join('\n').slice(0, Number(query.get('limitBytes') ?? Infinity));
+}
+
+test.each([
+  ['many lines', 'a line\n'.repeat(3000)],
+  ['many bytes', `${'a'.repeat(1000)}\n`.repeat(300)],
+])("QEMU's command line, with which a log begins, is there before %s, and so is the end", async (_what, between) => {
+  serve({
+    '/api/v1/namespaces/demo/pods': { metadata: {}, items: [POD] },
+    '/api/v1/namespaces/demo/pods/virt-launcher-web-abcde/log': logged(`QEMU's command line program="qemu"\n${between}the end`),
+  });
+  const { parts, missing } = await bundleOfMachine(MACHINE, 'alice', false, new AbortController().signal);
+  expect(parts['launcherLog']).toMatch(/^QEMU's command line program="qemu"\n[^]*the end$/);
+  expect(missing['launcherLog']).toBeUndefined();
+});
+
+test("a log whose beginning the launcher let go is told as missing QEMU's command line", async () => {
+  serve({
+    '/api/v1/namespaces/demo/pods': { metadata: {}, items: [POD] },
+    '/api/v1/namespaces/demo/pods/virt-launcher-web-abcde/log': logged(`${'a line\n'.repeat(20_000)}the end`),
+  });
+  const { parts, missing } = await bundleOfMachine(MACHINE, 'alice', false, new AbortController().signal);
+  expect(parts['launcherLog']).toMatch(/the end$/);
+  expect(missing['launcherLog']).toBe("QEMU's command line is not in it: the launcher keeps only the latest of what it logs");
 });
 
 test('a launcher that has not started is not asked for its log', async () => {

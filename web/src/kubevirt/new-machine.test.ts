@@ -80,6 +80,7 @@ describe('cloud-init', () => {
     ['#cloud-config\nuser: you\n', 'This says user'],
     ['#cloud-config\n- a\n', 'key: value'],
     ['#cloud-config\na: [\n', 'Flow sequence'],
+    ['#cloud-config\na: *b\n', 'Unresolved alias'],
   ])('%j beside a user is refused, because: %s', (ownData, why) => {
     expect(flawsOf({ ...good, user: 'me', ownData }).ownData).toContain(why);
   });
@@ -104,6 +105,9 @@ describe('the form and the YAML', () => {
     ['another volume', (vm: VirtualMachine) => vm.spec.template?.spec.volumes?.push({ name: 'other', emptyDisk: { capacity: '1Gi' } })],
     ['a field that the form has not', (vm: VirtualMachine) => Object.assign(vm.spec.template?.spec ?? {}, { hostname: 'h' })],
     ['a template that is none', (vm: VirtualMachine) => Object.assign(vm.spec, { template: { spec: 7 } })],
+    ['a number for a MAC address', (vm: VirtualMachine) => Object.assign(vm.spec.template?.spec.domain.devices.interfaces?.[0] ?? {}, { macAddress: 5 })],
+    ['a number for an image', (vm: VirtualMachine) => Object.assign(vm.spec.template?.spec.volumes?.[0] ?? {}, { containerDisk: { image: 42 } })],
+    ['user data with an alias of nothing', (vm: VirtualMachine) => vm.spec.template?.spec.volumes?.push({ name: 'cloudinit', cloudInitNoCloud: { userData: '#cloud-config\na: *b\n' } })],
     ['a run strategy that the form has not', (vm: VirtualMachine) => Object.assign(vm.spec, { runStrategy: 'Manual' })],
   ])('the form cannot say %s', (_what, change) => {
     const vm = structuredClone(manifestOf(good));

@@ -155,9 +155,14 @@ function dataOf(machine: NewMachine): { text: string } | { flaw: string } {
   const both = keys.filter((key) => document.has(key));
   if (both.length > 0) return { flaw: t('This says {keys}, and so do the fields above: keep one of them.', { keys: both.join(', ') }) };
   for (const [key, value] of Object.entries(generated)) document.set(key, document.createNode(value));
-  // A comment that stands before nothing is the document's, and stays where it is.
-  const text = document.toString({ lineWidth: 0 });
-  return { text: text.startsWith(CONFIG) ? text : `${CONFIG}\n${text}` };
+  try {
+    // A comment that stands before nothing is the document's, and stays where it is.
+    const text = document.toString({ lineWidth: 0 });
+    return { text: text.startsWith(CONFIG) ? text : `${CONFIG}\n${text}` };
+  } catch (thrown) {
+    // An alias of nothing is found only here.
+    return { flaw: thrown instanceof Error ? thrown.message : String(thrown) };
+  }
 }
 
 /** The cloud-init user data that lets somebody in, with what a person adds; undefined if nothing was chosen. */
@@ -233,18 +238,17 @@ export function manifestOf(machine: NewMachine): VirtualMachine {
  * `near` has it, if that comes to the same.
  */
 export function formOf(object: VirtualMachine, near: NewMachine): NewMachine | undefined {
-  let rest: NewMachine;
   try {
-    rest = guess(object, near);
+    const rest = guess(object, near);
+    const text = object.spec.template?.spec.volumes?.find(({ name }) => name === 'cloudinit')?.cloudInitNoCloud?.userData ?? '';
+    const wanted = canonical(object);
+    return [rest, { ...rest, ...accessIn(text), ownData: '' }, { ...rest, user: '', password: '', sshKey: '', ownData: text }].find(
+      (candidate) => canonical(manifestOf(candidate)) === wanted,
+    );
   } catch {
-    // Not even the shape of a machine.
+    // Not even the shape of a machine, or not of its texts.
     return undefined;
   }
-  const text = object.spec.template?.spec.volumes?.find(({ name }) => name === 'cloudinit')?.cloudInitNoCloud?.userData ?? '';
-  const wanted = canonical(object);
-  return [rest, { ...rest, ...accessIn(text), ownData: '' }, { ...rest, user: '', password: '', sshKey: '', ownData: text }].find(
-    (candidate) => canonical(manifestOf(candidate)) === wanted,
-  );
 }
 
 /** What a text that {@link userData} made lets in. */

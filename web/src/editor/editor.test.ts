@@ -66,7 +66,7 @@ describe('an object as YAML', () => {
     expect(ofYaml(text)).toEqual({ object: { ...object, metadata: { name: 'm', namespace: 'n', resourceVersion: '5' } } });
   });
 
-  test.each(['[]', 'kind: X', 'a: [', 'text'])('%s is none', (text) => {
+  test.each(['[]', 'kind: X', 'a: [', 'text', 'metadata: {name: a}\nb: *c'])('%s is none', (text) => {
     expect(ofYaml(text)).toHaveProperty('problem');
   });
 });

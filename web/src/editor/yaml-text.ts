@@ -16,7 +16,13 @@ export function ofYaml(text: string): { object: KubernetesObject } | { problem: 
   const document = parseDocument(text, { uniqueKeys: true });
   const [error] = document.errors;
   if (error !== undefined) return { problem: error.message };
-  const value: unknown = document.toJS();
+  let value: unknown;
+  try {
+    value = document.toJS();
+  } catch (thrown) {
+    // An alias of nothing, or of too much.
+    return { problem: thrown instanceof Error ? thrown.message : String(thrown) };
+  }
   if (typeof value !== 'object' || value === null || Array.isArray(value)) return { problem: 'the text is no object' };
   const { metadata } = value as Partial<KubernetesObject>;
   if (typeof metadata !== 'object' || typeof metadata?.name !== 'string') return { problem: 'metadata.name is missing' };

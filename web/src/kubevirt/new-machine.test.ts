@@ -2,7 +2,7 @@ import { describe, expect, test } from 'vitest';
 import { parse } from 'yaml';
 
 import type { VirtualMachine } from './machine';
-import { blank, fieldOf, flawsOf, formOf, manifestOf, type NewMachine, passwordOf, userData } from './new-machine';
+import { blank, fieldOf, flawsOf, forecastBy, formOf, manifestOf, type NewMachine, passwordOf, userData } from './new-machine';
 import { devicesHeld } from './node';
 import { sampleInstance } from './sample';
 import { fitOf, usageOf, usualLogin } from './usage';
@@ -113,6 +113,17 @@ describe('the form and the YAML', () => {
     const vm = structuredClone(manifestOf(good));
     change(vm);
     expect(formOf(vm, good)).toBeUndefined();
+  });
+});
+
+describe('what a forecast is made of', () => {
+  test('is what the form says, unless the YAML goes beyond it', () => {
+    expect(forecastBy(good, undefined)).toEqual({ image: good.image, cores: 1, memory: '1Gi' });
+    expect(forecastBy(good, manifestOf({ ...good, image: 'a/b:1', cores: 2, memory: '2Gi', disks: [{ kind: 'containerDisk', source: 'c/d:1', size: '' }] }))).toEqual({ image: 'a/b:1', cores: 2, memory: '2Gi' });
+  });
+
+  test.each([7, { volumes: 7 }, { volumes: [null] }, { volumes: [{ name: 'root', containerDisk: { image: 42 } }] }, { volumes: [{ name: 'root', emptyDisk: {} }] }])('is nothing of the form if the YAML says %j', (spec) => {
+    expect(forecastBy(good, { spec: { template: { spec } } } as unknown as VirtualMachine)).toEqual({ image: '', cores: 1, memory: '' });
   });
 });
 

@@ -292,6 +292,18 @@ function newDiskOf({ containerDisk, hostDisk, emptyDisk }: Volume): NewDisk {
   return { kind: 'emptyDisk', source: '', size: emptyDisk?.capacity ?? '' };
 }
 
+/** What decides how a machine will run: of the form, or of a YAML beyond it, in which what it says otherwise counts as absent. */
+export function forecastBy(machine: NewMachine, beyond: VirtualMachine | undefined): { image: string; cores: number; memory: string } {
+  if (beyond === undefined) return { image: machine.image, cores: machine.cores, memory: machine.memory };
+  type Said = { domain?: { cpu?: { cores?: unknown }; memory?: { guest?: unknown } }; volumes?: unknown };
+  const said = beyond.spec?.template?.spec as Said | undefined;
+  const cores = said?.domain?.cpu?.cores;
+  const memory = said?.domain?.memory?.guest;
+  const volumes = Array.isArray(said?.volumes) ? (said.volumes as ({ name?: unknown; containerDisk?: { image?: unknown } } | null)[]) : [];
+  const image = volumes.find((volume) => volume?.name === 'root')?.containerDisk?.image;
+  return { image: typeof image === 'string' ? image : '', cores: typeof cores === 'number' ? cores : 1, memory: typeof memory === 'string' ? memory : '' };
+}
+
 /** The same text for the same object, in whichever order its keys stand. */
 function canonical(value: unknown): string {
   return JSON.stringify(value, (_key, part: unknown) =>

@@ -7,7 +7,7 @@ import { send } from '../kubernetes/request';
 import { collectionPath, RESOURCES } from '../kubernetes/resource';
 import { CREATE_MACHINE } from '../kubevirt/actions';
 import type { VirtualMachine } from '../kubevirt/machine';
-import { blank, fieldOf, type Flaws, flawsOf, formOf, manifestOf, type NewMachine } from '../kubevirt/new-machine';
+import { blank, fieldOf, type Flaws, flawsOf, forecastBy, formOf, manifestOf, type NewMachine } from '../kubevirt/new-machine';
 import { FailureAlert } from '../parts/failure-alert';
 import { Forecast } from '../parts/forecast';
 import { GuardedButton } from '../parts/guarded-button';
@@ -121,7 +121,7 @@ export function CreatePage(): React.JSX.Element {
               <Card component="section">
                 <CardTitle component="h2">{t('Summary')}</CardTitle>
                 <CardBody className="av-stack">
-                  <Forecast {...seen(machine, beyond === undefined ? undefined : object)} />
+                  <Forecast {...forecastBy(machine, beyond === undefined ? undefined : object)} />
                   <Switch id="starts" label={t('Start it now')} isChecked={machine.starts} isDisabled={beyond !== undefined} onChange={(_event, starts) => set({ starts })} />
                   <ActionGroup>
                     <GuardedButton right={CREATE_MACHINE} namespace={object?.metadata.namespace ?? machine.namespace} type="submit" isLoading={isBusy} isDisabled={isBusy || object === undefined}>{t('Create')}</GuardedButton>
@@ -160,15 +160,6 @@ function machineIn(text: string): { object: VirtualMachine } | { problem: string
   const { kind } = read.object;
   if (kind !== 'VirtualMachine') return { problem: t('kind must be VirtualMachine, not {kind}', { kind: String(kind) }) };
   return { object: read.object as VirtualMachine };
-}
-
-/** What decides how a machine will run: of the form, or of a YAML beyond it, in which what it says otherwise counts as absent. */
-function seen(machine: NewMachine, beyond: VirtualMachine | undefined): { image: string; cores: number; memory: string } {
-  if (beyond === undefined) return { image: machine.image, cores: machine.cores, memory: machine.memory };
-  const domain = beyond.spec?.template?.spec?.domain as { cpu?: { cores?: unknown }; memory?: { guest?: unknown } } | undefined;
-  const cores = domain?.cpu?.cores;
-  const memory = domain?.memory?.guest;
-  return { image: machine.image, cores: typeof cores === 'number' ? cores : 1, memory: typeof memory === 'string' ? memory : '' };
 }
 
 /** The same as a command. The word that ends the text is no line of YAML: each has a colon, a hyphen or an indent. */

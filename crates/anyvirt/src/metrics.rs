@@ -29,8 +29,7 @@ impl Metrics {
             return Err(Status::unavailable("the server is starting; try again"));
         }
         let used = self.usages.latest().into_iter().map(|latest| Used {
-            namespace: latest.identity.namespace,
-            name: latest.identity.name,
+            uid: latest.identity.uid,
             usage: latest.usage,
         });
         let view = self

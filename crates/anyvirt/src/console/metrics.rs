@@ -8,7 +8,7 @@ use apiserver::{Body, Status};
 use http::Response;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Node;
-use kube::{Api, Client};
+use kube::{Api, Client, ResourceExt};
 use node::usage::{HOST_SERIES, LONGEST_SPAN, MACHINE_SERIES, Series, Usages};
 use serde_json::{Map, Value, json};
 
@@ -62,7 +62,7 @@ impl Metrics {
             (Err(kube::Error::Api(refused)), Some(_)) if refused.code == 403 => None,
             (Err(error), _) => return Err(status(error)),
         };
-        let runs = instance.is_some();
+        let uid = instance.as_ref().and_then(ResourceExt::uid);
         let created = match (machine, instance) {
             (Some(machine), _) => machine.metadata.creation_timestamp,
             (None, Some(instance)) => instance.metadata.creation_timestamp,
@@ -74,13 +74,8 @@ impl Metrics {
                 ));
             }
         };
-        let mut series = self
-            .usages
-            .machine(namespace, name, span)
-            .unwrap_or_else(unknown);
-        if !runs {
-            series.latest = None;
-        }
+        let known = self.usages.machine(namespace, name, uid.as_deref(), span);
+        let mut series = known.unwrap_or_else(unknown);
         let now = Timestamp::now();
         let created = created.map(|created| created.0);
         forget_before(&mut series, created, now);

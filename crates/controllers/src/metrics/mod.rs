@@ -44,10 +44,8 @@ pub struct View {
 /// What one guest has used.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Used {
-    /// Its namespace.
-    pub namespace: String,
-    /// The name of its instance.
-    pub name: String,
+    /// The UID of its instance: one of the same name may have been there before.
+    pub uid: String,
     /// Its counters.
     pub usage: Usage,
 }

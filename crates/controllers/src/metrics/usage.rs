@@ -28,17 +28,10 @@ fn guests(view: &View) -> Vec<Guest<'_>> {
     let places: BTreeMap<_, _> = view
         .instances
         .iter()
-        .map(|instance| {
-            let key = (
-                instance.namespace().unwrap_or_default(),
-                instance.name_any(),
-            );
-            (key, place(instance))
-        })
+        .filter_map(|instance| Some((instance.uid()?, place(instance))))
         .collect();
     let guests = view.used.iter().filter_map(|used| {
-        let key = (used.namespace.clone(), used.name.clone());
-        let labels = places.get(&key)?.clone();
+        let labels = places.get(&used.uid)?.clone();
         Some(Guest { labels, used })
     });
     guests.collect()

@@ -214,18 +214,21 @@ impl Histories {
             .retain(|_, machine| now.saturating_sub(at(&machine.usage)) <= day);
     }
 
-    /// What is known of a machine; none if nothing is.
+    /// What is known of a machine; none if nothing is. What it uses now is told of the instance `uid` alone: the last
+    /// sample may be of one before it.
     pub(super) fn machine(
         &self,
         namespace: &str,
         name: &str,
+        uid: Option<&str>,
         span: Duration,
         now: Duration,
     ) -> Option<Series<{ MACHINE_SERIES.len() }>> {
         let key = (namespace.to_owned(), name.to_owned());
         let machine = self.machines.get(&key)?;
         let is_now = now.saturating_sub(at(&machine.usage)) <= STALE;
-        let latest = is_now.then_some(machine.values);
+        let is_its = uid == Some(machine.identity.uid.as_str());
+        let latest = (is_now && is_its).then_some(machine.values);
         Some(series(machine.ring.points(span, now), latest, now))
     }
 

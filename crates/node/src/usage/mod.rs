@@ -47,16 +47,18 @@ impl Usages {
         stop.run_until_cancelled(sampler::run(&self)).await;
     }
 
-    /// What is known of a machine in the time `span` until now; none if nothing is.
+    /// What is known of a machine in the time `span` until now; none if nothing is. What it uses now is told of the
+    /// instance `uid` alone: the last sample may be of one before it.
     #[must_use]
     pub fn machine(
         &self,
         namespace: &str,
         name: &str,
+        uid: Option<&str>,
         span: Duration,
     ) -> Option<Series<{ MACHINE_SERIES.len() }>> {
         self.histories()
-            .machine(namespace, name, span, host::clock::since_boot())
+            .machine(namespace, name, uid, span, host::clock::since_boot())
     }
 
     /// What is known of the host in the time `span` until now, and what it is made of, if it was looked at.

@@ -57,7 +57,7 @@ fn usage(second: u64) -> Usage {
 }
 
 fn now(histories: &Histories, second: u64) -> MachineValues {
-    let machine = histories.machine("demo", "a", MINUTE, seconds(second));
+    let machine = histories.machine("demo", "a", Some("uid-a"), MINUTE, seconds(second));
     machine.expect("known").latest.expect("fresh")
 }
 
@@ -84,7 +84,7 @@ fn two_samples_make_what_is_used_in_between() {
     ];
     assert_eq!(now(&histories, 106), values);
     let series = histories
-        .machine("demo", "a", MINUTE, seconds(106))
+        .machine("demo", "a", Some("uid-a"), MINUTE, seconds(106))
         .expect("known");
     assert_eq!(series.step, seconds(5));
     // From the step that began at second 50 to the one under way at 106.
@@ -101,8 +101,20 @@ fn two_samples_make_what_is_used_in_between() {
         (latest[0].window, latest[0].age),
         (Some(seconds(5)), seconds(1))
     );
-    assert_eq!(histories.machine("demo", "b", MINUTE, seconds(106)), None);
-    assert_eq!(histories.machine("other", "a", MINUTE, seconds(106)), None);
+    assert_eq!(
+        histories.machine("demo", "b", Some("uid-b"), MINUTE, seconds(106)),
+        None
+    );
+    // Another instance of the name is not what was sampled, but goes on in its history.
+    for other in [None, Some("uid-of-another")] {
+        let known = histories.machine("demo", "a", other, MINUTE, seconds(106));
+        let known = known.expect("known");
+        assert_eq!((known.latest, &known.values), (None, &series.values));
+    }
+    assert_eq!(
+        histories.machine("other", "a", Some("uid-a"), MINUTE, seconds(106)),
+        None
+    );
 }
 
 #[test]
@@ -143,7 +155,7 @@ fn a_guest_that_starts_again_goes_on_in_its_history_without_a_leap() {
         histories.take(&identity("a"), again);
     }
     let series = histories
-        .machine("demo", "a", MINUTE, seconds(121))
+        .machine("demo", "a", Some("uid-a"), MINUTE, seconds(121))
         .expect("known");
     let processor: Vec<_> = series.values.iter().map(|it| it[0]).collect();
     let expected = [
@@ -170,25 +182,25 @@ fn samples_that_did_not_come_leave_a_gap_and_old_ones_are_no_answer() {
         histories.take(&identity("a"), usage(second));
     }
     let series = histories
-        .machine("demo", "a", seconds(120), seconds(209))
+        .machine("demo", "a", Some("uid-a"), seconds(120), seconds(209))
         .expect("known");
     let known = series.values.iter().filter(|it| it[0].is_some()).count();
     assert_eq!(known, 2, "{series:?}");
     let later = histories
-        .machine("demo", "a", MINUTE, seconds(221))
+        .machine("demo", "a", Some("uid-a"), MINUTE, seconds(221))
         .expect("known");
     assert_eq!(later.latest, None);
     assert_eq!(histories.latest(seconds(221)), []);
     histories.forget_old(seconds(205 + 24 * 3600));
     assert!(
         histories
-            .machine("demo", "a", MINUTE, seconds(221))
+            .machine("demo", "a", Some("uid-a"), MINUTE, seconds(221))
             .is_some()
     );
     histories.forget_old(seconds(206 + 24 * 3600));
     assert!(
         histories
-            .machine("demo", "a", MINUTE, seconds(221))
+            .machine("demo", "a", Some("uid-a"), MINUTE, seconds(221))
             .is_none()
     );
 }
@@ -204,19 +216,31 @@ fn so_many_machines_are_remembered_and_one_that_runs_is_not_forgotten_for_anothe
     assert_eq!(histories.machines.len(), MOST_MACHINES);
     assert!(
         histories
-            .machine("demo", "one-more", MINUTE, seconds(101))
+            .machine(
+                "demo",
+                "one-more",
+                Some("uid-one-more"),
+                MINUTE,
+                seconds(101)
+            )
             .is_none()
     );
     histories.take(&identity("one-more"), usage(121));
     assert_eq!(histories.machines.len(), MOST_MACHINES);
     assert!(
         histories
-            .machine("demo", "one-more", MINUTE, seconds(121))
+            .machine(
+                "demo",
+                "one-more",
+                Some("uid-one-more"),
+                MINUTE,
+                seconds(121)
+            )
             .is_some()
     );
     assert!(
         histories
-            .machine("demo", "vm-3", MINUTE, seconds(121))
+            .machine("demo", "vm-3", Some("uid-vm-3"), MINUTE, seconds(121))
             .is_none()
     );
 }
@@ -303,7 +327,7 @@ proptest! {
             }
             histories.take(&identity("a"), sample);
             let second = at / 10 + 1;
-            let Some(series) = histories.machine("demo", "a", MINUTE, seconds(second)) else { continue };
+            let Some(series) = histories.machine("demo", "a", Some("uid-a"), MINUTE, seconds(second)) else { continue };
             for values in series.values.iter().chain(&series.latest) {
                 for value in values.iter().flatten() {
                     prop_assert!(value.is_finite() && *value >= 0.0, "{:?}", values);

@@ -132,15 +132,24 @@ fn simulate(arguments: &[String]) -> Result<(), String> {
     run::run("cargo", &cargo)
 }
 
+/// Err: what of it no measurement has.
+fn is_known(name: &str, part: Option<&str>, output: Output) -> Result<(), String> {
+    match (name, part, output) {
+        ("console", Some(part), _) => Err(format!(
+            "console has no part {part}: it is measured whole; --output json tells its figures to programs"
+        )),
+        ("console", None, _) | (_, _, Output::Table) => Ok(()),
+        (_, _, Output::Json) => Err(format!("{name} tells no JSON: only console does")),
+    }
+}
+
 fn bench(
     name: &str,
     part: Option<&str>,
     pairs: Option<usize>,
     output: Output,
 ) -> Result<(), String> {
-    if output == Output::Json && name != "console" {
-        return Err(format!("{name} tells no JSON: only console does"));
-    }
+    is_known(name, part, output)?;
     setup::everything()?;
     run::run(
         "cargo",
@@ -172,4 +181,30 @@ fn bench(
     let pairs = pairs.map(|pairs| pairs.to_string());
     arguments.extend(pairs.as_deref());
     run::run("cargo", &arguments)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_measurement_does_not_have_is_refused_by_name() {
+        for (name, part, output, refused) in [
+            ("console", None, Output::Json, None),
+            ("console", None, Output::Table, None),
+            ("accelerator", Some("probe"), Output::Table, None),
+            ("console", Some("probe"), Output::Table, Some("part probe")),
+            ("console", Some("json"), Output::Json, Some("part json")),
+            ("start", None, Output::Json, Some("start tells no JSON")),
+        ] {
+            let known = is_known(name, part, output);
+            let said = known.as_ref().err();
+            assert_eq!(said.is_some(), refused.is_some(), "{known:?}");
+            assert!(
+                said.zip(refused)
+                    .is_none_or(|(said, part)| said.contains(part)),
+                "{known:?}"
+            );
+        }
+    }
 }

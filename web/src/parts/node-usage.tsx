@@ -40,11 +40,11 @@ export function NodeUsage(props: { node: string }): React.JSX.Element {
   );
 }
 
-function Gauge(props: { usage: Figures; name: string; label: string; all: number; say: (value: number) => string }): React.JSX.Element | null {
+function Gauge(props: { usage: Figures; name: string; label: string; all: number | null; say: (value: number) => string }): React.JSX.Element | null {
   const { usage, name, label, all, say } = props;
   const now = usage.latest?.[name] ?? undefined;
   const most = summaryOf(usage.series[name])?.most;
-  if (now === undefined || all <= 0) return null;
+  if (now === undefined || all === null || all <= 0) return null;
   return (
     <div data-usage={name}>
       <label>

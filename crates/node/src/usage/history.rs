@@ -48,8 +48,8 @@ pub struct Capacity {
     pub processors: u32,
     /// Memory in bytes.
     pub memory_bytes: u64,
-    /// Of the file system with the data directory what is used and what may still be, in bytes; 0 if it did not tell.
-    pub disk_bytes: u64,
+    /// Of the file system with the data directory what is used and what may still be, in bytes; none if it did not tell.
+    pub disk_bytes: Option<u64>,
 }
 
 /// A look at the host.
@@ -244,7 +244,7 @@ impl Histories {
             memory_bytes: sample.load.memory_bytes,
             disk_bytes: sample
                 .disk
-                .map_or(0, |(used, available)| used.saturating_add(available)),
+                .map(|(used, available)| used.saturating_add(available)),
         });
         let latest = known.map(|known| known.values);
         (series(self.host.points(span, now), latest, now), capacity)

@@ -293,12 +293,13 @@ fn the_host_is_known_by_the_same_rules() {
     let made_of = Capacity {
         processors: 4,
         memory_bytes: 1000,
-        disk_bytes: 100,
+        disk_bytes: Some(100),
     };
     assert_eq!(capacity, Some(made_of));
     histories.take_host(sample(110));
-    let (series, _) = histories.host(MINUTE, seconds(110));
+    let (series, capacity) = histories.host(MINUTE, seconds(110));
     assert_eq!(series.latest.expect("fresh")[2], None);
+    assert_eq!(capacity.expect("fresh").disk_bytes, None);
     assert_eq!(histories.host(MINUTE, seconds(126)).1, None);
     assert_eq!(window(&histories, 126), None);
     // A look that came late was over a longer time.

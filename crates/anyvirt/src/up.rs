@@ -50,7 +50,7 @@ const ADMINISTRATOR: &str = "anyvirt-admin";
 
 /// Whose the viewer's token is, and the group that makes a viewer of anybody, e.g. of a client certificate.
 const VIEWER: &str = "anyvirt-viewer";
-const VIEWERS: &str = "anyvirt:viewers";
+pub(crate) const VIEWERS: &str = "anyvirt:viewers";
 
 /// Runs the server until SIGINT or SIGTERM. Err: a sentence with cause and way out.
 pub(crate) async fn up(settings: Settings) -> Result<(), String> {

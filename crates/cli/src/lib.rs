@@ -119,7 +119,7 @@ pub enum Verb {
     },
     /// Open the web console, logged in as this kubeconfig's user; show who is logged in, or end it
     #[command(
-        after_help = "The link works once, within ten minutes. An administrator sees everybody's sessions, others their own.\n\nExamples:\n  anyvirt web\n  anyvirt web --print\n  anyvirt web --list\n  anyvirt web --revoke 0f1e2d3c4b5a6978\n  anyvirt web --revoke all"
+        after_help = "The link works once, within ten minutes. An administrator sees everybody's sessions, others their own, a viewer none but the one of the browser.\n\nExamples:\n  anyvirt web\n  anyvirt web --print\n  anyvirt web --list\n  anyvirt web --revoke 0f1e2d3c4b5a6978\n  anyvirt web --revoke all"
     )]
     Web {
         /// Only print the link

@@ -91,7 +91,7 @@ async fn sessions(connection: &Connection) -> Result<Sessions, Failure> {
 
 fn table(sessions: &Sessions, now: Timestamp) -> String {
     if sessions.sessions.is_empty() {
-        return "Nobody is logged in.\n".to_owned();
+        return "Nobody whom you may see is logged in.\n".to_owned();
     }
     let head = [
         "SESSION", "USER", "FROM", "OPENED", "USED", "ENDS IN", "BROWSER",
@@ -145,7 +145,7 @@ pub(crate) async fn revoke(connection: &Connection, names: &[String]) -> Result<
         output::data(&format!("session {name} ended\n"))?;
     }
     if names.is_empty() {
-        output::hint("Nobody is logged in.");
+        output::hint("Nobody whom you may see is logged in.");
     }
     Ok(Exit::Ok)
 }
@@ -226,7 +226,7 @@ mod tests {
         let none = Sessions {
             sessions: Vec::new(),
         };
-        assert_eq!(table(&none, now), "Nobody is logged in.\n");
+        assert_eq!(table(&none, now), "Nobody whom you may see is logged in.\n");
     }
 
     /// A server that has the sessions of [`TWO`], and notes which are ended.

@@ -6,6 +6,8 @@ use apiserver::{Body, FrontRequest, Status, User};
 use http::Response;
 use serde_json::{Value, json};
 
+use crate::up::VIEWERS;
+
 use super::{AUDIT, Console, Sender, answer, logged_out};
 
 impl Console {
@@ -13,7 +15,8 @@ impl Console {
     pub(super) fn list_sessions(&self, request: &FrontRequest) -> Result<Response<Body>, Status> {
         let (asks, current) = self.asks(request)?;
         let sessions = self.door.sessions((self.clock)());
-        let shown = sessions.iter().filter(|it| may_end(&asks, &it.user));
+        let may = |it: &&Listed<User>| may_end(&asks, current.as_deref(), &it.user, &it.name);
+        let shown = sessions.iter().filter(may);
         let shown: Vec<_> = shown
             .map(|session| told(session, current.as_deref()))
             .collect();
@@ -27,7 +30,7 @@ impl Console {
         name: &str,
     ) -> Result<Response<Body>, Status> {
         let (asks, current) = self.asks(request)?;
-        let may = |user: &User| may_end(&asks, user);
+        let may = |user: &User| may_end(&asks, current.as_deref(), user, name);
         let revoked = self.door.revoke(name, may, (self.clock)());
         let revoked = revoked.ok_or_else(|| Status::not_found("", "sessions", name))?;
         tracing::info!(target: AUDIT, user = revoked.user.name, session = revoked.name, by = asks.name,
@@ -50,9 +53,15 @@ impl Console {
     }
 }
 
-/// Everybody may end their own sessions, an administrator everybody's.
-fn may_end(asks: &User, owner: &User) -> bool {
-    asks.name == owner.name || asks.is_in(MASTERS)
+/// Everybody may end their own sessions, an administrator everybody's. Of who may only look, own is the one they ask
+/// in: a token of theirs is given to many, who all have its name.
+fn may_end(asks: &User, current: Option<&str>, owner: &User, session: &str) -> bool {
+    let is_own = if asks.is_in(VIEWERS) {
+        current == Some(session)
+    } else {
+        asks.name == owner.name
+    };
+    is_own || asks.is_in(MASTERS)
 }
 
 fn told(session: &Listed<User>, current: Option<&str>) -> Value {

@@ -90,6 +90,25 @@ async fn everybody_sees_and_ends_their_own_sessions_and_administrators_all() {
 }
 
 #[tokio::test]
+async fn who_may_only_look_sees_and_ends_no_session_but_their_own() {
+    let world = World::new().await;
+    let viewer = || User::new("anyvirt-viewer", [crate::up::VIEWERS]);
+    let one = world.log_in(viewer()).await;
+    world.advance(1);
+    let other = world.log_in(viewer()).await;
+    let seen = async |who| names(&world.ask_as(who, "GET", SESSIONS, &[]).await);
+    let (of_one, of_other) = (seen(&one).await, seen(&other).await);
+    assert_eq!((of_one.len(), of_other.len()), (1, 1));
+    assert_ne!(of_one, of_other);
+    let others = format!("{SESSIONS}/{}", of_other[0].1);
+    let refused = world.ask_as(&one, "DELETE", &others, &[]).await;
+    assert_eq!(refused.code, 404, "{}", refused.body);
+    let ended = world.ask_as(&other, "DELETE", &others, &[]).await;
+    assert_eq!(ended.code, 200, "{}", ended.body);
+    assert_eq!(seen(&one).await, of_one, "it goes on");
+}
+
+#[tokio::test]
 async fn a_revoked_sessions_watch_ends_and_its_own_browser_forgets_it() {
     let world = World::new().await;
     let alice = world.log_in(User::admin("alice")).await;

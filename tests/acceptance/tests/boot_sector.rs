@@ -86,34 +86,42 @@ fn is_measured(server: &Server) {
     let none = server.try_kubectl(&["top", "pod", "-l", "vm.kubevirt.io/name=other"]);
     assert!(!none.out.contains("sector"), "{}", none.out);
 
-    let scrape = server.kubectl(&["get", "--raw", "/metrics"]);
-    let value = |name: &str| {
-        let line = scrape
-            .lines()
-            .find(|line| line.starts_with(&format!("{name}{{")));
-        let line = line.unwrap_or_else(|| panic!("no {name} in {scrape}"));
-        assert!(line.contains("name=\"sector\""), "{line}");
-        let value = line
-            .rsplit(' ')
-            .next()
-            .and_then(|number| number.parse::<f64>().ok());
-        value.expect("a number")
-    };
-    for (name, least) in [
-        ("kubevirt_vmi_cpu_usage_seconds_total", 0.01),
-        ("kubevirt_vmi_memory_resident_bytes", 4e6),
-        ("kubevirt_vmi_storage_read_traffic_bytes_total", 512.0),
-    ] {
-        assert!(value(name) >= least, "{name} in {scrape}");
-    }
+    // A single sample may lack what QEMU was too busy to tell.
+    wait_for("all figures in a scrape", PATIENCE, || {
+        let scrape = server.kubectl(&["get", "--raw", "/metrics"]);
+        for (name, least) in [
+            ("kubevirt_vmi_cpu_usage_seconds_total", 0.01),
+            ("kubevirt_vmi_memory_resident_bytes", 4e6),
+            ("kubevirt_vmi_storage_read_traffic_bytes_total", 512.0),
+        ] {
+            let line = scrape
+                .lines()
+                .find(|line| line.starts_with(&format!("{name}{{")));
+            let line = line.ok_or_else(|| format!("no {name} in {scrape}"))?;
+            assert!(line.contains("name=\"sector\""), "{line}");
+            let value = line.rsplit(' ').next();
+            let value = value.and_then(|number| number.parse::<f64>().ok());
+            if value.expect("a number") < least {
+                return Err(format!("less than {least}: {line}"));
+            }
+        }
+        Ok(())
+    });
 
-    let told = server.kubectl(&[
-        "get",
-        "--raw",
-        "/console/api/metrics?namespace=default&name=sector&minutes=5",
-    ]);
-    let told: Value = serde_json::from_str(&told).expect("JSON");
-    assert!(told["latest"]["processor"].as_f64().is_some(), "{told}");
+    let told = wait_for("what the console's charts show", PATIENCE, || {
+        let told = server.kubectl(&[
+            "get",
+            "--raw",
+            "/console/api/metrics?namespace=default&name=sector&minutes=5",
+        ]);
+        let told: Value = serde_json::from_str(&told).map_err(|error| error.to_string())?;
+        let is_known = told["latest"]["processor"].as_f64().is_some();
+        if is_known {
+            Ok(told)
+        } else {
+            Err(told.to_string())
+        }
+    });
     assert_eq!(
         told["series"]["processor"].as_array().map(Vec::len),
         Some(60),

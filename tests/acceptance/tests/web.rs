@@ -6,7 +6,7 @@ use laboratory::guests;
 use laboratory::registry::Registry;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 
 /// What drives the browser.
 const SCRIPT: &str = concat!(
@@ -85,6 +85,17 @@ spec:
           guest: 64Mi
 ";
 
+/// The browser's driver, which does not outlive a test that fails.
+struct Driver(Child);
+
+impl Drop for Driver {
+    fn drop(&mut self) {
+        // One that has ended is only waited for.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 #[test]
 #[expect(clippy::disallowed_methods, reason = "acceptance tests drive programs")]
 fn an_open_page_outlives_its_server() {
@@ -92,15 +103,16 @@ fn an_open_page_outlives_its_server() {
     server.apply(HALTED);
     let link = server.anyvirt(&["web", "--print"]);
     assert!(link.success, "{}", link.err);
-    let mut browser = Command::new("node")
+    let driver = Command::new("node")
         .args([SCRIPT, "reconnect"])
         .env("ANYVIRT_CONSOLE_URL", link.out.trim())
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()
         .expect("node starts");
-    let mut answers = browser.stdin.take().expect("piped");
-    let lines = BufReader::new(browser.stdout.take().expect("piped")).lines();
+    let mut driver = Driver(driver);
+    let mut answers = driver.0.stdin.take().expect("piped");
+    let lines = BufReader::new(driver.0.stdout.take().expect("piped")).lines();
     for line in lines {
         let line = line.expect("text");
         match line.as_str() {
@@ -113,6 +125,6 @@ fn an_open_page_outlives_its_server() {
         }
         answers.write_all(b"done\n").expect("the browser waits");
     }
-    let ended = browser.wait().expect("node ends");
+    let ended = driver.0.wait().expect("node ends");
     assert!(ended.success(), "{ended}\nserver:\n{}", server.log());
 }

@@ -30,6 +30,16 @@ const wanted = process.argv.slice(2);
 const unknown = wanted.filter((name) => !(name in TESTS));
 if (unknown.length > 0) throw new Error(`no such tests: ${unknown.join(', ')}; there are ${Object.keys(TESTS).join(', ')}`);
 
+/** Milliseconds for one test: what waits without a limit of its own must not keep everybody waiting. */
+const LIMIT = 900_000;
+
+/** Does `act`, and fails when its time is over. */
+async function limited(act) {
+  let timer;
+  const over = new Promise((_done, fail) => { timer = setTimeout(() => fail(new Error(`it was not over after ${LIMIT / 60_000} minutes`)), LIMIT); });
+  await Promise.race([act(), over]).finally(() => clearTimeout(timer));
+}
+
 const browser = await launch();
 let isFailed = false;
 try {
@@ -37,7 +47,7 @@ try {
   for (const name of wanted.length === 0 ? ALL : wanted) {
     console.log(`\n${name}`);
     try {
-      await TESTS[name](browser, session);
+      await limited(() => TESTS[name](browser, session));
       console.log(`ok: ${name}`);
     } catch (error) {
       isFailed = true;

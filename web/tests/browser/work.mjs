@@ -40,12 +40,12 @@ async function projects({ page, goto }) {
   await chosen('openshift-cnv').waitFor();
   await nav('Events').click();
   await chosen('All projects').click();
-  await page.getByRole('option', { name: 'default', exact: true }).click();
+  await page.getByRole('listbox').getByRole('option', { name: 'default', exact: true }).click();
   await page.waitForURL('**/console/events?project=default');
   await nav('Config Maps').click();
   await page.waitForURL('**/console/k8s/ns/default/configmaps');
   await chosen('default').click();
-  await page.getByRole('option', { name: 'kubevirt', exact: true }).click();
+  await page.getByRole('listbox').getByRole('option', { name: 'kubevirt', exact: true }).click();
   await page.waitForURL('**/console/k8s/ns/kubevirt/configmaps');
   await nav('Overview').click();
   await page.getByRole('heading', { level: 1, name: 'Overview' }).waitFor();
@@ -54,12 +54,12 @@ async function projects({ page, goto }) {
   await page.getByRole('combobox', { name: 'Project' }).waitFor();
   assert.equal(await page.getByRole('combobox', { name: 'Project' }).inputValue(), 'kubevirt');
   await chosen('kubevirt').click();
-  await page.getByRole('option', { name: 'default', exact: true }).click();
+  await page.getByRole('listbox').getByRole('option', { name: 'default', exact: true }).click();
   await page.waitForFunction(() => document.querySelector('#namespace')?.value === 'default');
   await nav('Nodes').click();
   await page.getByRole('heading', { level: 1, name: 'Nodes' }).waitFor();
   await chosen('default').click();
-  await page.getByRole('option', { name: 'All projects' }).click();
+  await page.getByRole('listbox').getByRole('option', { name: 'All projects' }).click();
   await nav('VirtualMachines').click();
   await page.waitForURL('**/console/machines');
 }

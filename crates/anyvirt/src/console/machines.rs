@@ -127,6 +127,12 @@ pub(super) fn status(error: kube::Error) -> Status {
 
 #[cfg(test)]
 mod tests {
+    use api::accelerator::{ClusterPolicy, EmulationPolicy};
+    use api::explain::MachineSeen;
+    use api::virtual_machine::VirtualMachine;
+    use api::virtual_machine_instance::VirtualMachineInstance;
+    use k8s_openapi::api::core::v1::Node;
+
     use super::*;
 
     #[test]
@@ -183,6 +189,145 @@ mod tests {
             "sudo modprobe vhost_net",
         ] {
             assert_eq!(action(command, "team-a", "vm"), None, "{command}");
+        }
+    }
+
+    /// The VM `demo/fedora` with these annotations, of whose one node the scheduler says `message`: its KVM
+    /// works or does not, where `place` decides `policy`.
+    fn explained(
+        message: &str,
+        annotations: &Value,
+        usable: bool,
+        (policy, place): (EmulationPolicy, &str),
+    ) -> Explanation {
+        let spec =
+            json!({"domain": {"devices": {"interfaces": [{"name": "default", "masquerade": {}}]}}});
+        let metadata = json!({"name": "fedora", "namespace": "demo", "annotations": annotations});
+        let vm: VirtualMachine = read(json!({
+            "metadata": {"name": "fedora", "namespace": "demo"},
+            "spec": {"runStrategy": "Always", "template": {"metadata": {"annotations": annotations}, "spec": spec}},
+        }));
+        let message = format!("0/1 nodes are available: {message}");
+        let condition = json!({"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": message});
+        let vmi: VirtualMachineInstance = read(json!({
+            "metadata": metadata,
+            "spec": spec,
+            "status": {"phase": "Scheduling", "conditions": [condition]},
+        }));
+        let (status, reason) = if usable {
+            ("True", "Usable")
+        } else {
+            ("False", "DeviceMissing")
+        };
+        let node: Node = read(json!({
+            "metadata": {
+                "name": "one",
+                "labels": {"kubernetes.io/arch": "amd64", "kubevirt.io/vm-arch-amd64": "true"},
+            },
+            "status": {"conditions": [
+                {"type": "Ready", "status": "True"},
+                {"type": "HardwareVirtualization", "status": status, "reason": reason, "message": "it was tried"},
+            ]},
+        }));
+        api::explain::machine(&MachineSeen {
+            machine: Some(&vm),
+            instance: Some(&vmi),
+            pod: None,
+            events: &[],
+            nodes: &[node],
+            namespace: None,
+            cluster: &ClusterPolicy {
+                policy,
+                decided_by: place.to_owned(),
+                ..ClusterPolicy::default()
+            },
+            architecture: "amd64",
+        })
+    }
+
+    fn read<T: serde::de::DeserializeOwned>(object: Value) -> T {
+        serde_json::from_value(object).unwrap()
+    }
+
+    /// Their commands are written in another crate: a word that is changed there takes a button away here.
+    #[test]
+    fn every_real_cure_that_changes_one_object_is_a_button() {
+        const NO_KVM: &str = "1 Insufficient devices.kubevirt.io/kvm, 1 Insufficient \
+             devices.kubevirt.io/vhost-net.";
+        const FIELD: &str = "KubeVirt kubevirt/kubevirt spec.configuration.emulationPolicy";
+        const SWITCH_PLACE: &str = "ConfigMap openshift-cnv/kubevirt-config debug.useEmulation";
+        const CLUSTER: &str = "Permit software emulation in the whole cluster";
+        const ALONE: &str = "Permit software emulation for fedora alone";
+        let none = json!({});
+        let forced = json!({"anyvirt.io/accelerator": "kvm"});
+        let denied = (EmulationPolicy::None, SWITCH_PLACE);
+        let permitted = (EmulationPolicy::Software, SWITCH_PLACE);
+        let map = "/api/v1/namespaces/openshift-cnv/configmaps/kubevirt-config";
+        let kubevirt = "/apis/kubevirt.io/v1/namespaces/kubevirt/kubevirts/kubevirt";
+        let machine = "/apis/kubevirt.io/v1/namespaces/demo/virtualmachines/fedora";
+        for (message, annotations, usable, policy, expected) in [
+            (
+                NO_KVM,
+                &none,
+                false,
+                denied,
+                vec![(CLUSTER, map), (ALONE, machine)],
+            ),
+            (
+                NO_KVM,
+                &none,
+                false,
+                (EmulationPolicy::None, FIELD),
+                vec![(CLUSTER, kubevirt), (ALONE, machine)],
+            ),
+            (
+                "1 Insufficient devices.kubevirt.io/vhost-net.",
+                &none,
+                true,
+                denied,
+                vec![
+                    (CLUSTER, map),
+                    (ALONE, machine),
+                    ("Give it an e1000e network card", machine),
+                ],
+            ),
+            (
+                "1 node(s) didn't match Pod's node affinity/selector.",
+                &forced,
+                false,
+                permitted,
+                vec![("Remove the annotation anyvirt.io/accelerator", machine)],
+            ),
+            (
+                "1 node(s) would have more than 10 emulated processors per core (KubeVirt \
+                 spec.configuration.emulatedProcessorsPerCore).",
+                &none,
+                false,
+                permitted,
+                vec![("Let more emulated processors share a core", kubevirt)],
+            ),
+            (
+                "1 node(s) had emulated guests of other namespaces (forbidden by KubeVirt kubevirt/kubevirt \
+                 spec.configuration.emulationMultiTenancy).",
+                &none,
+                false,
+                permitted,
+                vec![(
+                    "Permit emulated guests of several namespaces on one node",
+                    kubevirt,
+                )],
+            ),
+        ] {
+            let explained = explained(message, annotations, usable, policy);
+            let told = told(&explained, "demo", "fedora");
+            let cures = told["cures"].as_array().unwrap();
+            let buttons: Vec<_> = cures
+                .iter()
+                .filter_map(|cure| {
+                    Some((cure["title"].as_str()?, cure["action"]["path"].as_str()?))
+                })
+                .collect();
+            assert_eq!(buttons, expected, "{told:#}");
         }
     }
 }

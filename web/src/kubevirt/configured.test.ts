@@ -43,7 +43,7 @@ describe('the configuration of a machine', () => {
   test('what the form does not show of a disk stays', () => {
     const cached = structuredClone(vm);
     Object.assign(cached.spec.template?.spec.domain.devices.disks?.[0] ?? {}, { cache: 'none' });
-    const after = configured(cached, before, { ...before, disks: disk('root', { bus: 'sata', bootOrder: '1', source: 'a/b:2' }) }).spec.template?.spec;
+    const after = configured(cached, before, { ...before, disks: disk('root', { bus: 'sata', bootOrder: '1', source: ' a/b:2 ' }) }).spec.template?.spec;
     expect(after?.domain.devices.disks?.[0]).toEqual({ name: 'root', disk: { bus: 'sata' }, cache: 'none', bootOrder: 1 });
     expect(after?.volumes?.[0]).toEqual({ name: 'root', containerDisk: { image: 'a/b:2' } });
     expect(after?.volumes?.slice(1)).toEqual(vm.spec.template?.spec.volumes?.slice(1));
@@ -107,6 +107,12 @@ describe('the configuration of a machine', () => {
     [{ disks: disk('root', { source: '' }) }, ['disk root']],
     [{ disks: disk('disk-1', { size: '' }) }, ['disk disk-1']],
     [{ disks: disk('root', { bootOrder: '0' }) }, ['disk root']],
+    [{ disks: disk('disk-1', { kind: 'hostDisk', source: '' }) }, ['disk disk-1']],
+    [{ disks: disk('disk-1', { kind: 'hostDisk', source: '/d', size: 'much' }) }, ['disk disk-1']],
+    [{ disks: disk('disk-1', { kind: 'hostDisk', source: '/d', size: '' }) }, []],
+    [{ cores: 1.5 }, ['cores']],
+    [{ cores: 0 }, ['cores']],
+    [{ labels: 'a=1\na=2' }, ['labels']],
     [{ cards: [{ name: 'default', model: '', mac: '', ports: 'ssh' }] }, ['card default']],
     [{ grace: 'x', labels: 'x', instanceLabels: 'y' }, ['grace', 'labels', 'instanceLabels']],
   ])('%j has flaws in %o', (part, fields) => {

@@ -1,8 +1,7 @@
-import { quantity } from '../words/measures';
 import { t } from '../words/words';
 import type { Disk, Machine, MachineSpec, NetworkInterface, RunStrategy, VirtualMachine, Volume } from './machine';
 import { memoryOf } from './machine';
-import { type Flaws, labelsOf, linesOf, portsOf, portsText, volumeOf } from './new-machine';
+import { flawOfDisk, type Flaws, isAmount, isCount, labelsOf, linesOf, portsOf, portsText, SIZE_FLAW, volumeOf } from './new-machine';
 
 /** A disk of a machine, as its form shows it. */
 export interface DiskRow {
@@ -100,17 +99,18 @@ export function addedDisk(disks: readonly DiskRow[], vm: VirtualMachine): DiskRo
 /** What is wrong with each field: a disk's by `disk NAME`, a card's by `card NAME`. */
 export function flawsIn(configured: Configured): Flaws {
   const flaws: Record<string, string> = {};
-  const isAmount = (text: string): boolean => (quantity(text) ?? 0) > 0;
-  if (!isAmount(configured.memory)) flaws.memory = t('An amount such as 512Mi or 2Gi.');
-  for (const { name, kind, source, size, bootOrder } of configured.disks) {
-    if (kind === 'containerDisk' && !/^\S+$/.test(source)) flaws[`disk ${name}`] = t('An image of a registry.');
-    if (kind === 'emptyDisk' && !isAmount(size)) flaws[`disk ${name}`] = t('An amount such as 512Mi or 2Gi.');
-    if (!/^([1-9]\d*)?$/.test(bootOrder)) flaws[`disk ${name}`] = t('Its place in the order is a number from 1 on, or empty.');
+  if (!isCount(configured.cores)) flaws.cores = t('A whole number, at least one.');
+  if (!isAmount(configured.memory)) flaws.memory = SIZE_FLAW();
+  for (const disk of configured.disks) {
+    const { name } = disk;
+    const flaw = flawOfDisk(disk, disk.size !== '');
+    if (flaw !== undefined) flaws[`disk ${name}`] = flaw;
+    if (!/^([1-9]\d*)?$/.test(disk.bootOrder)) flaws[`disk ${name}`] = t('Its place in the order is a number from 1 on, or empty.');
   }
   for (const { name, ports } of configured.cards) if (portsOf(ports) === undefined) flaws[`card ${name}`] = t('Numbers from 1 to 65535 with commas between, e.g. 22, 53/UDP.');
   if (!/^\d*$/.test(configured.grace)) flaws.grace = t('A number of seconds.');
-  if (labelsOf(configured.labels) === undefined) flaws.labels = t('One key=value in each line.');
-  if (labelsOf(configured.instanceLabels) === undefined) flaws.instanceLabels = t('One key=value in each line.');
+  if (labelsOf(configured.labels) === undefined) flaws.labels = t('One key=value in each line, each key once.');
+  if (labelsOf(configured.instanceLabels) === undefined) flaws.instanceLabels = t('One key=value in each line, each key once.');
   return flaws;
 }
 
@@ -180,9 +180,9 @@ function withBus<T extends { bus?: string }>(target: T | undefined, bus: string)
 /** The source of a volume whose kind stays, with what else it says. */
 function sourceOf(row: DiskRow, volumes: readonly Volume[]): Partial<Volume> {
   const volume = volumes.find(({ name }) => name === row.name);
-  if (volume?.containerDisk !== undefined) return { containerDisk: { ...volume.containerDisk, image: row.source } };
+  if (volume?.containerDisk !== undefined) return { containerDisk: { ...volume.containerDisk, image: row.source.trim() } };
   if (volume?.emptyDisk !== undefined) return { emptyDisk: { ...volume.emptyDisk, capacity: row.size } };
-  if (volume?.hostDisk !== undefined) return { hostDisk: { ...volume.hostDisk, path: row.source, ...(row.size === '' ? {} : { capacity: row.size }) } };
+  if (volume?.hostDisk !== undefined) return { hostDisk: { ...volume.hostDisk, path: row.source.trim(), ...(row.size === '' ? {} : { capacity: row.size }) } };
   return {};
 }
 

@@ -27,6 +27,8 @@ describe('a new machine', () => {
     [{ ports: '22, 70000' }, ['ports']],
     [{ ports: 'ssh' }, ['ports']],
     [{ labels: 'front' }, ['labels']],
+    [{ labels: 'tier=a\ntier=b' }, ['labels']],
+    [{ cores: 1.5 }, ['cores']],
     [{ grace: 'soon' }, ['grace']],
     [{ disks: [{ kind: 'emptyDisk', source: '', size: '1Gi' }, { kind: 'hostDisk', source: 'srv', size: '1Gi' }] } as const, ['disk-2']],
     [everything, []],

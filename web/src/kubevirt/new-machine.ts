@@ -68,7 +68,7 @@ export function diskName(index: number): string {
 }
 
 const IMAGE = /^\S+$/;
-const SIZE_FLAW = (): string => t('An amount such as 512Mi or 2Gi.');
+export const SIZE_FLAW = (): string => t('An amount such as 512Mi or 2Gi.');
 
 /** What is wrong with each field; nothing, if the machine can be made. */
 export function flawsOf(machine: NewMachine): Flaws {
@@ -77,28 +77,35 @@ export function flawsOf(machine: NewMachine): Flaws {
   if (!/^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$/.test(machine.name)) flaws.name = t('Small letters, digits and hyphens, at most 63; it becomes the host name.');
   if (!IMAGE.test(machine.image.trim())) flaws.image = t('An image of a registry, e.g. quay.io/containerdisks/fedora:42.');
   if (!isAmount(machine.memory)) flaws.memory = SIZE_FLAW();
-  if (!Number.isInteger(machine.cores) || machine.cores < 1) flaws.cores = t('At least one.');
+  if (!isCount(machine.cores)) flaws.cores = t('A whole number, at least one.');
   if (machine.sshKey.trim() !== '' && !/^(ssh-|ecdsa-|sk-)\S+ \S+/.test(machine.sshKey.trim())) flaws.sshKey = t('A public key as in ~/.ssh/id_ed25519.pub.');
   machine.disks.forEach((disk, index) => {
     const flaw = flawOfDisk(disk);
     if (flaw !== undefined) flaws[diskName(index)] = flaw;
   });
   if (portsOf(machine.ports) === undefined) flaws.ports = t('Numbers from 1 to 65535 with commas between, e.g. 22, 53/UDP.');
-  if (labelsOf(machine.labels) === undefined) flaws.labels = t('One key=value in each line.');
+  if (labelsOf(machine.labels) === undefined) flaws.labels = t('One key=value in each line, each key once.');
   if (!/^\d*$/.test(machine.grace.trim())) flaws.grace = t('A number of seconds.');
   const data = dataOf(machine);
   if ('flaw' in data) flaws.ownData = data.flaw;
   return flaws;
 }
 
-function isAmount(text: string): boolean {
+/** Whether there can be so many processors. */
+export function isCount(cores: number): boolean {
+  return Number.isInteger(cores) && cores >= 1;
+}
+
+/** Whether a text is an amount of bytes, above none. */
+export function isAmount(text: string): boolean {
   return (quantity(text) ?? 0) > 0;
 }
 
-function flawOfDisk({ kind, source, size }: NewDisk): string | undefined {
+/** What is wrong with a disk, of whichever kind; a host disk that is not made (`isMade`), but there already, has no size. */
+export function flawOfDisk({ kind, source, size }: { kind: string; source: string; size: string }, isMade = true): string | undefined {
   if (kind === 'containerDisk' && !IMAGE.test(source.trim())) return t('An image of a registry.');
   if (kind === 'hostDisk' && !source.trim().startsWith('/')) return t('A path on the node that begins with /.');
-  return kind !== 'containerDisk' && !isAmount(size) ? SIZE_FLAW() : undefined;
+  return (kind === 'emptyDisk' || (kind === 'hostDisk' && isMade)) && !isAmount(size) ? SIZE_FLAW() : undefined;
 }
 
 /** The ports of a text such as `22, 53/UDP`; undefined if it is no such text. */
@@ -111,11 +118,11 @@ export function portsOf(text: string): NonNullable<NetworkInterface['ports']> | 
   return ports.every(({ port }) => port >= 1 && port <= 65_535) ? ports : undefined;
 }
 
-/** The labels of lines such as `key=value`; undefined if there is another line. */
+/** The labels of lines such as `key=value`; undefined if there is another line, or a key twice. */
 export function labelsOf(text: string): Record<string, string> | undefined {
   const lines = text.split('\n').map((line) => line.trim()).filter((line) => line !== '');
   const pairs = lines.map((line) => /^([^=\s]+)=(\S*)$/.exec(line));
-  if (pairs.some((pair) => pair === null)) return undefined;
+  if (pairs.some((pair) => pair === null) || new Set(pairs.map((pair) => pair?.[1])).size < pairs.length) return undefined;
   return Object.fromEntries(pairs.map((pair) => [pair?.[1] ?? '', pair?.[2] ?? '']));
 }
 

@@ -68,7 +68,7 @@ export function SettingsCard(props: Editing): React.JSX.Element {
             onChange={(event) => set({ cores: Math.max(1, Number(event.currentTarget.value) || 1) })}
           />
           {perCore > 1 && <p className="av-subtle av-small">{t('{n} processors in all: each core per socket counts {times} times, for sockets and threads.', { n: values.cores * perCore, times: perCore })}</p>}
-          <Holds />
+          <Holds flaw={flaws.cores} />
         </FormGroup>
         <FormGroup label={t('Memory')} fieldId="memory">
           <TextInput id="memory" value={values.memory} validated={flaws.memory === undefined ? 'default' : 'error'} onChange={(_event, memory) => set({ memory })} />

@@ -3,7 +3,7 @@ import { Failure } from '../kubernetes/failure';
 import type { KubernetesObject, ObjectList } from '../kubernetes/object';
 import { send, open } from '../kubernetes/request';
 import { collectionPath, objectPath, RESOURCES, type ResourceType } from '../kubernetes/resource';
-import { type Event, latestFirst } from '../kubevirt/event';
+import { type Event, eventsAbout, latestFirst } from '../kubevirt/event';
 import type { Machine, VirtualMachine, VirtualMachineInstance } from '../kubevirt/machine';
 import { LONGEST_TEXT, redacted, redactedText } from './redact';
 
@@ -56,7 +56,7 @@ export async function bundleOfMachine(machine: Machine, madeBy: string, isWithSe
     ...(vmi === undefined ? [] : [['virtualMachineInstance', () => one(RESOURCES.virtualMachineInstances, namespace, name, signal)] as const]),
     ['explanation', () => get(`/console/api/explain?${new URLSearchParams({ namespace, name })}`, signal)],
     // By kind for its pods: those that are gone, whose names nobody knows, are often what matters.
-    ['events', async (tell) => eventsOf([...(await events(`name=${name}`, tell)), ...(await events('kind=Pod', tell))], machine)],
+    ['events', async (tell) => eventsAbout([...(await events(`name=${name}`, tell)), ...(await events('kind=Pod', tell))], name)],
     ...(node === undefined ? [] : [['node', () => one(RESOURCES.nodes, undefined, node, signal)] as const]),
     ...(selector === undefined
       ? []
@@ -141,13 +141,6 @@ async function launcherLog(namespace: string, pods: readonly Pod[], tell: Tell, 
   // A launcher lets the older half of its log go when there is too much of it.
   else if (text.length > LONGEST_TEXT && !text.includes(COMMAND_LINE)) tell(`${COMMAND_LINE} is not in it: the launcher keeps only the latest of what it logs`);
   return text;
-}
-
-/** The events about a machine, its instance and its pods, the latest first. Pure. */
-export function eventsOf(events: readonly Event[], { vm, vmi }: Machine): Event[] {
-  const uids = new Set([vm.metadata.uid, vmi?.metadata.uid]);
-  const launcher = `virt-launcher-${vm.metadata.name}-`;
-  return latestFirst(events.filter(({ involvedObject: about }) => uids.has(about.uid) || (about.kind === 'Pod' && about.name?.startsWith(launcher))));
 }
 
 /** A machine without what it is made of. Pure. */

@@ -142,8 +142,9 @@ const OWN_EVENTS: readonly Event[] = [
 ];
 const EVENTS = '/api/v1/namespaces/demo/events';
 
-test('the events of a machine are found behind those of many others', async () => {
-  serve({ [EVENTS]: selected([...others(1200), ...OWN_EVENTS]) });
+test('the events of a machine are found behind those of many others, also of one whose name begins alike', async () => {
+  const alike: Event = { metadata: { name: 'd' }, involvedObject: { kind: 'Pod', name: 'virt-launcher-web-2-abcde', uid: 'q' } };
+  serve({ [EVENTS]: selected([...others(1200), alike, ...OWN_EVENTS]) });
   const { parts, missing } = await bundleOfMachine(MACHINE, 'alice', false, new AbortController().signal);
   expect((parts['events'] as Event[]).map(({ metadata }) => metadata.name)).toEqual(['b', 'c']);
   expect(missing['events']).toBeUndefined();

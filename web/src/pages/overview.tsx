@@ -9,12 +9,11 @@ import { isKnown, type Watched } from '../kubernetes/watch-state';
 import { obstacleOf, pillOf } from '../kubevirt/acceleration';
 import { CREATE_MACHINE } from '../kubevirt/actions';
 import { type KubeVirt, kubeVirtOf } from '../kubevirt/configuration';
-import { type Event, happenedAt, latestFirst } from '../kubevirt/event';
+import { type Event, latestFirst } from '../kubevirt/event';
 import { type Machine, machinesOf, type PrintableStatus, statusOf, type VirtualMachine, type VirtualMachineInstance } from '../kubevirt/machine';
 import { devicesOf, type Node, SLOWDOWN } from '../kubevirt/node';
-import { Age } from '../parts/age';
 import { PlainBadge } from '../parts/badge';
-import { AboutLink } from '../parts/event-list';
+import { BriefEvents } from '../parts/brief-events';
 import { Fact } from '../parts/fact';
 import { Freshness } from '../parts/freshness';
 import { GuardedButton } from '../parts/guarded-button';
@@ -197,17 +196,7 @@ function ActivityCard(): React.JSX.Element {
       <CardTitle component="h2">{t('Recent activity')}</CardTitle>
       <CardBody className="av-stack">
         <Freshness what={t('Events')} watched={events} />
-        {latest.length === 0 && isKnown(events) && <p className="av-subtle">{t('Nothing in the last hour.')}</p>}
-        <List isPlain isBordered>
-          {latest.map((event) => (
-            <ListItem key={event.metadata.uid}>
-              <div className="av-row av-small">
-                <span className="av-subtle"><Age time={happenedAt(event)} /></span> <AboutLink about={event.involvedObject} /> <strong>{event.reason}</strong>
-              </div>
-              <p className="av-wrap av-small">{event.message}</p>
-            </ListItem>
-          ))}
-        </List>
+        <BriefEvents events={latest} watched={events} isOfMany />
         <Link to="/events">{t('All events')}</Link>
       </CardBody>
     </Card>

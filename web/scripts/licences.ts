@@ -2,15 +2,7 @@ import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Plugin } from 'vite';
 
-/** Under what a package is shipped; read by src/pages/licences.tsx. */
-interface Licence {
-  name: string;
-  version: string;
-  licence: string;
-  /** Where its source is. */
-  source: string;
-  text: string;
-}
+import type { Licence } from '../src/pages/licences';
 
 /** PatternFly's styles bring fonts along, which have a licence of their own that its package does not hold. */
 const FONTS: Licence = {

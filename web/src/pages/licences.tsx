@@ -8,10 +8,11 @@ import { useTitle } from '../parts/title';
 import { t } from '../words/words';
 
 /** Under what something that the console is made of is shipped; scripts/licences.ts writes them when it is built. */
-interface Licence {
+export interface Licence {
   name: string;
   version: string;
   licence: string;
+  /** Where its source is. */
   source: string;
   text: string;
 }

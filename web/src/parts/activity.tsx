@@ -1,6 +1,6 @@
-import { Badge, Dropdown, DropdownItem, DropdownList, MenuToggle } from '@patternfly/react-core';
+import { Badge, DropdownItem } from '@patternfly/react-core';
 import { useNavigate } from '@tanstack/react-router';
-import { useMemo, useState } from 'react';
+import { useMemo } from 'react';
 
 import { keyOf } from '../kubernetes/object';
 import { RESOURCES } from '../kubernetes/resource';
@@ -8,6 +8,7 @@ import { useWatched } from '../kubernetes/store';
 import { type Machine, machinesOf, statusOf, type VirtualMachine, type VirtualMachineInstance } from '../kubevirt/machine';
 import { isDone, latestOf, remainingOf } from '../kubevirt/timeline';
 import { t } from '../words/words';
+import { MastheadMenu } from './masthead-menu';
 import { useNow } from './now';
 import { groupOf } from './status';
 
@@ -22,37 +23,26 @@ export function Activity(): React.JSX.Element {
   const instances = useWatched<VirtualMachineInstance>(RESOURCES.virtualMachineInstances);
   const now = useNow(EVERY);
   const moving = useMemo(() => machinesOf(vms.objects, instances.objects).filter((machine) => isMoving(machine, now)), [vms.objects, instances.objects, now]);
-  const [isOpen, setOpen] = useState(false);
   const navigate = useNavigate();
   return (
-    <Dropdown
-      isOpen={isOpen}
-      onOpenChange={setOpen}
-      onSelect={() => setOpen(false)}
-      toggle={(ref) => (
-        <MenuToggle ref={ref} variant="plainText" isExpanded={isOpen} onClick={() => setOpen(!isOpen)}>
-          {t('Activity')} {moving.length > 0 && <Badge isRead={false} screenReaderText={t('machines on their way')}>{moving.length}</Badge>}
-        </MenuToggle>
-      )}
-      popperProps={{ position: 'right' }}
+    <MastheadMenu
+      label={<>{t('Activity')} {moving.length > 0 && <Badge isRead={false} screenReaderText={t('machines on their way')}>{moving.length}</Badge>}</>}
     >
-      <DropdownList>
-        {moving.length === 0 && <DropdownItem isDisabled>{t('Nothing starts or stops.')}</DropdownItem>}
-        {moving.slice(0, MOST).map((machine) => {
-          const { namespace = 'default', name } = machine.vm.metadata;
-          return (
-            <DropdownItem
-              key={keyOf(machine.vm)}
-              description={wordsOf(machine)}
-              onClick={() => void navigate({ to: '/machines/$namespace/$name', params: { namespace, name } })}
-            >
-              {name}
-            </DropdownItem>
-          );
-        })}
-        {moving.length > MOST && <DropdownItem onClick={() => void navigate({ to: '/machines' })}>{t('and {n} more', { n: moving.length - MOST })}</DropdownItem>}
-      </DropdownList>
-    </Dropdown>
+      {moving.length === 0 && <DropdownItem isDisabled>{t('Nothing starts or stops.')}</DropdownItem>}
+      {moving.slice(0, MOST).map((machine) => {
+        const { namespace = 'default', name } = machine.vm.metadata;
+        return (
+          <DropdownItem
+            key={keyOf(machine.vm)}
+            description={wordsOf(machine)}
+            onClick={() => void navigate({ to: '/machines/$namespace/$name', params: { namespace, name } })}
+          >
+            {name}
+          </DropdownItem>
+        );
+      })}
+      {moving.length > MOST && <DropdownItem onClick={() => void navigate({ to: '/machines' })}>{t('and {n} more', { n: moving.length - MOST })}</DropdownItem>}
+    </MastheadMenu>
   );
 }
 

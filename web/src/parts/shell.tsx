@@ -1,5 +1,5 @@
 import {
-  Button, Dropdown, DropdownItem, DropdownList, Masthead, MastheadBrand, MastheadContent, MastheadMain, MastheadToggle, MenuToggle,
+  Button, DropdownItem, Masthead, MastheadBrand, MastheadContent, MastheadMain, MastheadToggle,
   Nav, NavExpandable, NavItem, NavList, Page, PageSidebar, PageSidebarBody, PageToggleButton, SkipToContent, Toolbar, ToolbarContent, ToolbarGroup, ToolbarItem,
 } from '@patternfly/react-core';
 import { BarsIcon, QuestionCircleIcon } from '@patternfly/react-icons';
@@ -17,6 +17,7 @@ import { chooseTheme, chosenTheme, type Theme, THEMES } from '../theme/theme';
 import { t } from '../words/words';
 import { Activity } from './activity';
 import { Pill } from './badge';
+import { MastheadMenu } from './masthead-menu';
 import { Notices } from './notices';
 import { ProjectSwitch } from './project-switch';
 import { Shortcuts } from './shortcuts';
@@ -101,57 +102,32 @@ function themeLabel(theme: Theme): string {
 }
 
 function ThemeMenu(): React.JSX.Element {
-  const [isOpen, setOpen] = useState(false);
   const [theme, setTheme] = useState(chosenTheme);
   return (
-    <Dropdown
-      isOpen={isOpen}
-      onOpenChange={setOpen}
-      onSelect={() => setOpen(false)}
-      toggle={(ref) => (
-        <MenuToggle ref={ref} variant="plainText" isExpanded={isOpen} onClick={() => setOpen(!isOpen)}>
-          {t('Theme')}
-        </MenuToggle>
-      )}
-      popperProps={{ position: 'right' }}
-    >
-      <DropdownList>
-        {THEMES.map((one) => (
-          <DropdownItem
-            key={one}
-            isSelected={one === theme}
-            onClick={() => {
-              chooseTheme(one);
-              setTheme(one);
-            }}
-          >
-            {themeLabel(one)}
-          </DropdownItem>
-        ))}
-      </DropdownList>
-    </Dropdown>
+    <MastheadMenu label={t('Theme')}>
+      {THEMES.map((one) => (
+        <DropdownItem
+          key={one}
+          isSelected={one === theme}
+          onClick={() => {
+            chooseTheme(one);
+            setTheme(one);
+          }}
+        >
+          {themeLabel(one)}
+        </DropdownItem>
+      ))}
+    </MastheadMenu>
   );
 }
 
 function UserMenu(props: { user: User }): React.JSX.Element {
-  const [isOpen, setOpen] = useState(false);
   return (
-    <Dropdown
-      isOpen={isOpen}
-      onOpenChange={setOpen}
-      toggle={(ref) => (
-        <MenuToggle ref={ref} variant="plainText" isExpanded={isOpen} onClick={() => setOpen(!isOpen)}>
-          {props.user.name}
-        </MenuToggle>
-      )}
-      popperProps={{ position: 'right' }}
-    >
-      <DropdownList>
-        <DropdownItem description={props.user.groups.join(', ')} onClick={() => void logOut()}>
-          {t('Log out')}
-        </DropdownItem>
-      </DropdownList>
-    </Dropdown>
+    <MastheadMenu label={props.user.name}>
+      <DropdownItem description={props.user.groups.join(', ')} onClick={() => void logOut()}>
+        {t('Log out')}
+      </DropdownItem>
+    </MastheadMenu>
   );
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::time::Duration;
 
-use crate::identity::Identity;
+use crate::identity::{Identity, not_understood, stat_text};
 
 /// So many threads are looked at; QEMU has two and one for each processor of the guest.
 const MOST_THREADS: usize = 1024;
@@ -65,19 +65,11 @@ pub struct Used {
 /// # Errors
 /// If `/proc` cannot be read.
 pub fn of_process(process: &Identity) -> io::Result<Option<Used>> {
-    let path = format!("/proc/{}/stat", process.pid);
-    let text = match std::fs::read(&path) {
-        Ok(text) => text,
-        Err(error)
-            if error.kind() == io::ErrorKind::NotFound
-                || error.raw_os_error() == Some(libc::ESRCH) =>
-        {
-            return Ok(None);
-        }
-        Err(error) => return Err(error),
+    let Some(text) = stat_text(process.pid)? else {
+        return Ok(None);
     };
     let (start_time, used) = parse_process(&text, rustix::param::clock_ticks_per_second())
-        .ok_or_else(|| io::Error::other(format!("{path} is not understood")))?;
+        .ok_or_else(|| not_understood(process.pid))?;
     Ok((start_time == process.start_time).then_some(used))
 }
 

@@ -149,19 +149,31 @@ struct Stat {
 }
 
 fn read_stat(pid: u32) -> io::Result<Option<Stat>> {
-    let text = match std::fs::read(format!("/proc/{pid}/stat")) {
-        Ok(text) => text,
+    let Some(text) = stat_text(pid)? else {
+        return Ok(None);
+    };
+    parse_stat(&text)
+        .map(Some)
+        .ok_or_else(|| not_understood(pid))
+}
+
+/// What `/proc/PID/stat` says; `None` if there is no such process.
+pub(crate) fn stat_text(pid: u32) -> io::Result<Option<Vec<u8>>> {
+    match std::fs::read(format!("/proc/{pid}/stat")) {
+        Ok(text) => Ok(Some(text)),
         Err(error)
             if error.kind() == io::ErrorKind::NotFound
                 || error.raw_os_error() == Some(libc::ESRCH) =>
         {
-            return Ok(None);
+            Ok(None)
         }
-        Err(error) => return Err(error),
-    };
-    parse_stat(&text)
-        .map(Some)
-        .ok_or_else(|| io::Error::other(format!("/proc/{pid}/stat is not understood")))
+        Err(error) => Err(error),
+    }
+}
+
+/// `/proc/PID/stat` says what no kernel that we know says.
+pub(crate) fn not_understood(pid: u32) -> io::Error {
+    io::Error::other(format!("/proc/{pid}/stat is not understood"))
 }
 
 /// The program's name stands in parentheses and may itself contain blanks and parentheses, so the

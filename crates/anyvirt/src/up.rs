@@ -109,13 +109,7 @@ pub(crate) async fn up(settings: Settings) -> Result<(), String> {
     };
     server.ready().await;
     let operator = client("kubevirt-operator");
-    let failed = |error| format!("cannot set up the cluster: {}", whole(&error));
-    controllers::bootstrap::crds(&operator)
-        .await
-        .map_err(failed)?;
-    controllers::bootstrap::ensure(&operator)
-        .await
-        .map_err(failed)?;
+    set_up_cluster(&operator).await?;
     let choice = apply_emulation(&operator, &settings, &verdict).await?;
     report.acceleration(&verdict, &choice);
 
@@ -149,6 +143,17 @@ pub(crate) async fn up(settings: Settings) -> Result<(), String> {
         tracing::warn!("the controllers did not end within {END_PATIENCE:?}");
     }
     outcome
+}
+
+/// Makes the kinds and objects without which nothing works.
+async fn set_up_cluster(operator: &kube::Client) -> Result<(), String> {
+    let failed = |error| format!("cannot set up the cluster: {}", whole(&error));
+    controllers::bootstrap::crds(operator)
+        .await
+        .map_err(failed)?;
+    controllers::bootstrap::ensure(operator)
+        .await
+        .map_err(failed)
 }
 
 async fn listen(

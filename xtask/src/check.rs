@@ -1,6 +1,9 @@
 //! What CI runs, in the order in which a mistake shows soonest.
 
+use std::collections::BTreeSet;
 use std::ffi::OsStr;
+
+use serde::Deserialize;
 
 use crate::{house, run, setup};
 
@@ -28,10 +31,82 @@ pub(crate) fn test(tests_only: bool) -> Result<(), String> {
     // Built first and by itself, so that the tests' own time limits never include a build.
     run::run("cargo", &["build", "--workspace", "--locked"])?;
     web()?;
-    run::run(
+    run::run("cargo", &["test", "--workspace", "--locked", "--no-run"])?;
+    tests()
+}
+
+/// Tests of minutes that run beside all others: a browser's pages, and guests that are waited for, leave one of two
+/// processors idle for long.
+const BESIDE: [&str; 4] = ["suspend", "torture", "warm_debian", "web"];
+
+/// All tests: those of [`BESIDE`] beside all others, whose output is shown first.
+fn tests() -> Result<(), String> {
+    let arguments_of = |names: &[String]| -> Vec<String> {
+        let each = names.iter().flat_map(|name| ["--test", name]);
+        each.map(str::to_owned).collect()
+    };
+    let (beside, others): (Vec<String>, Vec<String>) = targets()?
+        .into_iter()
+        .partition(|name| BESIDE.contains(&name.as_str()));
+    let beside = arguments_of(&beside);
+    let beside = std::thread::spawn(move || run::kept("cargo", &test_of(&beside)));
+    let mut all = vec!["--lib".to_owned(), "--bins".to_owned()];
+    all.extend(arguments_of(&others));
+    let shown = [test_of(&all), test_of(&["--doc".to_owned()])]
+        .map(|arguments| run::run("cargo", &arguments))
+        .into_iter();
+    let beside = beside
+        .join()
+        .map_err(|_| "the tests beside the others were not run to their end".to_owned())?;
+    let failed: Vec<String> = shown.chain([beside]).filter_map(Result::err).collect();
+    if failed.is_empty() {
+        Ok(())
+    } else {
+        Err(failed.join("; "))
+    }
+}
+
+fn test_of(which: &[String]) -> Vec<&str> {
+    let all = ["test", "--workspace", "--locked", "--no-fail-fast"];
+    all.into_iter()
+        .chain(which.iter().map(String::as_str))
+        .collect()
+}
+
+/// The names of all targets in folders `tests`, each once.
+fn targets() -> Result<BTreeSet<String>, String> {
+    let metadata = run::output(
         "cargo",
-        &["test", "--workspace", "--locked", "--no-fail-fast"],
-    )
+        &["metadata", "--no-deps", "--locked", "--format-version", "1"],
+    )?;
+    targets_in(&metadata)
+}
+
+fn targets_in(metadata: &str) -> Result<BTreeSet<String>, String> {
+    let metadata: Metadata = serde_json::from_str(metadata)
+        .map_err(|error| format!("cargo's metadata is not understood: {error}"))?;
+    let targets = metadata.packages.into_iter().flat_map(|it| it.targets);
+    Ok(targets
+        .filter(|target| target.kind.iter().any(|kind| kind == "test"))
+        .map(|target| target.name)
+        .collect())
+}
+
+/// What `cargo metadata` prints, as far as it matters here.
+#[derive(Deserialize)]
+struct Metadata {
+    packages: Vec<Package>,
+}
+
+#[derive(Deserialize)]
+struct Package {
+    targets: Vec<Target>,
+}
+
+#[derive(Deserialize)]
+struct Target {
+    name: String,
+    kind: Vec<String>,
 }
 
 /// Without the console its checks would look at nothing, and the browser's tests at a page that says so.
@@ -91,6 +166,16 @@ fn deny() -> Result<(), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn tests_are_found_by_their_kind_and_each_name_once() {
+        let metadata = r#"{"packages":[
+            {"targets":[{"name":"api","kind":["lib"]},{"name":"it","kind":["test"]}]},
+            {"targets":[{"name":"it","kind":["test"]},{"name":"web","kind":["test"]},{"name":"x","kind":["bin"]}]}]}"#;
+        let found = targets_in(metadata).unwrap();
+        assert_eq!(Vec::from_iter(found), ["it", "web"]);
+        assert!(targets_in("{}").unwrap_err().contains("packages"));
+    }
 
     #[test]
     fn nothing_is_checked_without_what_is_to_be_checked() {

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 /// One row per floor, lowest first; a crate may depend only on crates on floors below its own.
 const FLOORS: [&[&str]; 3] = [
-    &["api", "qemu", "store", "images", "host"],
+    &["api", "qemu", "store", "images", "host", "renewal"],
     &["apiserver", "console", "controllers", "node", "launcher"],
     &["anyvirt", "cli", "simulation"],
 ];

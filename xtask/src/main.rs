@@ -31,13 +31,13 @@ enum Chore {
     },
     /// Measurements that print ratios against a bare baseline in the same run.
     Bench {
-        /// Which one: `start`, `accelerator`, `console`.
+        /// Which one: `start`, `accelerator`, `console`, `warm-start`.
         name: String,
         /// Only this part of it, e.g. `probe`.
         part: Option<String>,
         /// Pairs of runs, where the part has pairs; each part has its own default.
         pairs: Option<usize>,
-        /// How `console` tells its figures.
+        /// How `console` and `warm-start` tell their figures.
         #[arg(long, value_enum, default_value_t = Output::Table)]
         output: Output,
     },
@@ -48,6 +48,16 @@ enum Chore {
         /// Which one: `mixed` or `small`; then what it is told.
         #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
+    },
+    /// Suspends, resumes, snapshots, restores and forks a real guest that counts, writes and verifies, and kills the
+    /// server in between; stops at the first thing that is not as it should be.
+    Torture {
+        /// How many rounds.
+        #[arg(long, default_value_t = 500)]
+        rounds: u64,
+        /// What decides on their kinds.
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
     },
     /// Checks the crate floors, the map and the dependency list.
     House,
@@ -74,6 +84,7 @@ fn main() -> std::process::ExitCode {
             pairs,
             output,
         } => bench(&name, part.as_deref(), pairs, output),
+        Chore::Torture { rounds, seed } => torture(rounds, seed),
         Chore::House => house::check_all(),
     };
     match result {
@@ -132,14 +143,27 @@ fn simulate(arguments: &[String]) -> Result<(), String> {
     run::run("cargo", &cargo)
 }
 
+fn torture(rounds: u64, seed: u64) -> Result<(), String> {
+    setup::everything()?;
+    let build = "build --release --locked --package anyvirt --package acceptance --bins";
+    run::run("cargo", &build.split(' ').collect::<Vec<_>>())?;
+    let (seed, rounds) = (seed.to_string(), rounds.to_string());
+    let run = "run --release --locked --quiet --package acceptance --bin torture --";
+    let mut arguments: Vec<&str> = run.split(' ').collect();
+    arguments.extend([seed.as_str(), rounds.as_str()]);
+    run::run("cargo", &arguments)
+}
+
 /// Err: what of it no measurement has.
 fn is_known(name: &str, part: Option<&str>, output: Output) -> Result<(), String> {
     match (name, part, output) {
-        ("console", Some(part), _) => Err(format!(
-            "console has no part {part}: it is measured whole; --output json tells its figures to programs"
+        ("console" | "warm-start", Some(part), _) => Err(format!(
+            "{name} has no part {part}: it is measured whole; --output json tells its figures to programs"
         )),
-        ("console", None, _) | (_, _, Output::Table) => Ok(()),
-        (_, _, Output::Json) => Err(format!("{name} tells no JSON: only console does")),
+        ("console" | "warm-start", None, _) | (_, _, Output::Table) => Ok(()),
+        (_, _, Output::Json) => Err(format!(
+            "{name} tells no JSON: only console and warm-start do"
+        )),
     }
 }
 
@@ -192,6 +216,13 @@ mod tests {
         for (name, part, output, refused) in [
             ("console", None, Output::Json, None),
             ("console", None, Output::Table, None),
+            ("warm-start", None, Output::Json, None),
+            (
+                "warm-start",
+                Some("small"),
+                Output::Table,
+                Some("part small"),
+            ),
             ("accelerator", Some("probe"), Output::Table, None),
             ("console", Some("probe"), Output::Table, Some("part probe")),
             ("console", Some("json"), Output::Json, Some("part json")),

@@ -1,7 +1,7 @@
 //! Running other programs: the words of a command line in; success, or a sentence naming what failed, out.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, ExitStatus, Stdio};
 
 /// The repository's root folder.
 pub(crate) fn root() -> PathBuf {
@@ -32,12 +32,40 @@ pub(crate) fn prepare(program: &str, arguments: &[&str]) -> Result<(), String> {
     ended(program, arguments, &mut prepared)
 }
 
+/// Runs `program` with `arguments`, and shows its output as a whole when it has ended.
+pub(crate) fn kept(program: &str, arguments: &[&str]) -> Result<(), String> {
+    let output = command(program)
+        .args(arguments)
+        .output()
+        .map_err(|error| format!("cannot start {program}: {error}"))?;
+    eprintln!("+ {program} {}", arguments.join(" "));
+    for text in [&output.stderr, &output.stdout] {
+        eprint!("{}", String::from_utf8_lossy(text));
+    }
+    judged(program, arguments, output.status)
+}
+
+/// What `program` prints to its standard output.
+pub(crate) fn output(program: &str, arguments: &[&str]) -> Result<String, String> {
+    let output = command(program)
+        .args(arguments)
+        .stderr(Stdio::inherit())
+        .output()
+        .map_err(|error| format!("cannot start {program}: {error}"))?;
+    judged(program, arguments, output.status)?;
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
 fn ended(program: &str, arguments: &[&str], command: &mut Command) -> Result<(), String> {
     eprintln!("+ {program} {}", arguments.join(" "));
     let status = command
         .args(arguments)
         .status()
         .map_err(|error| format!("cannot start {program}: {error}"))?;
+    judged(program, arguments, status)
+}
+
+fn judged(program: &str, arguments: &[&str], status: ExitStatus) -> Result<(), String> {
     if status.success() {
         Ok(())
     } else {

@@ -68,6 +68,8 @@ enum Subject {
     StrayConfiguration,
     Namespace,
     Node,
+    Snapshot,
+    Restore,
 }
 
 fn subject(request: &AdmissionRequest<'_>) -> Option<Subject> {
@@ -78,6 +80,8 @@ fn subject(request: &AdmissionRequest<'_>) -> Option<Subject> {
         (names::GROUP, "virtualmachines") => Some(Subject::Machine),
         (names::GROUP, "virtualmachineinstances") => Some(Subject::Instance),
         (names::GROUP, "kubevirts") => Some(Subject::KubeVirt),
+        (names::SNAPSHOT_GROUP, "virtualmachinesnapshots") => Some(Subject::Snapshot),
+        (names::SNAPSHOT_GROUP, "virtualmachinerestores") => Some(Subject::Restore),
         ("", "configmaps") if request.name == Some(names::CONFIG_MAP) => {
             let namespace = request.namespace?;
             let read = [names::NAMESPACE_KUBEVIRT, names::NAMESPACE_OPENSHIFT_CNV];
@@ -184,11 +188,11 @@ impl Admission for KubeVirtAdmission {
                     );
                     replace(object, "spec", &instance.spec)?;
                     replace(object, "status", &instance.status)?;
-                    replace(
-                        &mut object["metadata"],
-                        "finalizers",
-                        &instance.metadata.finalizers,
-                    )?;
+                    let metadata = &mut object["metadata"];
+                    replace(metadata, "finalizers", &instance.metadata.finalizers)?;
+                    if let Some(annotations) = &instance.metadata.annotations {
+                        replace(metadata, "annotations", annotations)?;
+                    }
                 }
             }
             // As in KubeVirt: a stranger's write to the status is undone without a word, so that `kubectl replace` works.
@@ -225,29 +229,72 @@ impl Admission for KubeVirtAdmission {
             Some(Subject::Machine) => {
                 let machine = checked::<VirtualMachine>(object)?;
                 let causes = match request.old {
-                    None => validate::virtual_machine(&machine, &cluster),
+                    None => {
+                        let mut causes = validate::virtual_machine(&machine, &cluster);
+                        if !trusted(request) {
+                            causes.extend(of_controllers(None, &machine));
+                        }
+                        causes
+                    }
                     Some(old) => {
-                        validate::virtual_machine_update(&checked(old)?, &machine, &cluster)
+                        let old = checked(old)?;
+                        let mut causes = validate::virtual_machine_update(&old, &machine, &cluster);
+                        if !trusted(request) {
+                            causes.extend(validate::machine_lock(&old, &machine));
+                            causes.extend(of_controllers(Some(&old), &machine));
+                        }
+                        causes
                     }
                 };
                 ("virtualmachine-validator.kubevirt.io", causes)
             }
             Some(Subject::Instance) => {
                 let instance = checked::<VirtualMachineInstance>(object)?;
-                match request.old {
+                let old: Option<VirtualMachineInstance> = request.old.map(checked).transpose()?;
+                let is_trusted = trusted(request);
+                let (webhook, mut causes) = match &old {
                     None => (
                         "virtualmachineinstances-create-validator.kubevirt.io",
-                        validate::virtual_machine_instance(&instance, &cluster, trusted(request)),
+                        validate::virtual_machine_instance(&instance, &cluster, is_trusted),
                     ),
                     Some(old) => (
                         "virtualmachineinstances-update-validator.kubevirt.io",
-                        validate::virtual_machine_instance_update(
-                            &checked(old)?,
-                            &instance,
-                            trusted(request),
-                        ),
+                        validate::virtual_machine_instance_update(old, &instance, is_trusted),
                     ),
+                };
+                if !is_trusted {
+                    let old = old.as_ref().map(|old| &old.metadata);
+                    causes.extend(validate::annotations_of_controllers(
+                        "metadata",
+                        old,
+                        &instance.metadata,
+                    ));
                 }
+                (webhook, causes)
+            }
+            Some(Subject::Snapshot) => {
+                let snapshot = checked(object)?;
+                let causes = match request.old {
+                    None => validate::virtual_machine_snapshot(&snapshot),
+                    Some(old) => {
+                        validate::virtual_machine_snapshot_update(&checked(old)?, &snapshot)
+                    }
+                };
+                (
+                    "virtualmachinesnapshot-validator.snapshot.kubevirt.io",
+                    causes,
+                )
+            }
+            Some(Subject::Restore) => {
+                let restore = checked(object)?;
+                let causes = match request.old {
+                    None => validate::virtual_machine_restore(&restore),
+                    Some(old) => validate::virtual_machine_restore_update(&checked(old)?, &restore),
+                };
+                (
+                    "virtualmachinerestore-validator.snapshot.kubevirt.io",
+                    causes,
+                )
             }
             Some(Subject::KubeVirt) => (
                 "kubevirt-validator.kubevirt.io",
@@ -259,6 +306,26 @@ impl Admission for KubeVirtAdmission {
             Some(denial) => Err(refusal(causes.0, request, &denial)),
         }
     }
+}
+
+/// What is wrong with the annotations of a machine and its template that only controllers write.
+fn of_controllers(old: Option<&VirtualMachine>, machine: &VirtualMachine) -> Vec<Cause> {
+    let own = validate::annotations_of_controllers(
+        "metadata",
+        old.map(|old| &old.metadata),
+        &machine.metadata,
+    );
+    let template = |machine: &VirtualMachine| {
+        let template = machine.spec.template.clone();
+        template.and_then(|it| it.metadata).unwrap_or_default()
+    };
+    let before = old.map(template);
+    let of_template = validate::annotations_of_controllers(
+        "spec.template.metadata",
+        before.as_ref(),
+        &template(machine),
+    );
+    own.into_iter().chain(of_template).collect()
 }
 
 fn replace(object: &mut Value, field: &str, with: &impl serde::Serialize) -> Result<(), Status> {
@@ -385,6 +452,179 @@ mod tests {
             status.message
         );
         assert_eq!(status.details.unwrap().causes[0].field, "spec.template");
+    }
+
+    #[test]
+    fn snapshots_and_restores_are_refused_in_kubevirts_words() {
+        let (admission, user) = (admission(), User::admin("ada"));
+        let asked = |resource, old: Option<&Value>, spec: Value| {
+            let request = AdmissionRequest {
+                group: "snapshot.kubevirt.io",
+                ..request(&user, resource, old)
+            };
+            let answer = admission.validate(&request, &json!({"metadata": {}, "spec": spec}));
+            answer.map_err(|status| (status.code, status.message))
+        };
+        let source =
+            |group: Value, kind: &str| json!({"apiGroup": group, "kind": kind, "name": "vm"});
+        let machine = || source(json!("kubevirt.io"), "VirtualMachine");
+        let snapshot = |spec: Value| asked("virtualmachinesnapshots", None, spec);
+        let restore = |change: Value| {
+            let mut spec = json!({"target": machine(), "virtualMachineSnapshotName": "s"});
+            spec.as_object_mut()
+                .unwrap()
+                .extend(change.as_object().unwrap().clone());
+            asked("virtualmachinerestores", None, spec)
+        };
+        assert!(snapshot(json!({"source": machine(), "includeMemory": true})).is_ok());
+        let patch = r#"{"op": "remove", "path": "/spec/template/spec/hostname"}"#;
+        assert!(
+            restore(json!({"targetReadinessPolicy": "StopTarget", "patches": [patch]})).is_ok()
+        );
+        let old = json!({"metadata": {}, "spec": {"source": machine()}});
+        let changed = json!({"source": machine(), "includeMemory": true});
+        for (answer, said) in [
+            (
+                snapshot(json!({"source": source(Value::Null, "VirtualMachine")})),
+                "missing apiGroup",
+            ),
+            (
+                snapshot(json!({"source": source(json!("apps"), "VirtualMachine")})),
+                "invalid apiGroup",
+            ),
+            (
+                snapshot(json!({"source": source(json!("kubevirt.io"), "Pod")})),
+                "invalid kind",
+            ),
+            (
+                snapshot(json!({"source": machine(), "failureDeadline": "soon"})),
+                "is no duration",
+            ),
+            (
+                asked("virtualmachinesnapshots", Some(&old), changed),
+                "spec in immutable after creation",
+            ),
+            (
+                restore(json!({"volumeRestoreOverrides": [{"volumeName": "a"}]})),
+                "spec.volumeRestoreOverrides is not served",
+            ),
+            (
+                restore(json!({"patches": ["{}"]})),
+                "is no operation of a JSON patch",
+            ),
+            (
+                restore(json!({"virtualMachineSnapshotName": ""})),
+                "must name a VirtualMachineSnapshot",
+            ),
+        ] {
+            let (code, message) = answer.unwrap_err();
+            assert_eq!(code, 422, "{message}");
+            assert!(message.contains(said), "{message}");
+        }
+    }
+
+    #[test]
+    fn a_machine_of_which_a_snapshot_is_taken_changes_neither_disks_nor_run_strategy() {
+        let admission = admission();
+        let ada = User::admin("ada");
+        let kubevirt = User {
+            groups: vec![TRUSTED_GROUP.to_owned()],
+            ..User::admin("kubevirt")
+        };
+        let ask = |user: &User, status: Value, change: fn(&mut Value)| {
+            let mut old = machine();
+            old["status"] = status;
+            let mut new = old.clone();
+            change(&mut new);
+            let answer = admission.validate(&request(user, "virtualmachines", Some(&old)), &new);
+            answer.map(drop).map_err(|status| status.message)
+        };
+        let snapshot = || json!({"snapshotInProgress": "s"});
+        let restore = || json!({"restoreInProgress": "r"});
+        let label = |vm: &mut Value| vm["metadata"]["labels"] = json!({"a": "b"});
+        let run = |vm: &mut Value| vm["spec"]["runStrategy"] = "Always".into();
+        let volumes = |vm: &mut Value| {
+            vm["spec"]["template"]["spec"]["volumes"] =
+                json!([{"name": "a", "containerDisk": {"image": "registry/a:1"}}]);
+        };
+        assert_eq!(ask(&ada, snapshot(), label), Ok(()));
+        assert_eq!(ask(&kubevirt, snapshot(), run), Ok(()));
+        for (status, change, said) in [
+            (
+                snapshot(),
+                run as fn(&mut Value),
+                "Cannot update vm running state until snapshot \"s\" completes",
+            ),
+            (
+                snapshot(),
+                volumes,
+                "Cannot update vm disks or volumes until snapshot \"s\" completes",
+            ),
+            (
+                restore(),
+                run,
+                "Cannot update VM runStrategy until restore \"r\" completes",
+            ),
+        ] {
+            let message = ask(&ada, status, change).unwrap_err();
+            assert!(message.contains(said), "{message}");
+        }
+    }
+
+    #[test]
+    fn only_controllers_say_what_a_guest_goes_on_from() {
+        let admission = admission();
+        let users = [
+            User::admin("ada"),
+            User {
+                groups: vec![TRUSTED_GROUP.to_owned()],
+                ..User::admin("kubevirt")
+            },
+        ];
+        let name = "anyvirt.io/resume-from";
+        for (at, resource) in [
+            ("/metadata", "virtualmachines"),
+            ("/spec/template/metadata", "virtualmachines"),
+            ("/metadata", "virtualmachineinstances"),
+        ] {
+            let old = match resource {
+                "virtualmachines" => machine(),
+                _ => {
+                    json!({"metadata": {"name": "vm"}, "spec": {"domain": {"devices": {}, "memory": {"guest": "64Mi"}}}})
+                }
+            };
+            let mut new = old.clone();
+            let (above, field) = at.rsplit_once('/').unwrap();
+            let parent = new.pointer_mut(above).unwrap();
+            parent[field]["annotations"] = json!({ name: "somebody-elses" });
+            for user in &users {
+                for old in [None, Some(&old)] {
+                    let answer = admission.validate(&request(user, resource, old), &new);
+                    if user.name == "ada" {
+                        let message = answer.unwrap_err().message;
+                        assert!(message.contains(name), "{at} {resource}: {message}");
+                    } else if let Err(status) = answer {
+                        assert!(!status.message.contains(name), "{}", status.message);
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_ring_that_cannot_be_read_is_refused_even_if_the_spec_stays() {
+        let (admission, user) = (admission(), User::admin("ada"));
+        let old = machine();
+        let mut new = old.clone();
+        new["metadata"]["annotations"] = json!({"anyvirt.io/snapshot-ring": "every=1m"});
+        let status = admission
+            .validate(&request(&user, "virtualmachines", Some(&old)), &new)
+            .unwrap_err();
+        assert!(
+            status.message.contains("keep is missing"),
+            "{}",
+            status.message
+        );
     }
 
     #[test]

@@ -12,12 +12,15 @@ use schemars::transform::AddNullable;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde_json::{Map, Value, json};
 
+mod snapshot;
+
 use crate::hyper_converged::HyperConvergedStatus;
 use crate::kubevirt::{KubeVirtSpec, KubeVirtStatus};
 use crate::names;
 use crate::unserved::{self, Field};
 use crate::virtual_machine::{VirtualMachineSpec, VirtualMachineStatus};
 use crate::virtual_machine_instance::{VirtualMachineInstanceSpec, VirtualMachineInstanceStatus};
+use crate::warm_start::{WarmStartTemplateSpec, WarmStartTemplateStatus};
 
 /// What the server says to clients that use the old version.
 const DEPRECATION: &str =
@@ -31,7 +34,11 @@ pub fn crds() -> Vec<CustomResourceDefinition> {
         hyper_converged(),
         kubevirt(),
         virtual_machine_instance(),
+        snapshot::restore(),
         virtual_machine(),
+        snapshot::content(),
+        snapshot::machine_snapshot(),
+        warm_start_template(),
     ]
 }
 
@@ -160,6 +167,38 @@ fn hyper_converged() -> CustomResourceDefinition {
         columns: vec![age()],
         spec: json!({ "type": "object", PRESERVE: true }),
         status: schema_of::<HyperConvergedStatus>(),
+    })
+}
+
+fn warm_start_template() -> CustomResourceDefinition {
+    definition(Kind {
+        names: [
+            "WarmStartTemplate",
+            "warmstarttemplate",
+            "warmstarttemplates",
+        ],
+        short_names: &["wst"],
+        label: names::OWN_GROUP,
+        versions: &[(names::OWN_VERSION, None)],
+        group: names::OWN_GROUP,
+        status_subresource: true,
+        columns: vec![
+            column("Image", ".spec.image", "What the guest has booted from", 0),
+            column("Phase", ".status.phase", "", 0),
+            column("Size", ".status.size", "Room that it takes on disk", 0),
+            column(
+                "Uses",
+                ".status.uses",
+                "How many machines have started from it",
+                0,
+            ),
+            age(),
+            column("Message", ".status.message", "", 0),
+            column("Node", ".spec.node", "", 1),
+            column("Accelerator", ".spec.accelerator", "", 1),
+        ],
+        spec: schema_of::<WarmStartTemplateSpec>(),
+        status: schema_of::<WarmStartTemplateStatus>(),
     })
 }
 
@@ -376,6 +415,18 @@ mod tests {
             .assert_eq(&json_of("virtualmachineinstances.kubevirt.io"));
         expect_file!["../../../deploy/crds/virtualmachines.kubevirt.io.json"]
             .assert_eq(&json_of("virtualmachines.kubevirt.io"));
+        expect_file!["../../../deploy/crds/warmstarttemplates.anyvirt.io.json"]
+            .assert_eq(&json_of("warmstarttemplates.anyvirt.io"));
+        expect_file!["../../../deploy/crds/virtualmachinesnapshots.snapshot.kubevirt.io.json"]
+            .assert_eq(&json_of("virtualmachinesnapshots.snapshot.kubevirt.io"));
+        expect_file![
+            "../../../deploy/crds/virtualmachinesnapshotcontents.snapshot.kubevirt.io.json"
+        ]
+        .assert_eq(&json_of(
+            "virtualmachinesnapshotcontents.snapshot.kubevirt.io",
+        ));
+        expect_file!["../../../deploy/crds/virtualmachinerestores.snapshot.kubevirt.io.json"]
+            .assert_eq(&json_of("virtualmachinerestores.snapshot.kubevirt.io"));
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! What the user left out, filled in when an object is admitted. Pure: time and randomness are arguments.
 
 use jiff::Timestamp;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 
 use crate::configuration::ClusterConfiguration;
 use crate::names;
@@ -9,8 +9,9 @@ use crate::quantity::Quantity;
 use crate::resources;
 use crate::virtual_machine::VirtualMachine;
 use crate::virtual_machine_instance::{
-    CdromTarget, Devices, Disk, DiskTarget, FeatureState, Input, Interface, Masquerade, Network,
-    Phase, PhaseTransition, PodNetwork, VirtualMachineInstance, VirtualMachineInstanceSpec,
+    CdromTarget, Devices, Disk, DiskTarget, FeatureState, Firmware, Input, Interface, Masquerade,
+    Network, Phase, PhaseTransition, PodNetwork, VirtualMachineInstance,
+    VirtualMachineInstanceSpec,
 };
 
 /// Seconds a guest gets to shut down by itself when its spec does not say.
@@ -41,6 +42,7 @@ pub fn virtual_machine(
         .and_then(|old| old.spec.template.as_ref())
         .and_then(|template| template.spec.domain.firmware.as_ref());
     let firmware = template.spec.domain.firmware.get_or_insert_default();
+    let mut made_up = vec![identity.uuid.clone(), identity.serial.clone()];
     if is_unset(firmware.uuid.as_deref()) {
         let known = known.and_then(|firmware| firmware.uuid.clone());
         firmware.uuid = Some(known.unwrap_or_else(|| identity.uuid.clone()));
@@ -48,6 +50,38 @@ pub fn virtual_machine(
     if is_unset(firmware.serial.as_deref()) {
         let known = known.and_then(|firmware| firmware.serial.clone());
         firmware.serial = Some(known.unwrap_or_else(|| identity.serial.clone()));
+    }
+    let before = old.and_then(|old| old.spec.template.as_ref()?.metadata.as_ref());
+    made_up.extend(known_made_up(before));
+    note_made_up(template.metadata.get_or_insert_default(), firmware, made_up);
+}
+
+/// The values of the firmware's identity that an object says were made up for it.
+fn known_made_up(metadata: Option<&ObjectMeta>) -> Vec<String> {
+    let noted = metadata
+        .and_then(|metadata| metadata.annotations.as_ref())
+        .and_then(|all| all.get(names::annotations::GENERATED_FIRMWARE));
+    let noted = noted.map(String::as_str).unwrap_or_default();
+    noted.split_ascii_whitespace().map(str::to_owned).collect()
+}
+
+/// Notes which values of the firmware's identity were made up: nobody insists on those, so that the guest may start
+/// from a template which has booted with others.
+fn note_made_up(metadata: &mut ObjectMeta, firmware: &Firmware, mut made_up: Vec<String>) {
+    made_up.extend(known_made_up(Some(metadata)));
+    let values = [&firmware.uuid, &firmware.serial].into_iter().flatten();
+    let noted: Vec<&str> = values
+        .filter(|value| made_up.contains(value))
+        .map(String::as_str)
+        .collect();
+    let name = names::annotations::GENERATED_FIRMWARE;
+    if noted.is_empty() {
+        if let Some(annotations) = &mut metadata.annotations {
+            annotations.remove(name);
+        }
+    } else {
+        let annotations = metadata.annotations.get_or_insert_default();
+        annotations.insert(name.to_owned(), noted.join(" "));
     }
 }
 
@@ -59,6 +93,13 @@ pub fn virtual_machine_instance(
     now: Timestamp,
 ) {
     instance_spec(&mut instance.spec, cluster, identity);
+    if let Some(firmware) = &instance.spec.domain.firmware {
+        note_made_up(
+            &mut instance.metadata,
+            firmware,
+            vec![identity.uuid.clone()],
+        );
+    }
     let finalizers = instance.metadata.finalizers.get_or_insert_default();
     if !finalizers
         .iter()
@@ -543,6 +584,42 @@ mod tests {
         };
         virtual_machine(&mut updated, Some(&created), &cluster(), &other);
         assert_eq!(created, updated);
+    }
+
+    #[test]
+    fn what_was_made_up_of_the_firmwares_identity_is_noted_and_what_somebody_chose_is_not() {
+        let machine = |firmware: Value| -> VirtualMachine {
+            serde_json::from_value(json!({ "metadata": {}, "spec": { "template": { "spec": {
+                "domain": { "devices": {}, "firmware": firmware } } } } }))
+            .unwrap()
+        };
+        let noted = |machine: &VirtualMachine| {
+            let metadata = machine.spec.template.as_ref().unwrap().metadata.as_ref();
+            known_made_up(metadata).join(" ")
+        };
+        let made = identity();
+        let other = FirmwareIdentity {
+            uuid: "other".to_owned(),
+            serial: "other".to_owned(),
+        };
+        let mut first = machine(json!({}));
+        virtual_machine(&mut first, None, &cluster(), &made);
+        assert_eq!(noted(&first), format!("{} {}", made.uuid, made.serial));
+        // Written back without what was filled in, and with it.
+        for firmware in [
+            json!({}),
+            json!({ "uuid": made.uuid, "serial": made.serial }),
+        ] {
+            let mut again = machine(firmware);
+            virtual_machine(&mut again, Some(&first), &cluster(), &other);
+            assert_eq!(noted(&again), noted(&first));
+        }
+        let mut chosen = machine(json!({ "serial": "S-77" }));
+        virtual_machine(&mut chosen, Some(&first), &cluster(), &other);
+        assert_eq!(noted(&chosen), made.uuid);
+        let mut chosen = machine(json!({ "uuid": "u", "serial": "S-77" }));
+        virtual_machine(&mut chosen, None, &cluster(), &made);
+        assert_eq!(noted(&chosen), "");
     }
 
     #[test]

@@ -10,6 +10,7 @@ use crate::accelerator::{EmulationMultiTenancy, EmulationPolicy, Problem};
 use crate::condition::Condition;
 use crate::quantity::Quantity;
 use crate::unserved::Unserved;
+use crate::warm_start::Mode;
 
 /// What the installation shall be.
 #[derive(Clone, CustomResource, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
@@ -54,6 +55,10 @@ pub struct KubeVirtConfiguration {
     /// core. Default 10.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub emulated_processors_per_core: Option<u32>,
+    /// Whether virtual machines that say nothing themselves start from templates: `Never` (the default), `Auto` or
+    /// `Require`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub warm_start: Option<Mode>,
     /// Default processor model.
     #[serde(default, rename = "cpuModel", skip_serializing_if = "Option::is_none")]
     pub cpu_model: Option<String>,

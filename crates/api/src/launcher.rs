@@ -16,6 +16,9 @@ use serde::{Deserialize, Serialize};
 use crate::accelerator::Accelerator;
 use crate::virtual_machine_instance::VirtualMachineInstance;
 
+pub mod saved;
+pub mod warm;
+
 /// The longest request line in bytes, newline included: a whole VMI with its cloud-init data fits
 /// several times over, and a client that never sends a newline cannot fill the launcher's memory.
 pub const LARGEST_REQUEST_BYTES: usize = 4 << 20;
@@ -119,6 +122,24 @@ pub enum Request {
     /// What the guest uses, as often as the client asks: after the answer each empty line that it sends is answered
     /// with one line, an `Option` of [`Usage`](crate::usage::Usage), which is none while no guest runs.
     Usage,
+    /// Keep the guest, which was started with [`warm::WarmStart::Keepable`] and is past its ready point, in this empty
+    /// folder: the files of [`warm::files`], durable. The answer comes when that is done, and the guest has ended then,
+    /// with [`ExitKind::Kept`]. Refused, and the guest runs on, with `NoHook` where nothing in the guest could renew it.
+    Keep {
+        /// The folder.
+        directory: PathBuf,
+    },
+    /// Save the guest, which runs or is paused, in this empty folder: the files of [`saved::files`], durable. Any failure
+    /// leaves the folder empty, and the guest goes on.
+    Save {
+        /// The folder.
+        directory: PathBuf,
+        /// The guest goes on, and the answer tells for how long it stood still. Else it has ended when the answer comes,
+        /// with [`ExitKind::Saved`]. Refused with `HostDisk` where it writes to a file of the host.
+        go_on: bool,
+        /// Another machine is to go on from it: refused with `NoHook` where nothing in the guest could renew it.
+        renewable: bool,
+    },
     /// End the launcher; refused while a guest runs.
     End,
 }
@@ -169,6 +190,13 @@ pub struct StartRequest {
     /// once, with another accelerator, after the first QEMU has ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stepped_down: Option<KvmFailure>,
+    /// What this start has to do with templates; `None`: nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub warm: Option<warm::WarmStart>,
+    /// When the launcher is told to leave (SIGTERM), it saves its guest in this folder, as [`Request::Save`] that does not
+    /// go on; if that fails, the guest is shut down as ever. The folder is made, empty, by the launcher then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub save_on_leaving: Option<PathBuf>,
 }
 
 /// A kernel for direct boot.
@@ -307,15 +335,23 @@ pub struct Status {
     /// KVM does not run this guest as it should. What follows is decided by the node agent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kvm_failure: Option<KvmFailure>,
+    /// How the restore of a template went, if this start was to be one and it is decided.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub warm: Option<warm::WarmOutcome>,
+    /// How the guest was saved last, if it was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub saved: Option<saved::SavedNow>,
+    /// How it goes on from a saved machine, if it does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resumed: Option<saved::Resumed>,
 }
 
 impl Status {
-    /// The milestones of the guest's latest start: those after it was started again.
+    /// The milestones of the guest's latest start: those after it was started again, or booted instead of restored.
     pub fn latest_milestones(&self) -> &[Milestone] {
-        let again = self
-            .milestones
-            .iter()
-            .rposition(|it| it.name == milestones::STEPPED_DOWN);
+        let again = self.milestones.iter().rposition(|it| {
+            it.name == milestones::STEPPED_DOWN || it.name == milestones::BOOTS_INSTEAD
+        });
         self.milestones
             .get(again.map_or(0, |again| again + 1)..)
             .unwrap_or_default()
@@ -339,6 +375,9 @@ impl Default for Status {
             milestones: Vec::new(),
             last_sign: None,
             kvm_failure: None,
+            warm: None,
+            saved: None,
+            resumed: None,
         }
     }
 }
@@ -409,6 +448,12 @@ pub mod milestones {
     pub const SPAWNED: &str = "spawned";
     /// QEMU's monitor has greeted.
     pub const QMP: &str = "qmp";
+    /// A template's memory and devices are there.
+    pub const RESTORED: &str = "restored";
+    /// The restored guest is somebody of its own: names, addresses, keys, clock and random numbers.
+    pub const RENEWED: &str = "renewed";
+    /// The template was of no use: the guest boots. What was reached before does not count.
+    pub const BOOTS_INSTEAD: &str = "boots-instead";
     /// The guest's processors run for the first time.
     pub const RUNNING: &str = "running";
     /// The guest was paused before its start was over, so its times mean nothing.
@@ -506,4 +551,8 @@ pub enum ExitKind {
     },
     /// It never ran.
     StartFailed,
+    /// It was kept as a template, by [`Request::Keep`].
+    Kept,
+    /// It was saved, by [`Request::Save`], and can go on from there.
+    Saved,
 }

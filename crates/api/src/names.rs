@@ -8,6 +8,16 @@ pub const VERSION: &str = "v1";
 pub const DEPRECATED_VERSION: &str = "v1alpha3";
 /// API group of start, stop, console and the other verbs on virtual machines.
 pub const SUBRESOURCES_GROUP: &str = "subresources.kubevirt.io";
+/// API group of our own kinds.
+pub const OWN_GROUP: &str = "anyvirt.io";
+/// The version of the kinds of [`OWN_GROUP`].
+pub const OWN_VERSION: &str = "v1alpha1";
+/// API group of snapshots and restores of virtual machines.
+pub const SNAPSHOT_GROUP: &str = "snapshot.kubevirt.io";
+/// The version in which the kinds of [`SNAPSHOT_GROUP`] are stored.
+pub const SNAPSHOT_VERSION: &str = "v1beta1";
+/// The older version of them that is served.
+pub const SNAPSHOT_OLD_VERSION: &str = "v1alpha1";
 /// Websocket subprotocol of console and VNC.
 pub const PLAIN_STREAM_PROTOCOL: &str = "plain.kubevirt.io";
 
@@ -63,6 +73,8 @@ pub mod labels {
     pub const MACHINE_TYPE_PREFIX: &str = "machine-type.node.kubevirt.io/";
     /// On a node: its host name.
     pub const HOSTNAME: &str = "kubernetes.io/hostname";
+    /// On a VirtualMachineSnapshot that its machine's ring has made: the machine's UID.
+    pub const SNAPSHOT_RING: &str = "anyvirt.io/snapshot-ring";
 
     /// Labels a user may not put on a VMI.
     pub const RESERVED: [&str; 6] = [
@@ -89,6 +101,37 @@ pub mod annotations {
     /// On a VM or VMI: seconds without any sign of life after which a guest that starts counts as
     /// stuck, instead of what its earlier starts say.
     pub const STUCK_AFTER: &str = "anyvirt.io/stuck-after-seconds";
+    /// On a VM's template or VMI: whether it starts from a template, `Auto`, `Never` or `Require`. Written on a VMI that
+    /// says nothing by what the cluster wants.
+    pub const WARM_START: &str = "anyvirt.io/warm-start";
+    /// On a VMI: the place that decided [`WARM_START`], where that is not the VMI or its VM.
+    pub const WARM_START_DECIDED_BY: &str = "anyvirt.io/warm-start-decided-by";
+    /// On a VM's template or VMI: a text on the serial console by which a guest that becomes a template is ready,
+    /// instead of its login or its agent.
+    pub const WARM_START_MARKER: &str = "anyvirt.io/warm-start-marker";
+    /// On a VM: `true` saves its guest with its memory and ends it; taken away, it goes on from there. `discard` throws
+    /// what was saved away.
+    pub const SUSPENDED: &str = "anyvirt.io/suspended";
+    /// On a VMI: its guest is to be saved under this name on its node, and to end.
+    pub const SAVE_TO: &str = "anyvirt.io/save-to";
+    /// On a VM's template or VMI: what becomes of its guest when its host is shut down, `Shutdown` or `Suspend`.
+    pub const ON_HOST_SHUTDOWN: &str = "anyvirt.io/on-host-shutdown";
+    /// On a VM's template or VMI: the firmware's UUID and serial number that were made up for it, separated by a space;
+    /// nobody insists on those.
+    pub const GENERATED_FIRMWARE: &str = "anyvirt.io/generated-firmware-identity";
+    /// On a VM that is to go on from a saved state, and on the VMI that does: the state's id. That of a snapshot is the
+    /// UID of its VirtualMachineSnapshotContent; that of a suspended machine its own UID.
+    pub const RESUME_FROM: &str = "anyvirt.io/resume-from";
+    /// Beside [`RESUME_FROM`]: `Clock`, the same machine goes on, or `Everything`, it goes on as somebody else.
+    pub const RESUME_AS: &str = "anyvirt.io/resume-as";
+    /// Beside [`RESUME_FROM`]: the node that has the state.
+    pub const RESUME_NODE: &str = "anyvirt.io/resume-node";
+    /// Those by which controllers tell each other and nodes what is saved, and what goes on: nobody else writes them.
+    pub const OF_CONTROLLERS: [&str; 4] = [SAVE_TO, RESUME_FROM, RESUME_AS, RESUME_NODE];
+    /// On a VM: take snapshots with memory again and again, e.g. `every=1m,keep=5`.
+    pub const SNAPSHOT_RING: &str = "anyvirt.io/snapshot-ring";
+    /// On a VM: name and UID of the VirtualMachineRestore that has written its spec last.
+    pub const LAST_RESTORE: &str = "restore.kubevirt.io/lastRestoreUID";
     /// On a launcher pod and VMI: every place that had a say in that policy, a JSON list.
     pub const EMULATION_CONSIDERED: &str = "anyvirt.io/emulation-considered";
     /// On a node: its verdict on hardware virtualization, a JSON object (class, stage, evidence, at,
@@ -135,6 +178,18 @@ pub mod finalizers {
     pub const FOREGROUND_DELETE: &str = "kubevirt.io/foregroundDeleteVirtualMachine";
 }
 
+/// Finalizers of snapshots, as KubeVirt names them.
+pub mod snapshot_finalizers {
+    /// On a VirtualMachineSnapshot.
+    pub const SNAPSHOT: &str = "snapshot.kubevirt.io/vmsnapshot-protection";
+    /// On a VirtualMachineSnapshotContent: taken off when its snapshot goes.
+    pub const CONTENT: &str = "snapshot.kubevirt.io/vmsnapshotcontent-protection";
+    /// On a VirtualMachineRestore.
+    pub const RESTORE: &str = "snapshot.kubevirt.io/vmrestore-protection";
+    /// On a VM of which a snapshot is being taken.
+    pub const SOURCE: &str = "snapshot.kubevirt.io/snapshot-source-protection";
+}
+
 /// Resources a node offers and a launcher pod asks for.
 pub mod resources {
     /// Hardware virtualization.
@@ -178,6 +233,14 @@ pub mod conditions {
     /// The reason of [`ACCELERATOR_OUTDATED`] of an emulated guest for which the hardware of another
     /// node has room, by the scheduler's own choice.
     pub const HARDWARE_FREE_ELSEWHERE: &str = "HardwareFreeElsewhere";
+    /// On a VMI: does it go on from a template, and if not, why did it boot?
+    pub const WARM_START: &str = "WarmStart";
+    /// On a VM: its guest is saved, and does not run.
+    pub const SUSPENDED: &str = "Suspended";
+    /// On a VMI: its guest was saved, or could not be.
+    pub const SAVED: &str = "Saved";
+    /// On a VMI: its guest goes on from what was saved.
+    pub const RESUMED: &str = "Resumed";
     /// On the KubeVirt object: were all places of configuration understood, and do they agree?
     pub const EMULATION_CONFIGURATION: &str = "EmulationConfiguration";
 }
@@ -186,6 +249,10 @@ pub mod conditions {
 pub mod components {
     /// Events about VMs, VMIs and pods by the controllers.
     pub const VIRTUAL_MACHINE_CONTROLLER: &str = "virtualmachine-controller";
+    /// Events about snapshots by the controllers.
+    pub const SNAPSHOT_CONTROLLER: &str = "snapshot-controller";
+    /// Events about restores by the controllers.
+    pub const RESTORE_CONTROLLER: &str = "restore-controller";
     /// Events about running guests by the node agent.
     pub const VIRT_HANDLER: &str = "virt-handler";
 }

@@ -9,6 +9,9 @@
 //! | QEMU greets on its monitor | 30 s | 2 min | `launcher::start` |
 //! | QEMU answers a command | 15 s | 1 min | `launcher::monitor` |
 //! | QEMU ends after its machine went off | 30 s | 2 min | `launcher::life` |
+//! | QEMU reads a template's state, or writes one | 5 s | 1 min | `launcher::warm` |
+//! | a restored guest renews itself and proves it | 3 s | 1 min | `launcher::warm` |
+//! | a guest that is to be kept comes to rest | 1 min | 15 min | `launcher::warm` |
 //! | a silent guest agent counts as gone | 25 s | 2 min | `launcher::agent` |
 //! | a guest shuts down, if its VMI does not say how long | 30 s | 5 min | `node::machine` |
 //! | a booting guest keeps others from booting | 20 s | 5 min | `node::gate` |
@@ -36,6 +39,13 @@ pub enum Wait {
     Answer,
     /// QEMU ends after it said that its machine goes off.
     LastBreath,
+    /// QEMU reads or writes the state of a guest's devices, and a template's files are written: milliseconds, beside
+    /// others who do the same on two processors a second.
+    Migration,
+    /// A restored guest renews itself: a tenth of a second, and with fifty others at once ten seconds.
+    Renewal,
+    /// A guest that is to be kept has done what it does after its start, e.g. all that cloud-init has to do.
+    Settling,
     /// The guest agent answers a question.
     Agent,
     /// The guest shuts down by itself, where its VMI does not say how long it may take.
@@ -46,10 +56,13 @@ pub enum Wait {
 
 impl Wait {
     /// All of them.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 9] = [
         Self::Greeting,
         Self::Answer,
         Self::LastBreath,
+        Self::Migration,
+        Self::Renewal,
+        Self::Settling,
         Self::Agent,
         Self::DefaultGrace,
         Self::Boot,
@@ -62,6 +75,9 @@ impl Wait {
         match self {
             Self::Greeting | Self::LastBreath => seconds(30, 120),
             Self::Answer => seconds(15, 60),
+            Self::Migration => seconds(5, 60),
+            Self::Renewal => seconds(3, 60),
+            Self::Settling => seconds(60, 900),
             Self::Agent => seconds(25, 120),
             Self::DefaultGrace => seconds(GRACE_PERIOD_SECONDS, 300),
             Self::Boot => seconds(20, 300),

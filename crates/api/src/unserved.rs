@@ -225,6 +225,18 @@ pub const MACHINE: &[Field] = &[
     ),
 ];
 
+/// Fields of a VirtualMachineRestore's spec that are not served.
+pub const RESTORE: &[Field] = &[
+    field(
+        "volumeRestoreOverrides",
+        "no volume that this version serves is restored as a claim; remove it",
+    ),
+    field(
+        "volumeOwnershipPolicy",
+        "no volume that this version serves is restored as a claim; remove it",
+    ),
+];
+
 /// Fields of a KubeVirt object's spec that are kept, have no effect, and are reported.
 pub const KUBEVIRT: &[Field] = &[
     field("certificateRotateStrategy", REMOVE),

@@ -129,6 +129,9 @@ pub struct VirtualMachineStatus {
     /// What was asked through the API and is not done yet.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub state_change_requests: Vec<StateChangeRequest>,
+    /// Where its guest is saved, while it is suspended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub suspension: Option<Suspension>,
     /// How often starting it failed in a row.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub start_failure: Option<StartFailure>,
@@ -138,6 +141,26 @@ pub struct VirtualMachineStatus {
     /// The generation the next instance will be made from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub desired_generation: Option<i64>,
+    /// The VirtualMachineSnapshot that is being taken of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub snapshot_in_progress: Option<String>,
+    /// The VirtualMachineRestore that is about to change it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restore_in_progress: Option<String>,
+}
+
+/// Where the guest of a suspended machine is saved.
+#[derive(Clone, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Suspension {
+    /// The node that has it.
+    pub node: String,
+    /// Its name there.
+    pub id: String,
+    /// The instant from which the guest goes on.
+    pub at: Time,
+    /// Bytes of disk space that it takes.
+    pub disk_bytes: i64,
 }
 
 /// A virtual machine's state in one word.
@@ -167,6 +190,8 @@ pub enum PrintableStatus {
     Running,
     /// Its processors are stopped.
     Paused,
+    /// Its guest is saved with its memory, and goes on from there when it is resumed.
+    Suspended,
     /// It is about to stop.
     Stopping,
     /// It is being deleted.

@@ -12,10 +12,13 @@ pub mod doctor;
 mod emulation;
 pub mod explain;
 mod failure;
+pub mod image;
 mod logs;
 mod output;
 mod power;
+pub mod snapshot;
 mod status;
+mod suspend;
 mod terminal;
 mod timeline;
 mod version;
@@ -138,6 +141,9 @@ pub enum Verb {
     /// Show or change whether virtual machines may be emulated in software
     #[command(subcommand)]
     Emulation(EmulationVerb),
+    /// What virtual machines are made from
+    #[command(subcommand)]
+    Image(image::ImageVerb),
     /// Start a virtual machine
     #[command(
         after_help = "Examples:\n  anyvirt start web\n  anyvirt start web --paused\n  anyvirt start web --wait"
@@ -159,6 +165,16 @@ pub enum Verb {
         #[arg(long, value_name = "SECONDS", requires = "wait")]
         timeout: Option<u64>,
     },
+    /// Save a virtual machine with its memory, and end it; it goes on from there with resume
+    #[command(
+        after_help = "It goes on after anything: also after the host was started again. What is saved takes disk space, up to the guest's memory.\n\nExamples:\n  anyvirt suspend web\n  anyvirt suspend web --no-wait"
+    )]
+    Suspend(suspend::Suspend),
+    /// Let a suspended virtual machine go on from where it was saved
+    #[command(
+        after_help = "A machine that cannot go on never boots instead: what was saved stays until it is thrown away.\n\nExamples:\n  anyvirt resume web\n  anyvirt resume web --discard"
+    )]
+    Resume(suspend::Resume),
     /// Show how a virtual machine starts, step by step, and what its earlier starts took
     #[command(after_help = "Examples:\n  anyvirt timeline web\n  anyvirt timeline web --watch")]
     Timeline(timeline::Asked),
@@ -199,6 +215,9 @@ pub enum Verb {
         #[arg(long)]
         dry_run: bool,
     },
+    /// Snapshots, restores, forks and rewinds
+    #[command(flatten)]
+    Snapshots(snapshot::SnapshotVerb),
     /// Connect to the serial console of a virtual machine; Ctrl+] leaves
     Console {
         /// Name of the virtual machine
@@ -443,6 +462,8 @@ async fn perform(
             let within = timeout.map(std::time::Duration::from_secs);
             timeline::follow(&connection, power::plain(&name), goal, within).await
         }
+        Verb::Suspend(asked) => suspend::suspend(&connect().await?, &asked).await,
+        Verb::Resume(asked) => suspend::resume(&connect().await?, &asked).await,
         Verb::Timeline(asked) => timeline::run(&connect().await?, &asked).await,
         Verb::Stop { name, force } => power::stop(&connect().await?, &name, force).await,
         Verb::Restart { name, force } => power::restart(&connect().await?, &name, force).await,
@@ -452,6 +473,7 @@ async fn perform(
         Verb::Unpause { target, dry_run } => {
             power::pause(&connect().await?, &target.words, false, dry_run).await
         }
+        Verb::Snapshots(verb) => snapshot::run(verb, globals, environment.data_directory).await,
         Verb::Console { name, timeout } => console::run(&connect().await?, &name, timeout).await,
         Verb::Logs { name, follow, tail } => {
             logs::run(&connect().await?, &name, follow, tail).await
@@ -466,6 +488,7 @@ async fn perform(
             let connection = if client { None } else { Some(connect().await?) };
             version::run(environment.version, connection.as_ref(), output).await
         }
+        Verb::Image(verb) => image::run(&verb, connect).await,
         Verb::Completion { shell } => {
             let mut command = (environment.command)();
             let name = command.get_name().to_owned();
@@ -498,6 +521,10 @@ mod tests {
             "virtctl unpause vmi web",
             "virtctl console web --timeout 1 -v 3",
             "virtctl version -c",
+            "virtctl snapshot web --memory --name s",
+            "virtctl restore web2 --snapshot s --stop",
+            "virtctl fork web -n 5 --name-prefix w-",
+            "virtctl rewind web --to -5m",
             "virtctl --kubeconfig a --context b --server https://c --token d logs web -f",
         ] {
             let words = line.split(' ').map(str::to_owned);

@@ -4,6 +4,7 @@
 //! where acting twice is harmless). They meet each other, the node and people only in API objects.
 
 pub mod bootstrap;
+mod change;
 pub mod clock;
 mod difference;
 mod engine;
@@ -12,10 +13,14 @@ pub mod kubevirt;
 pub mod metrics;
 pub mod overview;
 mod queue;
+pub mod restore;
 pub mod schedule;
+pub mod snapshot;
+pub mod snapshot_ring;
 pub mod subresource;
 pub mod virtual_machine;
 pub mod virtual_machine_instance;
+mod waiting;
 
 pub use tokio_util::sync::CancellationToken;
 
@@ -82,7 +87,21 @@ pub async fn run(
         let (client, settings) = all.clone();
         kubevirt::run(client, settings, configuration.clone(), cancel.clone())
     });
-    tokio::join!(schedule, machines, instances, kubevirt);
+    let snapshots = keep("snapshot", stop, || {
+        let (client, settings) = all.clone();
+        snapshot::run(client, settings, cancel.clone())
+    });
+    let restores = keep("restore", stop, || {
+        let (client, settings) = all.clone();
+        restore::run(client, settings, cancel.clone())
+    });
+    let rings = keep("snapshot_ring", stop, || {
+        let (client, settings) = all.clone();
+        snapshot_ring::run(client, settings, cancel.clone())
+    });
+    tokio::join!(
+        schedule, machines, instances, kubevirt, snapshots, restores, rings
+    );
 }
 
 /// How long a controller that panicked rests before it is started again: long enough that a defect

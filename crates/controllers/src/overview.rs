@@ -5,6 +5,7 @@ use crate::metrics::{Used, View};
 use api::configuration::ClusterConfiguration;
 use api::virtual_machine::VirtualMachine;
 use api::virtual_machine_instance::VirtualMachineInstance;
+use api::warm_start::WarmStartTemplate;
 use futures::StreamExt as _;
 use k8s_openapi::api::core::v1::{Namespace, Node};
 use kube::runtime::reflector::{self, Lookup, Store, store::Writer};
@@ -23,6 +24,7 @@ pub struct Overview {
     instances: Store<VirtualMachineInstance>,
     nodes: Store<Node>,
     namespaces: Store<Namespace>,
+    templates: Store<WarmStartTemplate>,
 }
 
 /// What keeps an [`Overview`] up to date.
@@ -31,6 +33,7 @@ pub struct Feed {
     instances: Writer<VirtualMachineInstance>,
     nodes: Writer<Node>,
     namespaces: Writer<Namespace>,
+    templates: Writer<WarmStartTemplate>,
 }
 
 impl Debug for Feed {
@@ -45,17 +48,20 @@ pub fn overview() -> (Overview, Feed) {
     let (instances, instances_writer) = reflector::store();
     let (nodes, nodes_writer) = reflector::store();
     let (namespaces, namespaces_writer) = reflector::store();
+    let (templates, templates_writer) = reflector::store();
     let overview = Overview {
         machines,
         instances,
         nodes,
         namespaces,
+        templates,
     };
     let feed = Feed {
         machines: machines_writer,
         instances: instances_writer,
         nodes: nodes_writer,
         namespaces: namespaces_writer,
+        templates: templates_writer,
     };
     (overview, feed)
 }
@@ -78,6 +84,7 @@ impl Overview {
             machines: self.machines.state(),
             instances: self.instances(),
             nodes: self.nodes(),
+            templates: self.templates.state(),
             used,
         }
     }
@@ -94,8 +101,12 @@ impl Overview {
             self.instances.wait_until_ready(),
             self.nodes.wait_until_ready(),
             self.namespaces.wait_until_ready(),
+            self.templates.wait_until_ready(),
         );
-        if [seen.0, seen.1, seen.2, seen.3].iter().any(Result::is_err) {
+        if [seen.0, seen.1, seen.2, seen.3, seen.4]
+            .iter()
+            .any(Result::is_err)
+        {
             std::future::pending::<()>().await;
         }
     }
@@ -110,6 +121,7 @@ impl Feed {
                 keep(Api::all(client.clone()), self.instances),
                 keep(Api::all(client.clone()), self.nodes),
                 keep(Api::all(client.clone()), self.namespaces),
+                keep(Api::all(client.clone()), self.templates),
             )
         };
         cancel.run_until_cancelled(all).await;

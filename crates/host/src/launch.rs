@@ -71,6 +71,8 @@ struct Prepared {
     /// The lowest number above all those wanted there.
     above: RawFd,
     new_session: bool,
+    small_pages: bool,
+    ignores_termination: bool,
     jail: Option<PreparedJail>,
 }
 
@@ -239,6 +241,8 @@ fn prepare(program: &Program, null: RawFd, ruleset: Option<&OwnedFd>) -> io::Res
         files,
         above,
         new_session: program.new_session,
+        small_pages: program.small_pages,
+        ignores_termination: program.ignores_termination,
         jail: program
             .jail
             .as_ref()
@@ -334,6 +338,10 @@ fn child(prepared: &Prepared, report: RawFd) -> ! {
         // SAFETY: no memory involved.
         check(report, unsafe { libc::setsid() } >= 0, SESSION);
     }
+    if prepared.small_pages {
+        // Only saves memory, so a kernel that refuses it does no harm. SAFETY: no memory involved.
+        unsafe { libc::prctl(libc::PR_SET_THP_DISABLE, 1, 0, 0, 0) };
+    }
     // SAFETY: the string is terminated and live.
     check(
         report,
@@ -343,7 +351,7 @@ fn child(prepared: &Prepared, report: RawFd) -> ! {
     if let Some(jail) = &prepared.jail {
         confine(jail, ruleset, report);
     }
-    reset_signals();
+    reset_signals(prepared.ignores_termination);
     // SAFETY: both arrays end with a null pointer and point to terminated, live strings.
     unsafe {
         libc::execve(
@@ -498,17 +506,21 @@ fn drop_capabilities(keep_low_ports: bool, report: RawFd) {
     }
 }
 
-/// Handlers end with `execve`, ignored signals do not: Rust ignores SIGPIPE, programs expect not.
-fn reset_signals() {
+/// Handlers end with `execve`, ignored signals do not: Rust ignores SIGPIPE, programs expect not. A program that sets a
+/// handler for SIGTERM is still not told of it while it is blocked.
+fn reset_signals(ignores_termination: bool) {
     for signal in 1..=64 {
         // SAFETY: the default action; for the two signals that have no other it fails, harmlessly.
         unsafe { libc::signal(signal, libc::SIG_DFL) };
     }
-    // SAFETY: an empty set on our stack.
+    // SAFETY: a set on our stack.
     unsafe {
-        let mut none = std::mem::zeroed::<libc::sigset_t>();
-        libc::sigemptyset(&raw mut none);
-        libc::sigprocmask(libc::SIG_SETMASK, &raw const none, std::ptr::null_mut());
+        let mut blocked = std::mem::zeroed::<libc::sigset_t>();
+        libc::sigemptyset(&raw mut blocked);
+        if ignores_termination {
+            libc::sigaddset(&raw mut blocked, libc::SIGTERM);
+        }
+        libc::sigprocmask(libc::SIG_SETMASK, &raw const blocked, std::ptr::null_mut());
     }
 }
 

@@ -12,6 +12,7 @@ mod launch;
 pub mod limits;
 pub mod load;
 pub mod lock;
+pub mod memory;
 pub mod network;
 pub mod process;
 pub mod socket;

@@ -37,6 +37,8 @@ pub struct Program {
     pub(crate) environment: BTreeMap<OsString, OsString>,
     pub(crate) inherited: Vec<(OwnedFd, RawFd)>,
     pub(crate) new_session: bool,
+    pub(crate) small_pages: bool,
+    pub(crate) ignores_termination: bool,
     pub(crate) stdin: Stream,
     pub(crate) stdout: Stream,
     pub(crate) stderr: Stream,
@@ -53,6 +55,8 @@ impl Program {
             environment: BTreeMap::new(),
             inherited: Vec::new(),
             new_session: false,
+            small_pages: false,
+            ignores_termination: false,
             stdin: Stream::Null,
             stdout: Stream::Null,
             stderr: Stream::Null,
@@ -100,6 +104,22 @@ impl Program {
     #[must_use]
     pub fn new_session(mut self) -> Self {
         self.new_session = true;
+        self
+    }
+
+    /// Lets the kernel give the program no huge pages, whatever it asks for: each is filled with zeros and counts whole
+    /// when its first byte is written.
+    #[must_use]
+    pub fn small_pages(mut self) -> Self {
+        self.small_pages = true;
+        self
+    }
+
+    /// Starts the program with SIGTERM blocked: a host that shuts down tells all processes at once to end, and this one
+    /// must not before somebody else has done with it. SIGKILL ends it as ever.
+    #[must_use]
+    pub fn ignore_termination(mut self) -> Self {
+        self.ignores_termination = true;
         self
     }
 

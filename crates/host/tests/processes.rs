@@ -81,6 +81,23 @@ async fn endings_are_told_as_they_were() {
 }
 
 #[tokio::test]
+async fn who_ignores_termination_is_ended_by_a_kill_only() {
+    // SIGTERM is number 15: the 15th bit of the blocked ones.
+    let shell = |script: &str| Program::new("/bin/sh").argument("-c").argument(script);
+    let blocked =
+        "while read name mask; do [ $name = SigBlk: ] && echo $mask; done < /proc/self/status";
+    for (ignores, wanted) in [(false, "0000000000000000"), (true, "0000000000004000")] {
+        let mut program = shell(blocked);
+        if ignores {
+            program = program.ignore_termination();
+        }
+        let output = program.output(Duration::from_secs(20), 1 << 10).await;
+        let output = output.expect("it runs");
+        assert_eq!(String::from_utf8_lossy(&output.stdout).trim(), wanted);
+    }
+}
+
+#[tokio::test]
 async fn a_program_is_killed_at_its_deadline() {
     let program = Program::new("/bin/sleep").argument("1000");
     let error = program
@@ -172,6 +189,22 @@ async fn a_jailed_program_has_no_capabilities_no_new_privileges_and_its_limits()
         assert!(status.contains("Groups:\t \n"), "{status}");
     }
     assert!(status.ends_with("2048\n0\n0077\n"), "{status}");
+}
+
+#[tokio::test]
+async fn a_program_gets_no_huge_pages_only_where_that_is_asked_for() {
+    let status = || Program::new("/bin/cat").argument("/proc/self/status");
+    for (program, told) in [
+        (status(), "THP_enabled:\t1\n"),
+        (status().small_pages(), "THP_enabled:\t0\n"),
+    ] {
+        let output = run(program).await;
+        let found = text(&output.stdout);
+        assert!(
+            found.contains(told) || !found.contains("THP_enabled"),
+            "{found}"
+        );
+    }
 }
 
 /// The control: the same program without the rule reads the file, so the rule is what stops it.

@@ -58,6 +58,14 @@ pub(crate) struct Known {
     pub(crate) digest: String,
 }
 
+impl Known {
+    /// The record at `path`; none if it cannot be read: that is as good as no record.
+    pub(crate) fn read(path: &Path) -> Option<Self> {
+        let text = entry::read_bounded(path).ok()?;
+        serde_json::from_slice(&text).ok()
+    }
+}
+
 /// What is to be taken from an image, and what the files are called in the entry.
 struct Taking {
     wanted: Wanted,
@@ -291,7 +299,27 @@ impl Cache {
             tracing::info!(entry = %entry.display(), bytes, "removed an unused image");
             freed += bytes;
         }
+        self.forget_references(unused_since)?;
         Ok(freed)
+    }
+
+    /// Removes what is known of references to images of which nothing is here. A pull puts its entry in place before
+    /// it notes the reference, so a record that is older than `unused_since` belongs to no pull that goes on.
+    fn forget_references(&self, unused_since: SystemTime) -> std::io::Result<()> {
+        let entries = fs::read_dir(self.inner.directory.join("entries"))?;
+        let here: BTreeSet<String> = entries
+            .filter_map(|found| entry::marker(&found.ok()?.path()))
+            .map(|marker| marker.image)
+            .collect();
+        for found in fs::read_dir(self.inner.directory.join("references"))? {
+            let record = found?;
+            let known = Known::read(&record.path());
+            let is_needed = known.is_some_and(|known| here.contains(&known.digest));
+            if !is_needed && record.metadata()?.modified()? < unused_since {
+                fs::remove_file(record.path())?;
+            }
+        }
+        Ok(())
     }
 
     /// The entry for what the reference meant when it was last pulled.
@@ -301,11 +329,7 @@ impl Cache {
         taking: &Taking,
     ) -> Result<Option<(PathBuf, String)>, Problem> {
         let path = self.reference_path(reference);
-        let known = blocking(move || {
-            let text = entry::read_bounded(&path).ok();
-            // An unreadable record is as good as none: the image is pulled again.
-            Ok(text.and_then(|text| serde_json::from_slice::<Known>(&text).ok()))
-        });
+        let known = blocking(move || Ok(Known::read(&path)));
         let Some(known) = known.await?.filter(|known| known.reference == reference) else {
             return Ok(None);
         };

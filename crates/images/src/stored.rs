@@ -56,11 +56,7 @@ fn list(directory: &Path) -> std::io::Result<Vec<StoredImage>> {
         image.repositories.extend(repository(&marker.reference));
     }
     for record in fs::read_dir(directory.join("references"))? {
-        // One that cannot be read names nothing; the next pull writes it anew.
-        let known = entry::read_bounded(&record?.path())
-            .ok()
-            .and_then(|text| serde_json::from_slice::<Known>(&text).ok());
-        if let Some(known) = known
+        if let Some(known) = Known::read(&record?.path())
             && let Some(image) = found.get_mut(&known.digest)
         {
             image.repositories.extend(repository(&known.reference));

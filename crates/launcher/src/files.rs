@@ -7,7 +7,7 @@ use std::os::fd::{AsRawFd as _, OwnedFd, RawFd};
 use std::os::unix::fs::{FileTypeExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
-use api::launcher::{DiskFormat, StartRequest};
+use api::launcher::{DiskFormat, StartRequest, warm};
 use host::lock::{LifeLock, LockError};
 use jiff::Timestamp;
 use qemu::architecture::{Architecture, FirmwareImage};
@@ -15,6 +15,7 @@ use rustix::fs::{Mode, OFlags, ResolveFlags};
 
 use crate::blueprint::{Piece, Source};
 use crate::cloud_init::{self, MetaData};
+use crate::warm::{resume, template};
 
 /// Where things are.
 #[derive(Clone, Copy, Debug)]
@@ -97,6 +98,22 @@ pub(crate) enum FileError {
         /// Where it was looked for.
         looked: String,
     },
+    /// A template is not what it should be, or not one for this guest.
+    #[error("the template's {} is of no use: {problem}", path.display())]
+    Template {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        problem: String,
+    },
+    /// What was saved of the machine is not what it should be, or not of this machine.
+    #[error("what was saved of the machine is of no use: {}: {problem}", path.display())]
+    Saved {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        problem: String,
+    },
     /// The cloud-init data does not fit.
     #[error("volume {volume}: {source}")]
     CloudInit {
@@ -128,9 +145,15 @@ pub(crate) fn open(
                 user_data,
                 network_data,
                 read_only,
+                padded,
             } => {
-                let data = (user_data.as_str(), network_data.as_deref());
-                cloud_init_disk(places.disks, volume, data, *read_only, request, now)?.into()
+                let image = CloudInitImage {
+                    volume,
+                    data: (user_data.as_str(), network_data.as_deref()),
+                    read_only: *read_only,
+                    padded: *padded,
+                };
+                cloud_init_disk(places.disks, &image, request, now)?.into()
             }
             Source::Base {
                 path,
@@ -145,6 +168,20 @@ pub(crate) fn open(
             } => host_disk(path, *create_bytes, *read_only, *direct)?.into(),
             Source::LockOf(number) => lock_of(&opened, *number, places)?,
             Source::Boot(path) => boot(path, &mut opened.readable)?,
+            Source::Memory { bytes } => host::memory::create("guest", *bytes)
+                .map_err(doing("make memory for", Path::new("the guest")))?,
+            Source::TemplateMemory { path, inode, bytes } => {
+                template::memory(path, *inode, *bytes)?.into()
+            }
+            Source::TemplateState(file) => template::state(file)?.into(),
+            Source::TemplateDisk { file, direct } => template::disk(file, *direct)?.into(),
+            Source::SavedState(file) => resume::state(file)?.into(),
+            Source::SavedDisk {
+                file,
+                take_over,
+                read_only,
+                direct,
+            } => resume::disk(places.disks, file, *take_over, (*read_only, *direct))?.into(),
             Source::FirmwareCode(guest) => {
                 let code = firmware(*guest)?.code;
                 File::open(code)
@@ -164,6 +201,21 @@ pub(crate) fn open(
     Ok(opened)
 }
 
+/// Removes the disks that a start of `request` has made, if it has come so far.
+pub(crate) fn remove_new_disks(disks: &Path, request: &StartRequest) {
+    let own = request
+        .volumes
+        .keys()
+        .flat_map(|name| [format!("{name}.qcow2"), format!("{name}.iso")]);
+    for file in own.chain([EFI_VARIABLES.to_owned()]) {
+        match std::fs::remove_file(disks.join(&file)) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => tracing::warn!("cannot remove {file}: {error}"),
+        }
+    }
+}
+
 fn doing(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> FileError {
     let path = path.to_owned();
     move |source| FileError::Io {
@@ -175,7 +227,7 @@ fn doing(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> FileErro
 
 /// A file that was not there before, or an old one emptied: what an earlier guest of this
 /// directory wrote is gone with its memory.
-fn new_file(path: &Path) -> Result<File, FileError> {
+pub(crate) fn new_file(path: &Path) -> Result<File, FileError> {
     OpenOptions::new()
         .read(true)
         .write(true)
@@ -205,14 +257,28 @@ fn new_disk(disks: &Path, volume: &str, bytes: u64) -> Result<File, FileError> {
     Ok(file)
 }
 
+/// What a cloud-init image is made of.
+struct CloudInitImage<'a> {
+    volume: &'a str,
+    /// `user-data` and `network-config`.
+    data: (&'a str, Option<&'a str>),
+    read_only: bool,
+    /// In the one size that all guests of a template have it.
+    padded: bool,
+}
+
 fn cloud_init_disk(
     disks: &Path,
-    volume: &str,
-    (user_data, network_data): (&str, Option<&str>),
-    read_only: bool,
+    image: &CloudInitImage<'_>,
     request: &StartRequest,
     now: Timestamp,
 ) -> Result<File, FileError> {
+    let CloudInitImage {
+        volume,
+        data: (user_data, network_data),
+        read_only,
+        padded,
+    } = *image;
     let meta_data = MetaData {
         instance_id: &request.instance_id,
         hostname: &request.hostname,
@@ -226,8 +292,19 @@ fn cloud_init_disk(
             }
         })?;
     let path = disks.join(format!("{volume}.iso"));
+    if padded && image.len() as u64 > warm::CLOUD_INIT_IMAGE_BYTES {
+        let most = warm::LARGEST_CLOUD_INIT_BYTES;
+        return Err(FileError::Template {
+            path,
+            problem: format!("a machine of a template has at most {most} bytes of cloud-init data"),
+        });
+    }
     let mut file = new_file(&path)?;
     file.write_all(&image).map_err(doing("write", &path))?;
+    if padded {
+        let bytes = warm::CLOUD_INIT_IMAGE_BYTES;
+        file.set_len(bytes).map_err(doing("write", &path))?;
+    }
     if read_only {
         return File::open(&path).map_err(doing("open", &path));
     }
@@ -248,13 +325,15 @@ fn firmware(guest: Architecture) -> Result<&'static FirmwareImage, FileError> {
     })
 }
 
+/// The firmware's variables, in the folder of disks.
+const EFI_VARIABLES: &str = api::launcher::saved::files::EFI_VARIABLES;
 /// So much is copied at once; what is all zero is left out of the file.
 const COPY_BYTES: usize = 64 << 10;
 
 /// A new copy of the firmware's variables: 64 MiB for a guest, next to all of it zeros.
 fn firmware_variables(disks: &Path, template: &Path) -> Result<File, FileError> {
     let mut from = File::open(template).map_err(doing("open", template))?;
-    let path = disks.join("efi-variables.raw");
+    let path = disks.join(EFI_VARIABLES);
     let mut to = new_file(&path)?;
     let mut copy = || {
         let mut buffer = vec![0; COPY_BYTES];
@@ -275,7 +354,8 @@ fn firmware_variables(disks: &Path, template: &Path) -> Result<File, FileError> 
     Ok(to)
 }
 
-fn base(path: &Path, format: DiskFormat, direct: bool) -> Result<File, FileError> {
+/// An image that is only read.
+pub(crate) fn base(path: &Path, format: DiskFormat, direct: bool) -> Result<File, FileError> {
     let file = File::open(path).map_err(doing("open", path))?;
     // A raw image is raw whatever its bytes look like; a qcow2 header must name nothing outside.
     if format == DiskFormat::Qcow2 {

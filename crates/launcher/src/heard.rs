@@ -1,24 +1,30 @@
 //! What the owner hears: of its guest, of a start under way, of time.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
+use api::launcher::saved::Clock;
 use api::launcher::{KvmFailure, Milestone, StartRequest};
 use host::process::Ending;
-use qemu::qmp::Event;
-use tokio::sync::{mpsc, oneshot};
-use tokio::task::JoinHandle;
+use qemu::qmp::{Event, MigrationState};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::{JoinError, JoinHandle};
 use tokio::time::{Instant, sleep_until};
 
 use crate::kvm_failure;
-use crate::life::Ended;
+use crate::life::{Ended, Refusal};
+use crate::networks::NetworkEnded;
 use crate::owner::Ordered;
 use crate::signs::Look;
-use crate::start::{Guest, NetworkEnded, StartError};
+use crate::start::{Guest, StartError};
+use crate::warm::{Note, keep, save};
 
 /// A start under way.
 #[derive(Debug)]
 pub(crate) struct Starting {
     pub(crate) request: Arc<StartRequest>,
+    /// How it goes with its template.
+    pub(crate) note: Note,
     pub(crate) abort: Option<oneshot::Sender<()>>,
     pub(crate) task: JoinHandle<Result<Guest, StartError>>,
 }
@@ -33,6 +39,38 @@ pub(crate) struct Running {
     pub(crate) kvm: bool,
     /// What is seen of the guest while it starts.
     pub(crate) looks: Option<mpsc::Receiver<Look>>,
+    /// Whether a hook in the guest has opened its port.
+    pub(crate) hook: watch::Sender<bool>,
+    /// Whether an agent in it has.
+    pub(crate) agent_open: watch::Sender<bool>,
+    /// How it was started.
+    pub(crate) request: Option<Arc<StartRequest>>,
+}
+
+/// A guest that is being kept.
+#[derive(Debug)]
+pub(crate) struct Keep {
+    /// Where.
+    pub(crate) directory: PathBuf,
+    /// Who wants to know.
+    pub(crate) answer: Option<oneshot::Sender<Result<(), Refusal>>>,
+    /// To be told what QEMU says of the state that it writes.
+    pub(crate) migrations: mpsc::Sender<MigrationState>,
+    /// None once it is done.
+    pub(crate) task: Option<JoinHandle<keep::Done>>,
+}
+
+/// A guest that is being saved.
+#[derive(Debug)]
+pub(crate) struct Save {
+    /// It is to end when that is done.
+    pub(crate) ends: bool,
+    /// Who wants to know.
+    pub(crate) answer: Option<oneshot::Sender<Result<(), Refusal>>>,
+    /// To be told what QEMU says of the state that it writes.
+    pub(crate) migrations: mpsc::Sender<MigrationState>,
+    /// None once it is done.
+    pub(crate) task: Option<JoinHandle<save::Done>>,
 }
 
 /// What the loop hears.
@@ -41,6 +79,12 @@ pub(crate) enum Heard {
     NoOrders,
     Milestone(Milestone),
     Started(Box<Result<Guest, StartError>>),
+    /// It was kept, or not.
+    Kept(Box<Result<keep::Done, JoinError>>),
+    /// It was saved, or not.
+    Saved(Box<Result<save::Done, JoinError>>),
+    /// Its clock was set, or not.
+    Clock(Clock),
     Said(Event),
     Ended(Ended),
     Agent(bool),
@@ -69,6 +113,44 @@ pub(crate) async fn started(starting: &mut Option<Starting>) -> Result<Guest, St
             .unwrap_or_else(|error| Err(StartError::from_panic(&error))),
         None => std::future::pending().await,
     }
+}
+
+/// Waits until the guest is kept, or cannot be; for ever when nobody wants it, or it is done.
+pub(crate) async fn kept(keep: &mut Option<Keep>) -> Result<keep::Done, JoinError> {
+    let task = keep.as_mut().and_then(|keep| keep.task.as_mut());
+    let Some(task) = task else {
+        return std::future::pending().await;
+    };
+    let done = task.await;
+    if let Some(keep) = keep {
+        keep.task = None;
+    }
+    done
+}
+
+/// Waits until the guest is saved, or cannot be; for ever when nobody wants it, or it is done.
+pub(crate) async fn saved(save: &mut Option<Save>) -> Result<save::Done, JoinError> {
+    let task = save.as_mut().and_then(|save| save.task.as_mut());
+    let Some(task) = task else {
+        return std::future::pending().await;
+    };
+    let done = task.await;
+    if let Some(save) = save {
+        save.task = None;
+    }
+    done
+}
+
+/// Waits until it is known whether the clock of a guest that goes on was set; for ever when nobody sets it.
+pub(crate) async fn clock(setting: &mut Option<oneshot::Receiver<Clock>>) -> Clock {
+    if let Some(receiver) = setting {
+        let told = receiver.await;
+        *setting = None;
+        if let Ok(clock) = told {
+            return clock;
+        }
+    }
+    std::future::pending().await
 }
 
 /// Waits for anything that the guest does; for ever without one.

@@ -10,6 +10,7 @@
 //! The protocol is [`api::launcher`]; the states are drawn in `life.rs`.
 
 mod agent;
+mod begin;
 mod blueprint;
 mod bounded_file;
 pub mod cloud_init;
@@ -17,12 +18,14 @@ mod debug_console;
 mod exit_file;
 mod files;
 mod heard;
+mod hook;
 mod jail;
 mod kvm_failure;
 mod life;
 mod log;
 mod markers;
 mod monitor;
+mod networks;
 mod output;
 mod owner;
 mod screen;
@@ -32,6 +35,7 @@ mod server;
 mod signs;
 mod start;
 mod usage;
+mod warm;
 
 pub use log::Log;
 

@@ -36,9 +36,33 @@ pub(crate) struct Life {
     going: Option<Going>,
     panicked: bool,
     leaving: bool,
+    kept: Keep,
+    saved: Save,
     /// QEMU ends within milliseconds after it said that the machine goes off; on a machine busy with
     /// emulation within seconds. Beyond this it is killed.
     last_breath: Duration,
+}
+
+/// Whether the guest is kept as a template.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Keep {
+    /// Nobody has asked for it.
+    No,
+    /// It is being written down.
+    UnderWay,
+    /// It is written down, and its QEMU is to end.
+    Done,
+}
+
+/// Whether the guest is saved.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Save {
+    /// Nobody has asked for it.
+    No,
+    /// It is being written down.
+    UnderWay,
+    /// It is written down, and its QEMU is to end.
+    Done,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -69,6 +93,21 @@ pub(crate) enum Input {
     Pause,
     /// Unpause was asked for.
     Unpause,
+    /// Keep was asked for.
+    Keep,
+    /// The guest was written down; or it was not, and runs on.
+    Kept(bool),
+    /// Save was asked for.
+    Save,
+    /// The guest was saved, and is to end; or it goes on, saved or not.
+    Saved {
+        /// It is to end.
+        ends: bool,
+        /// It stands still, though it was to go on.
+        stands: bool,
+    },
+    /// The launcher shall leave, after its guest was saved.
+    LeaveSaving,
     /// End was asked for.
     End,
     /// The launcher shall leave, after its guest was stopped.
@@ -109,6 +148,12 @@ pub(crate) enum Action {
     Pause,
     /// Let the guest's processors run.
     Continue,
+    /// Write the guest down.
+    Keep,
+    /// Save the guest.
+    Save,
+    /// Tell QEMU to end.
+    Quit,
     /// Kill QEMU.
     Kill,
     /// Write down how it ended.
@@ -145,6 +190,8 @@ impl Life {
             going: None,
             panicked: false,
             leaving: false,
+            kept: Keep::No,
+            saved: Save::No,
             last_breath: Wait::LastBreath.bounds().0,
         }
     }
@@ -198,6 +245,14 @@ impl Life {
             Input::Stop { grace } => done(self.stop(now, grace)),
             Input::Kill => done(self.kill("it was killed on request")),
             Input::Pause | Input::Unpause => self.pause(input == Input::Pause),
+            Input::Keep => self.keep(),
+            Input::Kept(done) => done_if(self.keep_ended(done)),
+            Input::Save => self.save(),
+            Input::Saved { ends, stands } => done(self.save_ended(now, ends, stands)),
+            Input::LeaveSaving => {
+                self.leaving = true;
+                self.save()
+            }
             Input::End => match self.state {
                 State::Idle | State::Ended => done(vec![Action::Leave]),
                 State::Starting | State::Running | State::Paused => refused(
@@ -259,8 +314,22 @@ impl Life {
                 }
             }
             State::Ended => vec![],
+            // It is stopped already, and nobody's: it has nothing to lose.
+            State::Running | State::Paused if self.kept != Keep::No => {
+                self.kill("it was to stop while it was being kept")
+            }
             State::Running | State::Paused if grace.is_zero() => {
                 self.kill("it was to stop with no time for it")
+            }
+            // It could not see the button. If it goes on, it is pressed then.
+            State::Running | State::Paused if self.saved != Save::No => {
+                let before = self.stopping.map_or(deadline, |it| it.deadline);
+                let deadline = deadline.min(before);
+                self.stopping = Some(Stopping {
+                    deadline,
+                    press_again: deadline,
+                });
+                vec![]
             }
             State::Running | State::Paused => match &mut self.stopping {
                 // A second request may shorten the time, never extend it.
@@ -317,10 +386,85 @@ impl Life {
         }
     }
 
-    fn pause(&mut self, pause: bool) -> Decision {
-        let ending = self.stopping.is_some() || self.killed.is_some() || self.going.is_some();
-        if self.has_guest() && ending {
+    fn is_ending(&self) -> bool {
+        self.stopping.is_some() || self.killed.is_some() || self.going.is_some()
+    }
+
+    fn keep(&mut self) -> Decision {
+        if self.has_guest() && self.is_ending() {
             return refused("Stopping", "the guest is being stopped".to_owned());
+        }
+        match (self.state, self.kept) {
+            (State::Running, Keep::No) if self.saved == Save::No => {
+                self.kept = Keep::UnderWay;
+                done(vec![Action::Keep])
+            }
+            (State::Running | State::Paused, Keep::UnderWay | Keep::Done) => {
+                refused("Keeping", "the guest is being kept already".to_owned())
+            }
+            (State::Running, Keep::No) => refused("Saving", "the guest is being saved".to_owned()),
+            (State::Idle | State::Starting | State::Paused | State::Ended, _) => refused(
+                "NotRunning",
+                format!("no guest runs: its state is {:?}", self.state),
+            ),
+        }
+    }
+
+    /// True: QEMU is to end now. False: the guest has ended before, or goes on.
+    fn keep_ended(&mut self, done: bool) -> bool {
+        let kept = done && self.has_guest() && self.killed.is_none();
+        self.kept = if kept { Keep::Done } else { Keep::No };
+        kept
+    }
+
+    fn save(&mut self) -> Decision {
+        if self.has_guest() && self.is_ending() {
+            return refused("Stopping", "the guest is being stopped".to_owned());
+        }
+        match self.state {
+            State::Running | State::Paused if self.kept != Keep::No => {
+                refused("Keeping", "the guest is being kept".to_owned())
+            }
+            State::Running | State::Paused if self.saved != Save::No => {
+                refused("Saving", "the guest is being saved already".to_owned())
+            }
+            State::Running | State::Paused => {
+                self.saved = Save::UnderWay;
+                done(vec![Action::Save])
+            }
+            State::Idle | State::Starting | State::Ended => refused(
+                "NotRunning",
+                format!("no guest runs: its state is {:?}", self.state),
+            ),
+        }
+    }
+
+    /// The guest ends now, or goes on; then it is stopped if that was asked for meanwhile.
+    fn save_ended(&mut self, now: Duration, ends: bool, stands: bool) -> Vec<Action> {
+        if ends && self.has_guest() && self.killed.is_none() {
+            self.saved = Save::Done;
+            return vec![Action::Quit];
+        }
+        self.saved = Save::No;
+        if self.has_guest() {
+            if stands {
+                self.state = State::Paused;
+            }
+            self.started(now)
+        } else {
+            vec![]
+        }
+    }
+
+    fn pause(&mut self, pause: bool) -> Decision {
+        if self.has_guest() && self.is_ending() {
+            return refused("Stopping", "the guest is being stopped".to_owned());
+        }
+        if self.has_guest() && self.kept != Keep::No {
+            return refused("Keeping", "the guest is being kept".to_owned());
+        }
+        if self.has_guest() && self.saved != Save::No {
+            return refused("Saving", "the guest is being saved".to_owned());
         }
         match (self.state, pause) {
             (State::Running, true) => done(vec![Action::Pause]),
@@ -359,6 +503,8 @@ impl Life {
 
     fn said(&mut self, now: Duration, event: Event) -> Vec<Action> {
         match event {
+            // Nobody's wish, and over in a moment.
+            Event::Stop | Event::Resume if self.saved == Save::UnderWay => {}
             Event::Stop if self.has_guest() => self.state = State::Paused,
             Event::Resume if self.has_guest() => self.state = State::Running,
             Event::Shutdown { guest, reason } => {
@@ -376,6 +522,15 @@ impl Life {
     }
 
     fn exit(&self, ended: Ended) -> (ExitKind, String) {
+        if self.kept == Keep::Done {
+            return (ExitKind::Kept, "it was kept as a template".to_owned());
+        }
+        if self.saved == Save::Done {
+            return (
+                ExitKind::Saved,
+                "it was saved, and can go on from there".to_owned(),
+            );
+        }
         if let Some(words) = self.killed {
             return (ExitKind::Killed, words.to_owned());
         }
@@ -454,6 +609,10 @@ fn done(actions: Vec<Action>) -> Decision {
     }
 }
 
+fn done_if(quits: bool) -> Decision {
+    done(quits.then_some(Action::Quit).into_iter().collect())
+}
+
 fn refused(reason: &'static str, message: String) -> Decision {
     Decision {
         answer: Err(Refusal { reason, message }),
@@ -462,324 +621,4 @@ fn refused(reason: &'static str, message: String) -> Decision {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const fn second(seconds: u64) -> Duration {
-        Duration::from_secs(seconds)
-    }
-
-    fn running() -> Life {
-        let mut life = Life::idle();
-        assert_eq!(
-            life.decide(second(0), Input::Start).actions,
-            [Action::Launch]
-        );
-        assert_eq!(
-            life.decide(second(1), Input::Started { paused: false })
-                .actions,
-            []
-        );
-        assert_eq!(life.state, State::Running);
-        life
-    }
-
-    fn off(guest: bool, reason: ShutdownReason) -> Input {
-        Input::Said(Event::Shutdown { guest, reason })
-    }
-
-    fn finish_of(actions: Vec<Action>) -> ExitKind {
-        match actions.into_iter().next() {
-            Some(Action::Finish(kind, message)) => {
-                assert!(!message.is_empty());
-                kind
-            }
-            other => panic!("no end: {other:?}"),
-        }
-    }
-
-    #[test]
-    fn starting_again_changes_nothing_in_any_state() {
-        let mut life = Life::idle();
-        life.decide(second(0), Input::Start);
-        for input in [
-            None,
-            Some(Input::Started { paused: false }),
-            Some(Input::QemuEnded(Ended::Exited(1))),
-        ] {
-            if let Some(input) = input {
-                life.decide(second(1), input);
-            }
-            let before = life.clone();
-            assert_eq!(life.decide(second(2), Input::Start), done(vec![]));
-            assert_eq!(life, before);
-        }
-    }
-
-    #[test]
-    fn an_ended_guest_starts_once_more_only_when_told_so() {
-        for input in [Input::Kill, Input::Stop { grace: second(0) }] {
-            let mut life = running();
-            life.decide(second(1), input);
-            assert_eq!(life.decide(second(1), Input::StartAgain), done(vec![]));
-            life.decide(second(2), Input::QemuEnded(Ended::Signalled(9)));
-            let again = life.decide(second(3), Input::StartAgain);
-            assert_eq!(
-                (again.actions, life.state),
-                (vec![Action::Launch], State::Starting)
-            );
-            // What ended the first does not end the second.
-            assert_eq!(life.decide(second(3), Input::StartAgain), done(vec![]));
-            life.decide(second(4), Input::Started { paused: false });
-            life.decide(second(5), off(true, ShutdownReason::GuestShutdown));
-            let ended = life.decide(second(5), Input::QemuEnded(Ended::Exited(0)));
-            assert_eq!(finish_of(ended.actions), ExitKind::GuestShutdown);
-        }
-        let mut leaving = running();
-        leaving.decide(second(1), Input::Leave { grace: second(5) });
-        leaving.decide(second(2), Input::QemuEnded(Ended::Exited(0)));
-        assert_eq!(leaving.decide(second(3), Input::StartAgain), done(vec![]));
-    }
-
-    #[test]
-    fn a_stop_presses_the_button_every_five_seconds_and_kills_at_the_deadline() {
-        let mut life = running();
-        let stop = Input::Stop { grace: second(12) };
-        assert_eq!(life.decide(second(100), stop).actions, [Action::PowerDown]);
-        assert_eq!(life.next_tick(), Some(second(105)));
-        assert_eq!(life.decide(second(104), Input::Tick).actions, []);
-        assert_eq!(
-            life.decide(second(105), Input::Tick).actions,
-            [Action::PowerDown]
-        );
-        assert_eq!(
-            life.decide(second(110), Input::Tick).actions,
-            [Action::PowerDown]
-        );
-        assert_eq!(life.next_tick(), Some(second(112)));
-        assert_eq!(
-            life.decide(second(112), Input::Tick).actions,
-            [Action::Kill]
-        );
-        assert_eq!(life.next_tick(), None);
-        let Decision { actions, .. } =
-            life.decide(second(113), Input::QemuEnded(Ended::Signalled(9)));
-        assert_eq!(finish_of(actions), ExitKind::Killed);
-    }
-
-    #[test]
-    fn a_second_stop_shortens_the_time_and_never_extends_it() {
-        let mut life = running();
-        life.decide(second(0), Input::Stop { grace: second(30) });
-        assert_eq!(
-            life.decide(second(1), Input::Stop { grace: second(600) })
-                .actions,
-            []
-        );
-        assert_eq!(
-            life.decide(second(1), Input::Stop { grace: second(3) })
-                .actions,
-            []
-        );
-        assert_eq!(life.decide(second(4), Input::Tick).actions, [Action::Kill]);
-        let mut life = running();
-        assert_eq!(
-            life.decide(second(0), Input::Stop { grace: second(0) })
-                .actions,
-            [Action::Kill]
-        );
-    }
-
-    #[test]
-    fn ends_are_told_apart() {
-        let crashed = |signal, code| ExitKind::Crashed { signal, code };
-        let guest = ShutdownReason::GuestShutdown;
-        let cases = [
-            (
-                vec![off(true, guest.clone())],
-                Ended::Exited(0),
-                ExitKind::GuestShutdown,
-            ),
-            (
-                vec![Input::Stop { grace: second(30) }, off(true, guest.clone())],
-                Ended::Exited(0),
-                ExitKind::Stopped,
-            ),
-            (vec![Input::Kill], Ended::Signalled(9), ExitKind::Killed),
-            (vec![], Ended::Signalled(11), crashed(Some(11), None)),
-            (vec![], Ended::Exited(1), crashed(None, Some(1))),
-            (vec![], Ended::Exited(0), crashed(None, Some(0))),
-            (
-                vec![off(true, ShutdownReason::GuestPanic)],
-                Ended::Exited(0),
-                crashed(None, Some(0)),
-            ),
-            (
-                vec![Input::Said(Event::GuestPanicked)],
-                Ended::Exited(0),
-                crashed(None, Some(0)),
-            ),
-            (
-                vec![off(false, ShutdownReason::HostSignal)],
-                Ended::Exited(0),
-                crashed(None, Some(0)),
-            ),
-        ];
-        for (inputs, ended, kind) in cases {
-            let mut life = running();
-            for input in inputs.clone() {
-                life.decide(second(2), input);
-            }
-            let Decision { actions, .. } = life.decide(second(3), Input::QemuEnded(ended));
-            assert_eq!(finish_of(actions), kind, "{inputs:?}");
-            assert_eq!(life.state, State::Ended);
-        }
-    }
-
-    #[test]
-    fn a_start_is_given_up_once_and_says_why_it_ended() {
-        for (input, kind) in [
-            (Input::Stop { grace: second(30) }, ExitKind::Stopped),
-            (Input::Kill, ExitKind::Killed),
-        ] {
-            let mut life = Life::idle();
-            life.decide(second(0), Input::Start);
-            assert_eq!(
-                life.decide(second(1), input.clone()).actions,
-                [Action::AbortLaunch]
-            );
-            assert_eq!(life.decide(second(1), input).actions, []);
-            let Decision { actions, .. } =
-                life.decide(second(2), Input::StartFailed("aborted".to_owned()));
-            assert_eq!(finish_of(actions), kind);
-        }
-        let mut life = Life::idle();
-        life.decide(second(0), Input::Start);
-        let Decision { actions, .. } =
-            life.decide(second(2), Input::StartFailed("no disk".to_owned()));
-        assert_eq!(
-            actions,
-            [Action::Finish(ExitKind::StartFailed, "no disk".to_owned())]
-        );
-    }
-
-    #[test]
-    fn a_start_that_succeeds_while_it_is_given_up_is_still_stopped() {
-        for (input, action) in [
-            (Input::Stop { grace: second(9) }, Action::PowerDown),
-            (Input::Kill, Action::Kill),
-        ] {
-            let mut life = Life::idle();
-            life.decide(second(0), Input::Start);
-            life.decide(second(1), input);
-            assert_eq!(
-                life.decide(second(2), Input::Started { paused: false })
-                    .actions,
-                [action]
-            );
-        }
-    }
-
-    #[test]
-    fn a_guest_that_starts_paused_waits_and_can_be_unpaused_or_stopped() {
-        let mut life = Life::idle();
-        life.decide(second(0), Input::Start);
-        let started = life.decide(second(1), Input::Started { paused: true });
-        assert_eq!((started.actions, life.state), (vec![], State::Paused));
-        let unpaused = life.clone().decide(second(2), Input::Unpause);
-        assert_eq!(unpaused.actions, [Action::Continue]);
-
-        let mut given_up = Life::idle();
-        given_up.decide(second(0), Input::Start);
-        given_up.decide(second(1), Input::Stop { grace: second(9) });
-        let stopped = given_up.decide(second(2), Input::Started { paused: true });
-        assert_eq!(stopped.actions, [Action::Continue, Action::PowerDown]);
-    }
-
-    #[test]
-    fn a_stop_before_the_start_wins() {
-        let mut life = Life::idle();
-        let Decision { actions, .. } = life.decide(second(0), Input::Stop { grace: second(30) });
-        assert_eq!(finish_of(actions), ExitKind::Stopped);
-        assert_eq!(life.decide(second(1), Input::Start), done(vec![]));
-    }
-
-    #[test]
-    fn pausing_follows_qemus_word_and_is_refused_when_it_makes_no_sense() {
-        let mut life = running();
-        assert_eq!(
-            life.decide(second(2), Input::Pause).actions,
-            [Action::Pause]
-        );
-        assert_eq!(life.state, State::Running);
-        life.decide(second(2), Input::Said(Event::Stop));
-        assert_eq!(life.state, State::Paused);
-        assert_eq!(life.decide(second(2), Input::Pause), done(vec![]));
-        assert_eq!(
-            life.decide(second(3), Input::Unpause).actions,
-            [Action::Continue]
-        );
-        let stop = Input::Stop { grace: second(9) };
-        assert_eq!(
-            life.decide(second(3), stop).actions,
-            [Action::Continue, Action::PowerDown]
-        );
-        assert_eq!(
-            life.decide(second(3), Input::Pause)
-                .answer
-                .expect_err("refused")
-                .reason,
-            "Stopping"
-        );
-        assert_eq!(
-            Life::idle()
-                .decide(second(0), Input::Pause)
-                .answer
-                .expect_err("refused")
-                .reason,
-            "NotRunning"
-        );
-    }
-
-    #[test]
-    fn the_launcher_ends_only_without_a_guest_and_leaves_after_it() {
-        let mut life = running();
-        assert_eq!(
-            life.decide(second(2), Input::End)
-                .answer
-                .expect_err("refused")
-                .reason,
-            "GuestRuns"
-        );
-        assert_eq!(life.decide(second(2), Input::DirectoryGone).actions, []);
-        assert_eq!(
-            life.decide(second(2), Input::Leave { grace: second(5) })
-                .actions,
-            [Action::PowerDown]
-        );
-        life.decide(second(3), off(true, ShutdownReason::GuestShutdown));
-        let Decision { actions, .. } = life.decide(second(3), Input::QemuEnded(Ended::Exited(0)));
-        assert_eq!(actions.last(), Some(&Action::Leave));
-        assert_eq!(
-            Life::ended().decide(second(0), Input::End).actions,
-            [Action::Leave]
-        );
-        assert_eq!(
-            Life::idle().decide(second(0), Input::DirectoryGone).actions,
-            [Action::Leave]
-        );
-        let leave = Input::Leave { grace: second(5) };
-        assert_eq!(
-            Life::idle().decide(second(0), leave).actions,
-            [Action::Leave]
-        );
-    }
-
-    #[test]
-    fn a_qemu_that_does_not_end_after_the_machine_is_killed() {
-        let mut life = running();
-        life.decide(second(2), off(true, ShutdownReason::GuestShutdown));
-        assert_eq!(life.next_tick(), Some(second(32)));
-        assert_eq!(life.decide(second(32), Input::Tick).actions, [Action::Kill]);
-    }
-}
+mod tests;

@@ -121,6 +121,39 @@ impl Monitor {
         self.ask_with(command, None).await
     }
 
+    /// Asks all, and waits for the answers. QEMU does one after the other, without waiting for us in between, and the
+    /// later ones even if it refuses an earlier one.
+    ///
+    /// # Errors
+    /// The first of them, as [`Monitor::ask`] has it.
+    pub(crate) async fn ask_all(
+        &self,
+        commands: impl IntoIterator<Item = Command>,
+    ) -> Result<(), MonitorError> {
+        let asked = async {
+            let mut answers = Vec::new();
+            for command in commands {
+                let words = format!("{command:?}");
+                let (answer, answered) = oneshot::channel();
+                let ask = Ask {
+                    command,
+                    descriptor: None,
+                    answer,
+                };
+                let sent = self.asks.send(ask).await;
+                sent.map_err(|_| MonitorError::Closed)?;
+                answers.push((words, answered));
+            }
+            for (command, answered) in answers {
+                let answer = answered.await.map_err(|_| MonitorError::Closed)?;
+                answer.map_err(|source| MonitorError::Refused { command, source })?;
+            }
+            Ok(())
+        };
+        let result = tokio::time::timeout(self.answers_within, asked).await;
+        result.map_err(|_| MonitorError::Silent(self.answers_within))?
+    }
+
     /// Waits until QEMU's end of the connection is closed, as it is when QEMU has ended.
     pub(crate) async fn closed(&self) {
         self.asks.closed().await;

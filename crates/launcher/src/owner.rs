@@ -3,10 +3,15 @@
 //! It never waits for QEMU: what asks the monitor runs in a task of its own, so that a QEMU that
 //! hangs can still be killed.
 
+mod keep;
+mod save;
+
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use api::accelerator::Accelerator;
+use api::launcher::saved::Clock;
 use api::launcher::{
     Exit, ExitKind, InterfaceStatus, KvmFailure, Milestone, QemuProcess, StartRequest, State,
     Status, files, milestones,
@@ -19,14 +24,19 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
 use crate::exit_file::{put_aside, write_durably};
-use crate::heard::{Heard, Running, Starting, at, happening, started};
+use crate::heard::{
+    Heard, Keep, Running, Save, Starting, at, clock, happening, kept, saved, started,
+};
 use crate::kvm_failure;
 use crate::life::{Action, Decision, Ended, Input, Life, Refusal};
 use crate::monitor::Monitor;
+use crate::networks::NetworkEnded;
 use crate::serial::Serial;
 use crate::signs::{Silence, Watched};
-use crate::start::{Guest, Home, NetworkEnded, Progress, start};
+use crate::start::{Guest, Home, Progress, start};
 use crate::usage::Accounts;
+use crate::warm::Note;
+use crate::warm::save::Manner;
 
 /// How often the status tells how many bytes the guest has written, and the directory is looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -35,8 +45,9 @@ const LAST_EVENTS_WITHIN: Duration = Duration::from_secs(2);
 /// QEMU tells that it has stopped or continued before it answers that it did.
 const STATE_FOLLOWS_WITHIN: Duration = Duration::from_secs(5);
 
-/// The device of the guest agent's port; see the crate `qemu`.
+/// The devices of the ports of the guest agent and of the hook; see the crate `qemu`.
 const AGENT_PORT: &str = "agent0";
+const HOOK_PORT: &str = "renewal0";
 /// The steps whose silences are told.
 const REACHED_BY_GUEST: [&str; 5] = [
     milestones::FIRMWARE,
@@ -51,6 +62,10 @@ const REACHED_BY_GUEST: [&str; 5] = [
 pub(crate) enum Order {
     /// Start this.
     Start(Box<StartRequest>),
+    /// Keep the guest in this folder.
+    Keep(PathBuf),
+    /// Save the guest.
+    Save(Manner),
     /// Anything that needs no more than its name.
     Do(Input),
 }
@@ -95,6 +110,12 @@ pub(crate) struct Owner {
     silence: Silence,
     starting: Option<Starting>,
     guest: Option<Running>,
+    keep: Option<Keep>,
+    save: Option<Save>,
+    /// What is known of the clock of a guest that goes on.
+    clock: Option<oneshot::Receiver<Clock>>,
+    /// The launcher was told to leave.
+    leaves: bool,
 }
 
 impl Owner {
@@ -126,6 +147,10 @@ impl Owner {
             silence: Silence::default(),
             starting: None,
             guest: None,
+            keep: None,
+            save: None,
+            clock: None,
+            leaves: false,
         };
         (
             owner,
@@ -147,6 +172,9 @@ impl Owner {
                 biased;
                 happened = happening(&mut self.guest) => happened,
                 started = started(&mut self.starting) => Heard::Started(Box::new(started)),
+                done = kept(&mut self.keep) => Heard::Kept(Box::new(done)),
+                done = saved(&mut self.save) => Heard::Saved(Box::new(done)),
+                told = clock(&mut self.clock) => Heard::Clock(told),
                 Some(milestone) = self.progress.1.recv() => Heard::Milestone(milestone),
                 () = at(due) => Heard::Tick,
                 Some(()) = leave.recv() => Heard::Leave,
@@ -174,6 +202,7 @@ impl Owner {
                         Input::Started { paused }
                     }
                     Err(error) => {
+                        self.note_warm();
                         let starting = self.starting.take();
                         let on_kvm =
                             starting.is_some_and(|it| it.request.accelerator == Accelerator::Kvm);
@@ -183,6 +212,9 @@ impl Owner {
                 };
                 return self.input(input).await;
             }
+            Heard::Kept(done) => return self.kept(*done).await,
+            Heard::Saved(done) => return self.saved(*done).await,
+            Heard::Clock(clock) => self.clock_told(clock),
             Heard::Said(event) => return self.said(event).await,
             Heard::Ended(ended) => return self.ended(ended).await,
             Heard::Agent(connected) => {
@@ -209,10 +241,7 @@ impl Owner {
                     return self.input(Input::DirectoryGone).await;
                 }
             }
-            Heard::Leave => {
-                let grace = Duration::from_secs(self.home.identity.grace_period_seconds);
-                return self.input(Input::Leave { grace }).await;
-            }
+            Heard::Leave => return self.leave().await,
         }
         false
     }
@@ -220,6 +249,14 @@ impl Owner {
     async fn order(&mut self, order: Order, answer: oneshot::Sender<Result<(), Refusal>>) -> bool {
         let (input, request) = match order {
             Order::Do(input) => (input, None),
+            Order::Keep(directory) => {
+                self.keep(directory, answer);
+                return false;
+            }
+            Order::Save(manner) => {
+                self.save(manner, Input::Save, Some(answer));
+                return false;
+            }
             Order::Start(request) => {
                 if let Err(refusal) = self.check_identity(&request) {
                     // The client may have gone; then nobody needs the answer.
@@ -358,6 +395,9 @@ impl Owner {
                     }
                 }
                 Action::PowerDown => commands.push(Command::SystemPowerdown),
+                // Only by their own orders, which do it.
+                Action::Keep | Action::Save => {}
+                Action::Quit => commands.push(Command::Quit),
                 Action::Pause => commands.push(Command::Stop),
                 Action::Continue => commands.push(Command::Cont),
                 Action::Kill => self.kill(),
@@ -378,20 +418,24 @@ impl Owner {
             self.status.send_modify(|status| {
                 status.exit = None;
                 status.kvm_failure = None;
+                status.warm = None;
                 status.accelerator = None;
                 status.qemu = None;
             });
         }
         let (abort, aborted) = oneshot::channel();
         let progress = self.progress.0.clone();
+        let note = Note::default();
         let task = tokio::spawn(start(
             self.home.clone(),
             Arc::clone(&request),
             progress,
+            note.clone(),
             aborted,
         ));
         self.starting = Some(Starting {
             request,
+            note,
             abort: Some(abort),
             task,
         });
@@ -454,7 +498,16 @@ impl Owner {
         });
     }
 
+    /// How the start went with its template, once that is known.
+    fn note_warm(&self) {
+        let note = self.starting.as_ref().and_then(|it| it.note.read());
+        if let Some(note) = note {
+            self.status.send_modify(|status| status.warm = Some(note));
+        }
+    }
+
     fn adopt(&mut self, guest: Guest) {
+        self.note_warm();
         let request = self.starting.take().map(|starting| starting.request);
         let identity = guest.qemu.identity();
         let qemu = QemuProcess {
@@ -502,6 +555,7 @@ impl Owner {
             status: self.status.subscribe(),
         };
         tokio::spawn(watched.look(tell));
+        let (hook, resumed) = (guest.hook, guest.resumed.clone());
         self.guest = Some(Running {
             guest,
             events: true,
@@ -509,7 +563,14 @@ impl Owner {
             networks: true,
             kvm: true,
             looks: Some(looks),
+            hook: watch::Sender::new(hook),
+            agent_open: watch::Sender::new(false),
+            request,
         });
+        self.note_resumed(resumed);
+        if !self.starts() {
+            self.forget_looks();
+        }
     }
 
     /// The guest is left as it is: what follows is decided by the node agent.
@@ -573,10 +634,25 @@ impl Owner {
         {
             watch.guest_stopped();
         }
-        if let (Event::PortChange { id, open: true }, Some(running)) = (&event, &self.guest)
-            && id == AGENT_PORT
-        {
-            running.guest.agent_opened.notify_one();
+        if let (Event::Migration(state), Some(save)) = (&event, &self.save) {
+            // There is room for all that QEMU says of one.
+            let _ = save.migrations.try_send(*state);
+        }
+        match (&event, &self.guest, &self.keep) {
+            (Event::PortChange { id, open }, Some(running), _) if id == AGENT_PORT => {
+                running.agent_open.send_replace(*open);
+                if *open {
+                    running.guest.agent_opened.notify_one();
+                }
+            }
+            (Event::PortChange { id, open }, Some(running), _) if id == HOOK_PORT => {
+                running.hook.send_replace(*open);
+            }
+            (Event::Migration(state), _, Some(keep)) => {
+                // There is room for all that QEMU says of one.
+                let _ = keep.migrations.try_send(*state);
+            }
+            _ => {}
         }
         self.input(Input::Said(event)).await
     }
@@ -629,8 +705,9 @@ impl Owner {
         self.perform(actions, None).await
     }
 
-    fn finish(&self, kind: ExitKind, message: String) {
+    fn finish(&mut self, kind: ExitKind, message: String) {
         tracing::info!("the guest has ended: {kind:?}: {message}");
+        let (is_kept, is_saved) = (kind == ExitKind::Kept, kind == ExitKind::Saved);
         let exit = Exit {
             kind,
             message,
@@ -646,9 +723,27 @@ impl Owner {
             status.agent_connected = false;
             status.last_sign = None;
         });
+        if let Some(answer) = self
+            .save
+            .take_if(|_| is_saved)
+            .and_then(|mut save| save.answer.take())
+        {
+            // Said now, since the guest has ended.
+            let _ = answer.send(Ok(()));
+        }
+        // One that ended otherwise while it was being kept: its answer comes when the writing has ended too.
+        let kept = self.keep.take_if(|_| is_kept);
+        if let Some(answer) = kept.and_then(|mut keep| keep.answer.take()) {
+            // Said now, since the guest has ended.
+            let _ = answer.send(Ok(()));
+        }
     }
 
     fn milestone(&mut self, mut milestone: Milestone) {
+        if milestone.name == milestones::BOOTS_INSTEAD {
+            self.note_warm();
+            self.silence = Silence::default();
+        }
         if REACHED_BY_GUEST.contains(&milestone.name.as_str()) {
             let silence = self.silence.reached(milestone.at);
             milestone.silence_milliseconds = u64::try_from(silence.as_millis()).ok();
@@ -659,13 +754,17 @@ impl Owner {
             known.insert(place, milestone);
         });
         if !self.starts() {
-            // Nobody looks at a guest that has started.
-            self.silence.forget();
-            if let Some(running) = &mut self.guest {
-                running.looks = None;
-            }
+            self.forget_looks();
         }
         self.publish_sign();
+    }
+
+    /// Nobody looks at a guest that has started.
+    fn forget_looks(&mut self) {
+        self.silence.forget();
+        if let Some(running) = &mut self.guest {
+            running.looks = None;
+        }
     }
 
     fn reached(&self, name: &str) -> bool {
@@ -673,9 +772,10 @@ impl Owner {
         status.latest_milestones().iter().any(|it| it.name == name)
     }
 
-    /// Whether the guest is still on its way to a login or its agent.
+    /// Whether the guest is still on its way to a login or its agent. One that was restored was there before.
     fn starts(&self) -> bool {
-        !self.reached(milestones::LOGIN) && !self.reached(milestones::AGENT)
+        let ends = [milestones::LOGIN, milestones::AGENT, milestones::RENEWED];
+        !ends.into_iter().any(|end| self.reached(end))
     }
 
     /// Whether somebody looks for signs of life of the guest.

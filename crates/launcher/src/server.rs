@@ -181,6 +181,16 @@ impl Connection {
             Request::Pause => Order::Do(Input::Pause),
             Request::Unpause => Order::Do(Input::Unpause),
             Request::End => Order::Do(Input::End),
+            Request::Keep { directory } => Order::Keep(directory),
+            Request::Save {
+                directory,
+                go_on,
+                renewable,
+            } => Order::Save(crate::warm::save::Manner {
+                directory,
+                go_on,
+                renewable,
+            }),
         };
         let result = self.order(order).await;
         self.answer_status(result).await;

@@ -1,40 +1,45 @@
 //! From a request to a guest that runs: locks, disks, sockets, network, QEMU, monitor, `cont`.
 
-use std::net::{IpAddr, SocketAddrV4, TcpListener};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use api::accelerator::Accelerator;
-use api::launcher::{Identity, Milestone, Protocol, StartRequest, files as names, milestones};
+use api::launcher::saved::Resumed;
+use api::launcher::warm::{WarmFailure, WarmStage, WarmStart};
+use api::launcher::{Identity, Milestone, StartRequest, files as names, milestones};
 use api::scaling::Wait;
 use host::identity::Signal;
 use host::lock::LifeLock;
-use host::network::PASST;
 use host::process::{Child, Ending, Program, find_program};
 use jiff::Timestamp;
 use qemu::architecture::Architecture;
 use qemu::command_line::command_line;
-use qemu::qmp::{Command, Event};
+use qemu::machine::Incoming;
+use qemu::qmp::Event;
 use qemu::version::Version;
 use tokio::net::UnixStream;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 
-use crate::blueprint::processor::check_missing;
+use crate::begin::{Beginning, Begun, Greeted};
 use crate::blueprint::{self, Blueprint, Piece, Socket, Source, Surroundings};
-use crate::files::{self, Opened, Places};
-use crate::kvm_failure::{self, Watch};
+use crate::files::{self, FileError, Opened, Places};
+use crate::kvm_failure::Watch;
 use crate::markers::Mark;
-use crate::monitor::{Connected, Monitor, MonitorError};
+use crate::monitor::Monitor;
+use crate::networks::{self, NetworkEnded, Networks};
 use crate::output::Output;
 use crate::serial::Serial;
 use crate::usage::Cable;
-use crate::{agent, debug_console, jail};
+use crate::warm::channel::{Channel, Listening};
+use crate::warm::keep::Keepable;
+use crate::warm::save::Saveable;
+use crate::warm::{Note, resume, template};
+use crate::{agent, jail};
 
 /// A QEMU that gives up closes its monitor, and has then ended at once.
-const ENDS_WITHIN: Duration = Duration::from_secs(2);
-/// passt answers within some milliseconds; on a machine busy with emulation within seconds.
-const NETWORK_WITHIN: Duration = Duration::from_secs(30);
+pub(crate) const ENDS_WITHIN: Duration = Duration::from_secs(2);
 
 /// The launcher's place and name.
 #[derive(Clone, Debug)]
@@ -80,21 +85,28 @@ pub(crate) struct Guest {
     pub(crate) kvm: Option<Watch>,
     /// Whether its processors wait: `startStrategy: Paused`.
     pub(crate) paused: bool,
-}
-
-/// A guest's network has ended, and the guest has not.
-#[derive(Clone, Debug)]
-pub(crate) struct NetworkEnded {
-    /// The network's own address.
-    pub(crate) address: IpAddr,
-    /// What happened, in words.
-    pub(crate) how: String,
+    /// Lends the agent's channel.
+    pub(crate) agent_loans: agent::Loans,
+    /// Random bytes of a guest that was renewed, in hexadecimal digits.
+    pub(crate) random: Option<String>,
+    /// The channel of the hook in it, if it can be kept.
+    pub(crate) renewal: Option<Channel>,
+    /// What it is kept by, if it can be.
+    pub(crate) keepable: Option<Keepable>,
+    /// What it is saved by, unless it is being saved.
+    pub(crate) saveable: Option<Saveable>,
+    /// The hook in it waits, as far as is known.
+    pub(crate) hook: bool,
+    /// What listens to that hook, if it went on with it.
+    pub(crate) listening: Option<Listening>,
+    /// How it goes on, if it was saved before.
+    pub(crate) resumed: Option<Resumed>,
 }
 
 /// Why a guest does not run: a sentence for people with all causes.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("{0}")]
-pub(crate) struct StartError(String);
+pub(crate) struct StartError(pub(crate) String);
 
 impl StartError {
     /// The task that starts has failed in itself.
@@ -103,7 +115,8 @@ impl StartError {
     }
 }
 
-fn failed(error: impl std::fmt::Display) -> StartError {
+/// Any error as one of the start.
+pub(crate) fn failed(error: impl std::fmt::Display) -> StartError {
     StartError(error.to_string())
 }
 
@@ -132,7 +145,41 @@ impl Progress {
     }
 }
 
-/// Starts the guest. When `abort` is told something, whatever was started is ended.
+/// A launch that came to nothing.
+#[derive(Debug)]
+pub(crate) struct LaunchError {
+    error: StartError,
+    /// The template is to blame, at this step: without it the guest may start all the same.
+    stage: Option<WarmStage>,
+}
+
+impl From<StartError> for LaunchError {
+    fn from(error: StartError) -> Self {
+        Self { error, stage: None }
+    }
+}
+
+impl From<FileError> for LaunchError {
+    fn from(error: FileError) -> Self {
+        let stage = matches!(error, FileError::Template { .. }).then_some(WarmStage::Files);
+        Self {
+            error: failed(error),
+            stage,
+        }
+    }
+}
+
+impl From<WarmFailure> for LaunchError {
+    fn from(failure: WarmFailure) -> Self {
+        Self {
+            error: StartError(failure.message),
+            stage: Some(failure.stage),
+        }
+    }
+}
+
+/// Starts the guest: from its template, if it has one, and without it if that is of no use. When `abort` is told
+/// something, whatever was started is ended. `note` says how it went with the template.
 ///
 /// # Errors
 /// [`StartError`]; nothing runs then.
@@ -140,11 +187,66 @@ pub(crate) async fn start(
     home: Home,
     request: Arc<StartRequest>,
     progress: Progress,
+    note: Note,
     mut abort: oneshot::Receiver<()>,
 ) -> Result<Guest, StartError> {
+    let launched = launch(&home, &request, &progress, &mut abort).await;
+    let (LaunchError { error, stage }, template) = match (launched, template(&request)) {
+        (Ok(guest), template) => {
+            if let Some(template) = template {
+                note.restored(template, guest.random.clone());
+            }
+            return Ok(guest);
+        }
+        (Err(failed), None) => return Err(failed.error),
+        (Err(failed), Some(template)) => (failed, template),
+    };
+    let Some(stage) = stage else {
+        return Err(error);
+    };
+    files::remove_new_disks(&home.directory.join(names::DISKS), &request);
+    tracing::warn!(
+        "the template {} is of no use ({stage:?}): {error}",
+        template.key
+    );
+    let failure = WarmFailure {
+        stage,
+        message: error.to_string(),
+    };
+    note.failed(template, failure);
+    if template.required {
+        return Err(StartError(format!(
+            "the machine must start from its template {}, which is of no use: {error}",
+            template.key
+        )));
+    }
+    let instead = Mark {
+        name: milestones::BOOTS_INSTEAD,
+        text: Some(error.to_string()),
+    };
+    progress.mark(instead, Timestamp::now());
+    let cold = Arc::new(StartRequest {
+        warm: None,
+        ..StartRequest::clone(&request)
+    });
+    let launched = launch(&home, &cold, &progress, &mut abort).await;
+    launched.map_err(|failed| failed.error)
+}
+
+fn given_up() -> LaunchError {
+    failed("the start was given up").into()
+}
+
+/// One QEMU, from nothing to a guest that runs. When `abort` is told something, it is ended.
+async fn launch(
+    home: &Home,
+    request: &Arc<StartRequest>,
+    progress: &Progress,
+    abort: &mut oneshot::Receiver<()>,
+) -> Result<Guest, LaunchError> {
     let prepared = tokio::select! {
-        prepared = prepare(&home, &request, &progress) => prepared?,
-        _ = &mut abort => return Err(failed("the start was given up")),
+        prepared = prepare(home, request, progress) => prepared?,
+        _ = &mut *abort => return Err(given_up()),
     };
     let Prepared {
         program,
@@ -156,105 +258,156 @@ pub(crate) async fn start(
         graphics,
         networks,
         cables,
+        keepable,
+        saveable,
+        state,
+        outputs,
     } = prepared;
     let mut qemu = program.spawn().map_err(failed)?;
     progress.reached(milestones::SPAWNED);
     for missing in &qemu.jail_report().missing {
         tracing::warn!("QEMU's jail is incomplete: {missing}");
     }
-    let greeted = tokio::select! {
-        greeted = greet(sockets.monitor, &request, &required, &progress) => greeted,
-        ended = qemu.wait() => Err(match ended {
-            Ok(ending) => StartError(format!("QEMU ended at once with {ending}")),
-            Err(error) => failed(error),
-        }),
-        _ = &mut abort => Err(failed("the start was given up")),
+    let (agent, sockets) = sockets.without_agent();
+    let (mut serial, restored) = (None, AtomicBool::new(false));
+    let beginning = Beginning {
+        home,
+        request,
+        required: &required,
+        progress,
+        state,
+        serial: &mut serial,
+        restored: &restored,
     };
-    match greeted {
-        Ok(Greeted {
-            connected,
-            machine_type,
-            adjustment,
-        }) => {
-            adjustments.extend(adjustment);
-            if let Some(line) = sockets.firmware {
-                tokio::spawn(debug_console::run(line, progress.clone()));
-            }
-            let serial = open_serial(sockets.serial, &home, &request, &progress);
-            let paused = request.instance.spec.start_strategy.as_deref() == Some("Paused");
-            // The guest may have said something before QEMU's answer to `cont` is read.
-            let before = Timestamp::now();
-            let started = match serial {
-                Ok(serial) if paused => Ok(serial),
-                Ok(serial) => connected
-                    .monitor
-                    .ask(Command::Cont)
-                    .await
-                    .map(|_| serial)
-                    .map_err(failed),
-                Err(error) => Err(error),
-            };
-            let serial = match started {
-                Ok(serial) => serial,
-                Err(error) => return Err(end(qemu, output, error).await),
-            };
-            if !paused {
-                let name = milestones::RUNNING;
-                progress.mark(Mark { name, text: None }, before);
-            }
-            let (agent, agent_opened) = listen_to_agent(sockets.agent, accelerator, &request);
-            let kvm = (accelerator == Accelerator::Kvm)
-                .then(|| Watch::start(connected.monitor.clone(), serial.clone()));
-            Ok(Guest {
-                kvm,
-                qemu,
-                output,
-                monitor: connected.monitor,
-                events: connected.events,
-                version: connected.version,
-                machine_type,
-                accelerator,
-                adjustments,
-                serial,
-                agent,
-                agent_opened,
-                graphics,
-                networks,
-                cables,
-                paused,
-            })
+    // Nobody wants it any more: none.
+    let begun = tokio::select! {
+        begun = beginning.begin(sockets) => Some(begun),
+        ended = qemu.wait() => Some(Err(ended_early(ended, restored.load(Ordering::Relaxed)))),
+        _ = &mut *abort => None,
+    };
+    let begun = judge(begun, request, &cables, outputs).await;
+    let (greeted, begun) = match begun {
+        Ok(begun) => begun,
+        Err(mut failed) => {
+            failed.error = end(qemu, output, failed.error).await;
+            clear_away(&cables, serial).await;
+            return Err(failed);
         }
-        Err(error) => Err(end(qemu, output, error).await),
+    };
+    let Greeted { connected, facts } = greeted;
+    adjustments.extend(facts.adjustment);
+    let listener = listen_to_agent(agent, accelerator, request);
+    if begun.agent_opened {
+        listener.opened.notify_one();
+    }
+    let kvm = (accelerator == Accelerator::Kvm)
+        .then(|| Watch::start(connected.monitor.clone(), serial.clone()));
+    Ok(Guest {
+        kvm,
+        qemu,
+        output,
+        monitor: connected.monitor,
+        events: connected.events,
+        version: connected.version,
+        machine_type: facts.machine_type,
+        accelerator,
+        adjustments,
+        serial,
+        agent: listener.answers,
+        agent_opened: listener.opened,
+        agent_loans: listener.loans,
+        graphics,
+        networks,
+        cables,
+        paused: begun.paused,
+        random: begun.random,
+        renewal: begun.channel,
+        keepable,
+        saveable: Some(saveable),
+        hook: begun.hook,
+        listening: begun.listening,
+        resumed: begun.resumed,
+    })
+}
+
+/// Whether the guest is there, and if not, whether its template is to blame. `begun` is none where nobody wants it.
+async fn judge(
+    begun: Option<Result<(Greeted, Begun), LaunchError>>,
+    request: &StartRequest,
+    cables: &[Cable],
+    outputs: Vec<Output>,
+) -> Result<(Greeted, Begun), LaunchError> {
+    match begun {
+        None => Err(given_up()),
+        Some(Ok(begun)) => match networks::have_ended(cables, outputs).await {
+            Some(error) => Err(error.into()),
+            None => Ok(begun),
+        },
+        Some(Err(mut failed)) => {
+            // Whatever it was: a QEMU that was to boot would have been another one.
+            let restores = template(request).map(|_| WarmStage::Restore);
+            failed.stage = failed.stage.or(restores);
+            Err(failed)
+        }
     }
 }
 
-/// Whether the guest's agent answers on its channel, if there is one, and who is to be told when it has opened that.
+/// QEMU has ended before its guest was there; perhaps after its state was `restored`.
+fn ended_early(ended: std::io::Result<Ending>, restored: bool) -> LaunchError {
+    match ended {
+        Ok(ending) if restored => LaunchError {
+            error: StartError(format!(
+                "QEMU ended with {ending} before the guest was renewed"
+            )),
+            stage: Some(WarmStage::Renewal),
+        },
+        Ok(ending) => StartError(format!("QEMU ended at once with {ending}")).into(),
+        Err(error) => failed(error).into(),
+    }
+}
+
+/// Waits for what goes with a QEMU that has ended, so that another one can have its addresses and its logs.
+async fn clear_away(cables: &[Cable], serial: Option<Serial>) {
+    networks::end(cables).await;
+    if let Some(serial) = serial {
+        // What it still writes would be in the next one's log.
+        let _ = tokio::time::timeout(ENDS_WITHIN, serial.ended()).await;
+    }
+}
+
+/// What listens to the guest's agent.
+struct Listener {
+    /// Whether it answers.
+    answers: watch::Receiver<bool>,
+    /// To be told when it has opened its channel.
+    opened: Arc<Notify>,
+    /// Lends the channel.
+    loans: agent::Loans,
+}
+
 fn listen_to_agent(
     channel: Option<UnixStream>,
     accelerator: Accelerator,
     request: &StartRequest,
-) -> (watch::Receiver<bool>, Arc<Notify>) {
-    let (tell, agent) = watch::channel(false);
+) -> Listener {
+    let (tell, answers) = watch::channel(false);
     let opened = Arc::new(Notify::new());
+    let (loans, asked) = agent::loans();
     if let Some(channel) = channel {
         let gone_after = Wait::Agent.within(accelerator, request.slowdown);
-        tokio::spawn(agent::run(channel, tell, Arc::clone(&opened), gone_after));
+        tokio::spawn(agent::run(
+            channel,
+            tell,
+            Arc::clone(&opened),
+            gone_after,
+            asked,
+        ));
     }
-    (agent, opened)
-}
-
-/// Reads the serial line, if there is one.
-fn open_serial(
-    line: Option<UnixStream>,
-    home: &Home,
-    request: &StartRequest,
-    progress: &Progress,
-) -> Result<Option<Serial>, StartError> {
-    let Some(line) = line else { return Ok(None) };
-    let marks = request.stepped_down.as_ref().map(kvm_failure::marker);
-    Serial::start(line, &home.directory, marks.as_deref(), progress.clone())
-        .map(Some)
-        .map_err(failed)
+    Listener {
+        answers,
+        opened,
+        loans,
+    }
 }
 
 /// Kills QEMU if it still runs, and adds its last words to the error.
@@ -283,14 +436,12 @@ struct Prepared {
     graphics: bool,
     networks: mpsc::Receiver<NetworkEnded>,
     cables: Vec<Cable>,
-}
-
-/// What QEMU has said of itself.
-struct Greeted {
-    connected: Connected,
-    machine_type: String,
-    /// What it cannot give of what was asked for, in a sentence.
-    adjustment: Option<String>,
+    keepable: Option<Keepable>,
+    saveable: Saveable,
+    /// The file with the template's state, if there is one.
+    state: Option<Incoming>,
+    /// What the networks say.
+    outputs: Vec<Output>,
 }
 
 /// QEMU's program for guests of this architecture. The one that the owner has set is for guests of
@@ -323,18 +474,41 @@ fn program(
 }
 
 /// Our ends of QEMU's sockets.
-struct Sockets {
-    monitor: UnixStream,
-    serial: Option<UnixStream>,
+pub(crate) struct Sockets {
+    pub(crate) monitor: UnixStream,
+    pub(crate) serial: Option<UnixStream>,
     agent: Option<UnixStream>,
-    firmware: Option<UnixStream>,
+    pub(crate) firmware: Option<UnixStream>,
+    pub(crate) renewal: Option<UnixStream>,
+}
+
+impl Sockets {
+    /// That of the agent, and the rest.
+    fn without_agent(mut self) -> (Option<UnixStream>, Self) {
+        (self.agent.take(), self)
+    }
+}
+
+/// Whether the guest can go on from where it is to go on from, as far as that tells.
+fn check_origin(request: &StartRequest) -> Result<(), LaunchError> {
+    if let Some(template) = template(request) {
+        template::suits(template, request).map_err(|problem| WarmFailure {
+            stage: WarmStage::Files,
+            message: problem,
+        })?;
+    }
+    if let Some(WarmStart::Resume(saved)) = &request.warm {
+        resume::suits(saved, request)?;
+    }
+    Ok(())
 }
 
 async fn prepare(
     home: &Home,
     request: &Arc<StartRequest>,
     progress: &Progress,
-) -> Result<Prepared, StartError> {
+) -> Result<Prepared, LaunchError> {
+    check_origin(request)?;
     let root = rustix::process::geteuid().is_root();
     let now = Timestamp::now();
     let surroundings = Surroundings {
@@ -352,18 +526,31 @@ async fn prepare(
     let holder = holder(home);
     let life =
         LifeLock::acquire(&home.directory.join(names::LIFE_LOCK), &holder).map_err(failed)?;
-    let opened = open_files(home, request, &blueprint, holder, now).await?;
-    progress.reached(milestones::DISKS);
-    let (mut inherited, sockets) = open_sockets(home, &blueprint.files).await?;
-    inherited.extend(opened.files);
     let (qemu_user, network_user) = jail::users(&home.identity.uid);
+    let files = open_files(home, request, &blueprint, holder, now, progress);
+    let networks = networks::start(home, request, &blueprint, root.then_some(network_user));
+    // Side by side: one waits for a file system, the other for a program.
+    let (opened, networks) = match tokio::join!(files, networks) {
+        (Ok(opened), networks) => (opened, networks?),
+        (Err(error), networks) => {
+            if let Ok(networks) = networks {
+                networks::end(&networks.cables).await;
+            }
+            return Err(error);
+        }
+    };
+    progress.reached(milestones::NETWORK);
     let Networks {
         files,
         ended: networks,
         cables,
-    } = start_networks(home, request, &blueprint, root.then_some(network_user)).await?;
+        outputs,
+    } = networks;
+    let keepable = Keepable::of(request, &blueprint, &opened.files, home).map_err(failed)?;
+    let saveable = Saveable::of(request, &blueprint, &opened.files, home).map_err(failed)?;
+    let (mut inherited, sockets) = open_sockets(home, &blueprint.files).await?;
+    inherited.extend(opened.files);
     inherited.extend(files);
-    progress.reached(milestones::NETWORK);
     let number = blueprint
         .files
         .iter()
@@ -389,6 +576,15 @@ async fn prepare(
         .new_session()
         .stderr(stderr)
         .jail(jail);
+    if template(request).is_some() {
+        // To fill huge pages of its translation cache with zeros takes QEMU longer than to use them for this one's few
+        // pages would save.
+        program = program.small_pages();
+    }
+    if request.save_on_leaving.is_some() {
+        // Its launcher saves the guest first, and then tells it to end.
+        program = program.ignore_termination();
+    }
     for Opened { number, file } in inherited {
         program = program.inherit(file, number);
     }
@@ -402,6 +598,10 @@ async fn prepare(
         graphics: blueprint.machine.graphics,
         networks,
         cables,
+        keepable,
+        saveable,
+        state: blueprint.machine.incoming,
+        outputs,
     })
 }
 
@@ -421,14 +621,15 @@ async fn open_files(
     blueprint: &Blueprint,
     holder: String,
     now: Timestamp,
-) -> Result<files::OpenedFiles, StartError> {
+    progress: &Progress,
+) -> Result<files::OpenedFiles, LaunchError> {
     let disks = home.directory.join(names::DISKS);
     // The directory is <data>/machines/<uid>, so all machines of this installation share this.
     let locks = home.directory.join("../../locks");
     host::socket::private_directory(&disks).map_err(failed)?;
     let (pieces, request) = (blueprint.files.clone(), Arc::clone(request));
     // A disk may be on a file system that takes its time.
-    tokio::task::spawn_blocking(move || {
+    let opened = tokio::task::spawn_blocking(move || {
         let places = Places {
             disks: &disks,
             locks: &locks,
@@ -437,13 +638,15 @@ async fn open_files(
         files::open(&pieces, &request, places, now)
     })
     .await
-    .map_err(failed)?
-    .map_err(failed)
+    .map_err(failed)?;
+    progress.reached(milestones::DISKS);
+    Ok(opened?)
 }
 
 async fn open_sockets(home: &Home, pieces: &[Piece]) -> Result<(Vec<Opened>, Sockets), StartError> {
     let mut inherited = Vec::new();
-    let (mut monitor, mut serial, mut agent, mut firmware) = (None, None, None, None);
+    let (mut monitor, mut serial, mut agent) = (None, None, None);
+    let (mut firmware, mut renewal) = (None, None);
     for piece in pieces {
         let Source::Socket(socket) = piece.source else {
             continue;
@@ -453,6 +656,7 @@ async fn open_sockets(home: &Home, pieces: &[Piece]) -> Result<(Vec<Opened>, Soc
             Socket::Serial => ("serial.sock", &mut serial),
             Socket::Agent => ("agent.sock", &mut agent),
             Socket::Firmware => ("firmware.sock", &mut firmware),
+            Socket::Renewal => ("renewal.sock", &mut renewal),
         };
         let path = home.directory.join(name);
         let listener = host::socket::bind(&path).map_err(failed)?;
@@ -471,158 +675,7 @@ async fn open_sockets(home: &Home, pieces: &[Piece]) -> Result<(Vec<Opened>, Soc
             serial,
             agent,
             firmware,
+            renewal,
         },
     ))
-}
-
-/// The guest's networks.
-struct Networks {
-    /// Their ends for QEMU.
-    files: Vec<Opened>,
-    /// Told of those that end.
-    ended: mpsc::Receiver<NetworkEnded>,
-    /// What carries them.
-    cables: Vec<Cable>,
-}
-
-async fn start_networks(
-    home: &Home,
-    request: &StartRequest,
-    blueprint: &Blueprint,
-    user: Option<u32>,
-) -> Result<Networks, StartError> {
-    let mut inherited = Vec::new();
-    let mut cables = Vec::new();
-    // Each network ends once.
-    let (tell, networks) = mpsc::channel(blueprint.networks.len().max(1));
-    for piece in &blueprint.files {
-        let Source::Network(index) = piece.source else {
-            continue;
-        };
-        let Some(network) = blueprint.networks.get(index) else {
-            continue;
-        };
-        let forwards = network.ports.iter().map(|port| match port.protocol {
-            Protocol::Tcp => (host::network::Protocol::Tcp, port.port),
-            Protocol::Udp => (host::network::Protocol::Udp, port.port),
-        });
-        // Ports that nobody named are left out where something else has them.
-        let free = |port: u16| TcpListener::bind(SocketAddrV4::new(network.address, port)).is_ok();
-        let forwards = forwards
-            .filter(|(_, port)| network.named || free(*port))
-            .collect();
-        let (output, log) =
-            Output::to_file(&home.directory.join(format!("passt{index}.log"))).map_err(failed)?;
-        let address = network.address;
-        let network = host::network::Network {
-            program: PathBuf::from(PASST),
-            address: network.address,
-            forwards,
-            user: user.map(jail::user),
-            log,
-        };
-        let mut passt = network.start().map_err(failed)?;
-        let ready = passt.ready(NETWORK_WITHIN).await;
-        if let Some(interface) = request.interfaces.get(index) {
-            cables.push(Cable {
-                name: interface.name.clone(),
-                process: passt.identity().clone(),
-                traffic: passt.traffic(),
-            });
-        }
-        let (mut process, socket) = passt.into_parts();
-        // It ends with its socket, so mostly with QEMU, of whose end the owner hears in this time.
-        let tell = tell.clone();
-        let reaper = tokio::spawn(async move {
-            let how = match process.wait().await {
-                Ok(Ending::Exited(code)) => format!("passt ended with status {code}"),
-                Ok(Ending::Signalled(signal)) => format!("passt was ended by signal {signal}"),
-                Err(error) => format!("passt is lost: {error}"),
-            };
-            tokio::time::sleep(ENDS_WITHIN).await;
-            // Nobody listens once the guest is gone.
-            let _ = tell.try_send(NetworkEnded {
-                address: address.into(),
-                how,
-            });
-        });
-        if let Err(error) = ready {
-            drop(socket);
-            let _ = tokio::time::timeout(NETWORK_WITHIN, reaper).await;
-            return Err(match output.last_words().await {
-                words if words.is_empty() => failed(error),
-                words => StartError(format!("{error}; passt said: {words}")),
-            });
-        }
-        inherited.push(Opened {
-            number: piece.number,
-            file: socket,
-        });
-    }
-    Ok(Networks {
-        files: inherited,
-        ended: networks,
-        cables,
-    })
-}
-
-/// Waits for QEMU's greeting and checks that it is what was asked for.
-async fn greet(
-    monitor: UnixStream,
-    request: &StartRequest,
-    required: &[(String, String)],
-    progress: &Progress,
-) -> Result<Greeted, StartError> {
-    let accelerator = request.accelerator;
-    let greets_within = Wait::Greeting.within(accelerator, request.slowdown);
-    let answers_within = Wait::Answer.within(accelerator, request.slowdown);
-    let greeted = async {
-        let connected = match Monitor::connect(monitor, answers_within).await {
-            Ok(connected) => connected,
-            Err(error) => {
-                // Usually because QEMU has ended, which the caller hears first and says better.
-                tokio::time::sleep(ENDS_WITHIN).await;
-                return Err(failed(error));
-            }
-        };
-        progress.reached(milestones::QMP);
-        if !connected.version.served() {
-            return Err(StartError(format!(
-                "QEMU is version {}, and the oldest that works is {}: upgrade it",
-                connected.version,
-                Version::OLDEST
-            )));
-        }
-        let fact = if connected.monitor.kvm_enabled().await.map_err(failed)? {
-            Accelerator::Kvm
-        } else {
-            Accelerator::Tcg
-        };
-        if fact != accelerator {
-            return Err(StartError(format!(
-                "QEMU runs on {fact}, though {accelerator} was asked for"
-            )));
-        }
-        let machine_type = connected.monitor.machine_type().await.map_err(failed)?;
-        let missing = match connected.monitor.missing_features().await {
-            Ok(missing) => missing,
-            // Only x86 has that property.
-            Err(MonitorError::Refused { .. }) if required.is_empty() => Vec::new(),
-            Err(error) => return Err(failed(error)),
-        };
-        let emulated = fact == Accelerator::Tcg;
-        let adjustment = check_missing(&missing, required, emulated).map_err(failed)?;
-        Ok(Greeted {
-            connected,
-            machine_type,
-            adjustment,
-        })
-    };
-    match tokio::time::timeout(greets_within, greeted).await {
-        Ok(greeted) => greeted,
-        Err(_) => Err(StartError(format!(
-            "QEMU's monitor did not answer within {} s",
-            greets_within.as_secs()
-        ))),
-    }
 }

@@ -171,7 +171,7 @@ pub(crate) fn own_program(program: Option<&Path>) -> Option<PathBuf> {
 
 /// QEMU for guests of `architecture`, as the launcher looks for it: beside the one that was set, then
 /// where it usually is.
-fn emulator(architecture: Architecture, beside: Option<&Path>) -> Option<PathBuf> {
+pub(crate) fn emulator(architecture: Architecture, beside: Option<&Path>) -> Option<PathBuf> {
     let beside = beside
         .and_then(Path::parent)
         .map(|folder| folder.join(format!("qemu-system-{}", architecture.machine_name())));

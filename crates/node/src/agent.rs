@@ -26,7 +26,10 @@ use crate::handle::MACHINES;
 use crate::known::Knowledge;
 use crate::machine::{Context, InUse, Machine, Record, inspect, refused};
 use crate::registration::{self, HEARTBEAT_PERIOD, LEASE_PERIOD, Offer};
+use crate::saved;
 use crate::seen::{Objects, machine_of};
+use crate::snapshots;
+use crate::templates::{self, Templates};
 use crate::timeline::history::History;
 use crate::{Clock, NodeError, NodeSettings};
 
@@ -97,6 +100,12 @@ pub(crate) async fn run(
         warn_of_strangers(&recorder, &settings.name, &here, &clock);
     }
     let history = History::of(&settings.data_directory);
+    let template_folder = settings.data_directory.join("templates");
+    let templates = Templates::open(&settings, knowledge.known().machine.memory_bytes)
+        .await
+        .map_err(used(&template_folder))?;
+    let saved_folder = settings.data_directory.join(saved::FOLDER);
+    let saved = saved::open(&settings.data_directory, &machines).map_err(used(&saved_folder))?;
     let context = Arc::new(Context {
         settings,
         machines,
@@ -109,6 +118,8 @@ pub(crate) async fn run(
         knowledge: Arc::clone(&knowledge),
         gate,
         choosing_address: tokio::sync::Mutex::new(()),
+        templates,
+        saved,
         history,
         writing_history: tokio::sync::Mutex::new(()),
         foreign,
@@ -123,13 +134,24 @@ pub(crate) async fn run(
         () = keep_registered(&context) => {}
         () = keep_machines(&context, here.into_keys().collect()) => {}
         () = keep_cache_small(&context) => {}
+        _ = async { tokio::join!(templates::keep(&context), saved::keep(&context), snapshots::keep(&context)) } => {}
     }
+    end_builders(&context).await;
     // All tasks that record events are gone with what was selected above; their last words are
     // written if the API still listens.
     drop(context);
     let _ = tokio::time::timeout(LAST_WORDS, &mut writer).await;
     writer.abort();
     Ok(())
+}
+
+/// The guest of a template outlives us as any guest does, but nobody would wait for it.
+async fn end_builders(context: &Context) {
+    match tokio::time::timeout(LAST_WORDS, context.templates.end_builders()).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::warn!(%error, "a template's guest runs on until our next start"),
+        Err(_) => tracing::warn!("a template's guest runs on until our next start"),
+    }
 }
 
 /// The machines that have folders here, with their records.
@@ -217,7 +239,15 @@ async fn keep_cache_small(context: &Context) {
         let unused_since = SystemTime::now()
             .checked_sub(IMAGE_UNUSED)
             .unwrap_or(SystemTime::UNIX_EPOCH);
-        let in_use = context.in_use.files();
+        let mut in_use = context.in_use.files();
+        match context.saved.images() {
+            Ok(images) => in_use.extend(images),
+            Err(error) => {
+                tracing::warn!(%error, "unused images stay: which ones saved machines need is not known");
+                tokio::time::sleep(IMAGE_LOOK_PERIOD).await;
+                continue;
+            }
+        }
         match context.cache.prune(&in_use, unused_since).await {
             Ok(0) => {}
             Ok(bytes) => tracing::info!(bytes, "removed unused images"),
@@ -401,10 +431,10 @@ async fn keep_machines(context: &Arc<Context>, here: Vec<String>) {
     }
 }
 
-type Events<K> = Pin<Box<dyn Stream<Item = Event<K>> + Send>>;
+pub(crate) type Events<K> = Pin<Box<dyn Stream<Item = Event<K>> + Send>>;
 
 /// Watches objects, over and over if the API goes away.
-fn watch_all<K>(client: &Client, config: watcher::Config) -> Events<K>
+pub(crate) fn watch_all<K>(client: &Client, config: watcher::Config) -> Events<K>
 where
     K: kube::Resource<DynamicType = ()>
         + Clone

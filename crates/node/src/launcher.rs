@@ -45,6 +45,18 @@ pub(crate) async fn ask(
     directory: &Path,
     request: &Request,
 ) -> Result<(Status, Connection), LauncherError> {
+    ask_within(directory, request, PATIENCE).await
+}
+
+/// As [`ask`], of what takes longer than an answer from memory.
+///
+/// # Errors
+/// [`LauncherError`].
+pub(crate) async fn ask_within(
+    directory: &Path,
+    request: &Request,
+    patience: Duration,
+) -> Result<(Status, Connection), LauncherError> {
     let asked = async {
         let stream = host::socket::connect(&directory.join(files::SOCKET))
             .await
@@ -67,10 +79,10 @@ pub(crate) async fn ask(
         let status = read_reply(&mut connection).await?;
         Ok((status, connection))
     };
-    tokio::time::timeout(PATIENCE, asked)
+    tokio::time::timeout(patience, asked)
         .await
         .unwrap_or_else(|_| {
-            let late = format!("no answer within {} s", PATIENCE.as_secs());
+            let late = format!("no answer within {} s", patience.as_secs());
             Err(LauncherError::Broken(io::Error::new(
                 io::ErrorKind::TimedOut,
                 late,

@@ -19,8 +19,11 @@ mod launcher;
 pub mod log;
 mod machine;
 mod registration;
+mod saved;
 mod seen;
+mod snapshots;
 mod standing;
+mod templates;
 mod timeline;
 pub mod usage;
 

@@ -191,6 +191,11 @@ impl Objects {
         self.lock().pods.objects.remove(uid);
     }
 
+    /// Whether it is so of any VMI.
+    pub(crate) fn any_instance(&self, is: impl Fn(&VirtualMachineInstance) -> bool) -> bool {
+        self.lock().instances.objects.values().any(|it| is(it))
+    }
+
     /// The pod and the VMI of a machine. With a record, only the pod that it is about: another one
     /// has to wait until the folder of the first is gone.
     pub(crate) fn machine(

@@ -2,7 +2,8 @@
 //!
 //! Texts of users stand only as values: inside JSON where QEMU takes it, else after
 //! [`Options::text`], which doubles commas as QEMU's option parser wants it. Keys are always ours.
-//! The arguments hold no secret, no path of a disk, and are the same for QEMU 7.2 and 10.
+//! The arguments hold no secret, no path of a disk, and are the same for QEMU 7.2 and 10, but for two of a guest that is
+//! restored ([`crate::machine::Memory::READ_ONLY_SINCE`], [`crate::qmp::StateFile::SETS_SINCE`]).
 
 mod disks;
 
@@ -12,9 +13,9 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use crate::machine::{
-    Accelerator, Clock, Descriptor, DiskBus, DiskCache, DiskFormat, DiskIo, Firmware,
-    InterruptController, Kernel, Machine, MachineFamily, NetworkCard, NetworkModel, Processor,
-    ProcessorModel, TabletBus, Threads,
+    Accelerator, Clock, Descriptor, DiskBus, DiskCache, DiskFormat, DiskIo, Firmware, Incoming,
+    InterruptController, Kernel, Machine, MachineFamily, Memory, NetworkCard, NetworkModel,
+    Processor, ProcessorModel, SystemInformation, TabletBus, Threads,
 };
 
 /// Why a [`Machine`] cannot be built.
@@ -62,6 +63,7 @@ pub enum CommandLineError {
 pub fn command_line(machine: &Machine) -> Result<Vec<OsString>, CommandLineError> {
     check_boot_order(machine)?;
     check_family(machine)?;
+    check_restore(machine)?;
     let mut line = Line::default();
     line.constants();
     line.platform(machine)?;
@@ -74,7 +76,20 @@ pub fn command_line(machine: &Machine) -> Result<Vec<OsString>, CommandLineError
     line.controllers(machine, &mut slots)?;
     line.disks(machine, &mut slots)?;
     line.small_devices(machine, &mut slots)?;
+    line.incoming(machine.incoming);
     Ok(line.arguments)
+}
+
+/// What guests that are kept or restored need.
+fn check_restore(machine: &Machine) -> Result<(), CommandLineError> {
+    let impossible = |what, instead| Err(CommandLineError::Impossible { what, instead });
+    if machine.renewal.is_some() && machine.agent.is_none() {
+        return impossible(
+            "a channel of the renewal without the guest agent's",
+            "have both",
+        );
+    }
+    Ok(())
 }
 
 fn check_boot_order(machine: &Machine) -> Result<(), CommandLineError> {
@@ -124,6 +139,9 @@ fn check_family(machine: &Machine) -> Result<(), CommandLineError> {
     }
     Ok(())
 }
+
+/// The name of the guest's memory where it is a file; the state of a kept guest knows it by that.
+const MEMORY: &str = "memory0";
 
 /// One value in QEMU's `key=value,key=value` syntax.
 struct Options {
@@ -247,6 +265,9 @@ impl Line {
             ),
         };
         platform = platform.plain("dump-guest-core", "off");
+        if self.memory(machine) {
+            platform = platform.plain("memory-backend", MEMORY);
+        }
         if !machine.acpi {
             platform = platform.plain("acpi", "off");
         }
@@ -301,7 +322,14 @@ impl Line {
         );
         self.boot(machine.firmware);
         self.clock(machine.clock);
-        let system = &machine.system;
+        self.system(&machine.system)?;
+        if let Some(kernel) = &machine.kernel {
+            self.kernel(kernel)?;
+        }
+        Ok(())
+    }
+
+    fn system(&mut self, system: &SystemInformation) -> Result<(), CommandLineError> {
         let mut information = Options::new("", "system")
             .plain("type", 1)
             .text("manufacturer", &system.manufacturer)?
@@ -312,10 +340,43 @@ impl Line {
             information = information.text("serial", serial)?;
         }
         self.options("-smbios", information);
-        if let Some(kernel) = &machine.kernel {
-            self.kernel(kernel)?;
-        }
         Ok(())
+    }
+
+    /// The guest's memory, where it is a file. Says whether it is.
+    fn memory(&mut self, machine: &Machine) -> bool {
+        let (file, shared, read_only) = match machine.memory {
+            Memory::Own => return false,
+            Memory::Shared(file) => (file, true, false),
+            Memory::Private { file, read_only } => (file, false, read_only),
+        };
+        let mut memory = json!({
+            "qom-type": "memory-backend-file", "id": MEMORY, "size": machine.memory_bytes,
+            "mem-path": format!("/proc/self/fd/{file}"), "share": shared,
+        });
+        if read_only {
+            memory["readonly"] = Value::from(true);
+            memory["rom"] = Value::from("off");
+        }
+        self.json("-object", &memory);
+        true
+    }
+
+    /// A guest that waits for its state.
+    fn incoming(&mut self, incoming: Option<Incoming>) {
+        let Some(Incoming { state, in_set }) = incoming else {
+            return;
+        };
+        // What is in a set is no longer at its own number.
+        if in_set {
+            self.options(
+                "-add-fd",
+                Options::new("", "incoming")
+                    .plain("fd", state)
+                    .plain("set", state),
+            );
+        }
+        self.option("-incoming", "defer");
     }
 
     fn boot(&mut self, firmware: Firmware) {
@@ -492,7 +553,9 @@ impl Line {
         if let Some(agent) = machine.agent {
             self.pci(
                 slots,
-                json!({"driver": "virtio-serial-pci", "id": "channels0", "max_ports": 2}),
+                // The first port is for consoles only.
+                json!({"driver": "virtio-serial-pci", "id": "channels0",
+                    "max_ports": if machine.renewal.is_some() { 3 } else { 2 }}),
             )?;
             self.options("-chardev", listening("agent", agent).plain("wait", "off"));
             self.json(
@@ -500,6 +563,19 @@ impl Line {
                 &json!({
                     "driver": "virtserialport", "id": "agent0", "bus": "channels0.0",
                     "chardev": "agent", "name": "org.qemu.guest_agent.0",
+                }),
+            );
+        }
+        if let Some(renewal) = machine.renewal {
+            self.options(
+                "-chardev",
+                listening("renewal", renewal).plain("wait", "off"),
+            );
+            self.json(
+                "-device",
+                &json!({
+                    "driver": "virtserialport", "id": "renewal0", "bus": "channels0.0",
+                    "chardev": "renewal", "name": "io.anyvirt.renew.0",
                 }),
             );
         }
@@ -562,7 +638,10 @@ impl Line {
             self.pci(
                 slots,
                 json!({
-                    "driver": "virtio-balloon-pci", "id": "balloon0", "free-page-reporting": true,
+                    "driver": "virtio-balloon-pci", "id": "balloon0",
+                    // QEMU gives free pages back to the host by holes in the file that they are in, which is not the
+                    // guest's to change.
+                    "free-page-reporting": machine.memory == Memory::Own,
                 }),
             )?;
         }

@@ -7,6 +7,7 @@
 use std::path::PathBuf;
 
 use crate::architecture::Architecture;
+use crate::version::Version;
 
 /// A file descriptor number in the QEMU process.
 pub type Descriptor = i32;
@@ -26,6 +27,8 @@ pub struct Machine {
     pub processor: Processor,
     /// The guest's memory in bytes.
     pub memory_bytes: u64,
+    /// Where that memory is.
+    pub memory: Memory,
     /// What runs before the guest's own code.
     pub firmware: Firmware,
     /// A kernel that the firmware starts directly.
@@ -47,6 +50,9 @@ pub struct Machine {
     pub balloon: bool,
     /// The guest agent's channel (`org.qemu.guest_agent.0`) on a listening unix socket.
     pub agent: Option<Descriptor>,
+    /// The channel of the hook that makes a restored guest somebody else (`io.anyvirt.renew.0`), on a listening unix
+    /// socket. Needs the agent's, beside which it is.
+    pub renewal: Option<Descriptor>,
     /// The firmware's debug console on a listening unix socket: SeaBIOS writes some kilobytes there, 3 ms under emulation.
     pub firmware_console: Option<Descriptor>,
     /// The guest's real-time clock at its start.
@@ -57,6 +63,45 @@ pub struct Machine {
     pub acpi: bool,
     /// The QMP monitor's listening unix socket.
     pub monitor: Descriptor,
+    /// The state of the devices of a guest that was kept. The guest waits for
+    /// [`crate::qmp::Command::MigrateIncoming`] then, instead of its firmware.
+    pub incoming: Option<Incoming>,
+}
+
+/// The state of a kept guest's devices.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Incoming {
+    /// The file, open for reading.
+    pub state: Descriptor,
+    /// It is in a set of the same number, as [`crate::qmp::StateFile::Set`] wants it.
+    pub in_set: bool,
+}
+
+/// Where a guest's memory is.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Memory {
+    /// In QEMU alone.
+    Own,
+    /// In this file of that size, of which others may read it while the guest is stopped. Open for writing.
+    Shared(Descriptor),
+    /// It begins as what is in this file of that size, and what the guest changes is in QEMU alone. The pages that
+    /// nobody changes are there once for all.
+    Private {
+        /// The file. Without `read_only` it must be possible to open it for writing, which is never done.
+        file: Descriptor,
+        /// QEMU opens it only for reading, which it can from [`Memory::READ_ONLY_SINCE`] on: before that, the guest's
+        /// memory would be read-only as well.
+        read_only: bool,
+    },
+}
+
+impl Memory {
+    /// `rom=off` came with QEMU 8.2, and since 9.1 reported free pages leave a read-only file alone.
+    pub const READ_ONLY_SINCE: Version = Version {
+        major: 9,
+        minor: 1,
+        micro: 0,
+    };
 }
 
 /// What executes the guest's instructions.
@@ -314,6 +359,8 @@ pub enum DiskImage {
     Overlay {
         /// The qcow2 file, opened for writing; its header names no backing file.
         overlay: Descriptor,
+        /// A qcow2 file between the two, opened for reading; its header names no backing file either.
+        middle: Option<Descriptor>,
         /// The file below, opened for reading.
         base: Descriptor,
         /// The format of the file below. Its header must not refer to other files.

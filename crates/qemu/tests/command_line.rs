@@ -10,8 +10,9 @@ use qemu::architecture::Architecture;
 use qemu::command_line::{CommandLineError, command_line};
 use qemu::machine::{
     Accelerator, Clock, Disk, DiskBus, DiskCache, DiskFormat, DiskImage, DiskIo, Firmware,
-    InterruptController, Kernel, MacAddress, Machine, MachineType, NetworkCard, NetworkModel,
-    Processor, ProcessorFeature, ProcessorModel, SystemInformation, TabletBus, Threads, Word,
+    Incoming, InterruptController, Kernel, MacAddress, Machine, MachineType, Memory, NetworkCard,
+    NetworkModel, Processor, ProcessorFeature, ProcessorModel, SystemInformation, TabletBus,
+    Threads, Word,
 };
 use qemu::profile::{self, Wish};
 
@@ -32,6 +33,7 @@ fn small() -> Machine {
             threads: 1,
         },
         memory_bytes: 128 << 20,
+        memory: Memory::Own,
         firmware: Firmware::Bios,
         kernel: None,
         disks: vec![],
@@ -42,6 +44,7 @@ fn small() -> Machine {
         random_numbers: false,
         balloon: false,
         agent: None,
+        renewal: None,
         firmware_console: None,
         clock: Clock::Utc,
         system: SystemInformation {
@@ -53,6 +56,7 @@ fn small() -> Machine {
         },
         acpi: true,
         monitor: 10,
+        incoming: None,
     }
 }
 
@@ -115,6 +119,7 @@ fn usual() -> Machine {
         Disk {
             image: DiskImage::Overlay {
                 overlay: 20,
+                middle: None,
                 base: 21,
                 base_format: DiskFormat::Qcow2,
             },
@@ -243,6 +248,66 @@ fn arm_kernel() -> Machine {
     on(machine, false)
 }
 
+/// The usual machine, as one that is to be kept.
+fn keepable() -> Machine {
+    let mut machine = usual();
+    machine.memory = Memory::Shared(60);
+    machine.renewal = Some(14);
+    machine
+}
+
+/// The same, restored.
+fn restored(read_only: bool) -> Machine {
+    let mut machine = keepable();
+    machine.memory = Memory::Private {
+        file: 60,
+        read_only,
+    };
+    machine.incoming = Some(Incoming {
+        state: 61,
+        in_set: read_only,
+    });
+    machine.disks[0].image = DiskImage::Overlay {
+        overlay: 20,
+        middle: Some(62),
+        base: 21,
+        base_format: DiskFormat::Qcow2,
+    };
+    machine.disks[1].image = DiskImage::Overlay {
+        overlay: 22,
+        middle: None,
+        base: 63,
+        base_format: DiskFormat::Qcow2,
+    };
+    machine
+}
+
+/// What is told of it: a restored guest must find every device of the one that was kept, and no other.
+#[test]
+fn kept_and_restored_machines_differ_in_their_memory_files_and_state_only() {
+    let mut text = String::new();
+    for (name, machine, from) in [
+        ("keepable", keepable(), usual()),
+        ("restored", restored(false), keepable()),
+        ("restored by 9.1", restored(true), restored(false)),
+    ] {
+        let (now, before) = (lines(&machine), lines(&from));
+        for line in before
+            .lines()
+            .filter(|line| !now.lines().any(|it| it == *line))
+        {
+            text.push_str(&format!("{name}: without {line}\n"));
+        }
+        for line in now
+            .lines()
+            .filter(|line| !before.lines().any(|it| it == *line))
+        {
+            text.push_str(&format!("{name}: with {line}\n"));
+        }
+    }
+    expect_file!["golden/warm.txt"].assert_eq(&text);
+}
+
 fn lines(machine: &Machine) -> String {
     command_line(machine)
         .expect("arguments")
@@ -293,7 +358,7 @@ fn what_qemu_does_not_have_is_refused_with_the_way_out() {
         change(&mut machine);
         command_line(&machine).expect_err("refused").to_string()
     };
-    let cases: [(Change, &str); 13] = [
+    let cases: [(Change, &str); 14] = [
         (
             |machine| {
                 machine.disks = vec![Disk {
@@ -363,6 +428,7 @@ fn what_qemu_does_not_have_is_refused_with_the_way_out() {
             },
             "use bus virtio, scsi or usb",
         ),
+        (|machine| machine.renewal = Some(14), "have both"),
         (
             |machine| machine.name = "a\0b".to_owned(),
             "name has a zero byte",

@@ -4,13 +4,16 @@
 
 mod memory;
 pub mod starts;
+pub mod torture;
+pub mod warm;
 
 pub use memory::Memory;
 
-use futures::{AsyncReadExt as _, StreamExt as _};
+use futures::{AsyncBufReadExt as _, AsyncReadExt as _, StreamExt as _};
 use http::Request;
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
+use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
@@ -40,7 +43,9 @@ pub struct Said {
 /// A running `anyvirt up` with its own data directory, port and kubeconfig.
 #[derive(Debug)]
 pub struct Server {
-    folder: tempfile::TempDir,
+    folder: PathBuf,
+    /// Removes the folder when the stage is taken down; none: it stays.
+    _temporary: Option<tempfile::TempDir>,
     address: SocketAddr,
     options: Vec<String>,
     environment: Vec<(String, String)>,
@@ -126,12 +131,32 @@ impl Server {
 
     /// The same with additions to its environment.
     pub fn start_with(options: &[&str], environment: &[(&str, &str)]) -> Server {
+        let temporary = tempfile::tempdir().expect("a folder for the server");
+        let folder = temporary.path().to_owned();
+        Self::set_up(folder, Some(temporary), options, environment)
+    }
+
+    /// Starts a server whose folder stays when it is gone, with what an earlier one has left there.
+    pub fn start_in(folder: &Path, options: &[&str]) -> Server {
+        std::fs::create_dir_all(folder).expect("a folder for the server");
+        // Processes are known by the files that they hold open, whose names have no detours.
+        let folder = folder.canonicalize().expect("it has just been made");
+        Self::set_up(folder, None, options, &[])
+    }
+
+    fn set_up(
+        folder: PathBuf,
+        temporary: Option<tempfile::TempDir>,
+        options: &[&str],
+        environment: &[(&str, &str)],
+    ) -> Server {
         let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
             .and_then(|l| l.local_addr())
             .expect("a free port")
             .port();
         let mut server = Server {
-            folder: tempfile::tempdir().expect("a folder for the server"),
+            folder,
+            _temporary: temporary,
             address: SocketAddr::from((Ipv4Addr::LOCALHOST, port)),
             options: options.iter().map(|option| (*option).to_owned()).collect(),
             environment: environment
@@ -196,12 +221,12 @@ impl Server {
 
     /// The server's data directory.
     pub fn data_directory(&self) -> PathBuf {
-        self.folder.path().join("data")
+        self.folder.join("data")
     }
 
     /// The kubeconfig it wrote.
     pub fn kubeconfig(&self) -> PathBuf {
-        self.folder.path().join("kubeconfig")
+        self.folder.join("kubeconfig")
     }
 
     /// `127.0.0.1:PORT`.
@@ -211,13 +236,13 @@ impl Server {
 
     /// A file of this stage for manifests and such.
     pub fn file(&self, name: &str, text: &str) -> PathBuf {
-        let path = self.folder.path().join(name);
+        let path = self.folder.join(name);
         std::fs::write(&path, text).expect("the stage's folder is writable");
         path
     }
 
     fn log_path(&self) -> PathBuf {
-        self.folder.path().join("server.log")
+        self.folder.join("server.log")
     }
 
     /// What the server wrote to standard error.
@@ -233,12 +258,7 @@ impl Server {
     /// Runs kubectl with extra environment (for example `KUBE_EDITOR`).
     pub fn kubectl_with(&self, arguments: &[&str], environment: &[(&str, &str)]) -> Said {
         let kubeconfig = self.kubeconfig().display().to_string();
-        let cache = self
-            .folder
-            .path()
-            .join("kubectl-cache")
-            .display()
-            .to_string();
+        let cache = self.folder.join("kubectl-cache").display().to_string();
         let mut all = vec![
             "--kubeconfig",
             kubeconfig.as_str(),
@@ -475,18 +495,28 @@ impl Console {
 
     /// Waits until `text` appears behind what was expected before; everything up to it.
     pub fn expect(&mut self, text: &str, patience: Duration) -> String {
-        let (found, read) = wait_for(&format!("{text:?} on the console"), patience, || {
+        self.expect_one_of(&[text], patience).1
+    }
+
+    /// Waits until one of these texts appears behind what was expected before: which, and everything up to it.
+    pub fn expect_one_of(&mut self, texts: &[&str], patience: Duration) -> (usize, String) {
+        let what = format!("{} on the console", texts.join(" or "));
+        let (which, found, read) = wait_for(&what, patience, || {
             let seen = self.seen.lock().expect("nobody panics here");
-            match seen[self.read..].find(text) {
-                Some(place) => Ok((
-                    seen[self.read..self.read + place].to_owned(),
-                    self.read + place + text.len(),
+            let rest = &seen[self.read..];
+            let places = texts.iter().enumerate();
+            let places = places.filter_map(|(which, text)| Some((rest.find(text)?, which)));
+            match places.min() {
+                Some((place, which)) => Ok((
+                    which,
+                    rest[..place].to_owned(),
+                    self.read + place + texts[which].len(),
                 )),
                 None => Err(tail(&seen)),
             }
         });
         self.read = read;
-        found
+        (which, found)
     }
 }
 
@@ -617,14 +647,7 @@ impl Client {
     /// # Panics
     /// If it is refused, ends, or says nothing in time.
     pub fn first_words(&self, path: &str) -> Vec<u8> {
-        let request = Request::get(path)
-            .header("connection", "Upgrade")
-            .header("upgrade", "websocket")
-            .header("sec-websocket-version", "13")
-            .header("sec-websocket-key", generate_key())
-            .header("sec-websocket-protocol", "plain.kubevirt.io")
-            .body(kube::client::Body::empty())
-            .expect("a request");
+        let request = websocket(path);
         let first = async {
             let response = self.client.send(request).await.expect("an answer");
             assert_eq!(response.status(), 101, "{response:?}");
@@ -644,4 +667,95 @@ impl Client {
             .block_on(limited)
             .unwrap_or_else(|_| panic!("{path} says nothing"))
     }
+
+    /// Presses return on the serial consoles of these VMIs of the namespace default, as soon as each runs, and waits
+    /// until all have answered with `words`. Consoles that cannot be opened yet are tried again after `pause`.
+    ///
+    /// # Panics
+    /// If one of them has not answered in `patience`.
+    pub fn all_answer(&self, names: &[String], words: &str, pause: Duration, patience: Duration) {
+        let (tell, running) = tokio::sync::watch::channel(BTreeSet::new());
+        let all = names.iter().map(|name| {
+            let mut running = running.clone();
+            async move {
+                // It ends only with this function.
+                let _ = running.wait_for(|running| running.contains(name)).await;
+                while !self.try_console(name, words).await {
+                    tokio::time::sleep(pause).await;
+                }
+            }
+        });
+        let all = async {
+            tokio::select! {
+                () = self.follow_running(&tell) => {}
+                _ = futures::future::join_all(all) => {}
+            }
+        };
+        let limited = async { tokio::time::timeout(patience, all).await };
+        self.runtime
+            .block_on(limited)
+            .unwrap_or_else(|_| panic!("not all of {names:?} have answered {words:?}"));
+    }
+
+    /// Tells the names of those VMIs of the namespace default that have run. By a watch: to ask again and again would
+    /// take of the processors that emulated guests need. Never ends.
+    async fn follow_running(&self, tell: &tokio::sync::watch::Sender<BTreeSet<String>>) {
+        let path = "/apis/kubevirt.io/v1/namespaces/default/virtualmachineinstances?watch=1";
+        loop {
+            let request = Request::get(path).body(Vec::new()).expect("a request");
+            let begun = self.client.request_stream(request).await;
+            let mut lines = begun
+                .unwrap_or_else(|error| panic!("{path}: {error}"))
+                .lines();
+            while let Some(Ok(line)) = lines.next().await {
+                let event: Value = serde_json::from_str(&line).expect("an event");
+                let object = &event["object"];
+                if object["status"]["phase"] == "Running"
+                    && let Some(name) = object["metadata"]["name"].as_str()
+                {
+                    tell.send_if_modified(|running| running.insert(name.to_owned()));
+                }
+            }
+        }
+    }
+
+    /// False: the console cannot be opened yet, or has ended.
+    async fn try_console(&self, name: &str, words: &str) -> bool {
+        let path = format!(
+            "/apis/subresources.kubevirt.io/v1/namespaces/default/virtualmachineinstances/{name}/console"
+        );
+        let response = self.client.send(websocket(&path)).await.expect("an answer");
+        if response.status() != 101 {
+            return false;
+        }
+        let upgraded = hyper::upgrade::on(response).await.expect("a stream");
+        let stream = TokioIo::new(upgraded);
+        let mut socket = WebSocketStream::from_raw_socket(stream, Role::Client, None).await;
+        let typed = Message::Binary(b"\r".to_vec().into());
+        if futures::SinkExt::send(&mut socket, typed).await.is_err() {
+            return false;
+        }
+        let mut seen = Vec::new();
+        while let Some(Ok(message)) = socket.next().await {
+            if let Message::Binary(bytes) = message {
+                seen.extend_from_slice(&bytes);
+            }
+            if String::from_utf8_lossy(&seen).contains(words) {
+                return true;
+            }
+        }
+        false
+    }
+}
+
+/// A request for a stream with KubeVirt's protocol.
+fn websocket(path: &str) -> Request<kube::client::Body> {
+    Request::get(path)
+        .header("connection", "Upgrade")
+        .header("upgrade", "websocket")
+        .header("sec-websocket-version", "13")
+        .header("sec-websocket-key", generate_key())
+        .header("sec-websocket-protocol", "plain.kubevirt.io")
+        .body(kube::client::Body::empty())
+        .expect("a request")
 }

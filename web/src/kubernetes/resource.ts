@@ -23,6 +23,9 @@ export const RESOURCES = {
   nodes: resource('', 'v1', 'nodes', 'Node', false),
   namespaces: resource('', 'v1', 'namespaces', 'Namespace', false),
   pods: resource('', 'v1', 'pods', 'Pod'),
+  snapshots: resource('snapshot.kubevirt.io', 'v1beta1', 'virtualmachinesnapshots', 'VirtualMachineSnapshot'),
+  restores: resource('snapshot.kubevirt.io', 'v1beta1', 'virtualmachinerestores', 'VirtualMachineRestore'),
+  warmStartTemplates: resource('anyvirt.io', 'v1alpha1', 'warmstarttemplates', 'WarmStartTemplate'),
 } as const;
 
 /** The group of start, stop, console and the other verbs on virtual machines. */

@@ -4,7 +4,10 @@ import { t } from '../words/words';
 import { type Machine, statusOf, strategyOf } from './machine';
 
 /** What a person can do with a machine. */
-export const ACTIONS = ['start', 'stop', 'restart', 'pause', 'unpause', 'delete'] as const;
+export const ACTIONS = ['start', 'stop', 'restart', 'pause', 'unpause', 'suspend', 'resume', 'delete'] as const;
+
+/** On a machine: its guest is to be saved with its memory, and to stand still until this is taken away. */
+export const SUSPENDED = 'anyvirt.io/suspended';
 
 /** One of {@link ACTIONS}. */
 export type Action = (typeof ACTIONS)[number];
@@ -32,6 +35,8 @@ export const RIGHTS: Readonly<Record<Action, Right>> = {
   restart: { verb: 'update', type: RESOURCES.virtualMachines, subresource: 'restart' },
   pause: { verb: 'update', type: RESOURCES.virtualMachineInstances, subresource: 'pause' },
   unpause: { verb: 'update', type: RESOURCES.virtualMachineInstances, subresource: 'unpause' },
+  suspend: { verb: 'patch', type: RESOURCES.virtualMachines },
+  resume: { verb: 'patch', type: RESOURCES.virtualMachines },
   delete: { verb: 'delete', type: RESOURCES.virtualMachines },
 };
 
@@ -44,6 +49,8 @@ export const CREATE_MACHINE: Right = { verb: 'create', type: RESOURCES.virtualMa
  */
 export function permitted(action: Action, machine: Machine): Permission {
   if (statusOf(machine) === 'Terminating') return no(t('The machine is being deleted.'));
+  const rests = action === 'delete' || action === 'resume' ? undefined : whileSuspended(action, machine);
+  if (rests !== undefined) return rests;
   switch (action) {
     case 'start':
       return mayStart(machine);
@@ -58,9 +65,24 @@ export function permitted(action: Action, machine: Machine): Permission {
       return isPaused(machine) ? no(t('The machine is paused already.')) : YES;
     case 'unpause':
       return isRunning(machine) && isPaused(machine) ? YES : no(t('The machine is not paused.'));
+    case 'suspend':
+      return isRunning(machine) ? YES : no(t('Only a running machine can be suspended.'));
+    case 'resume':
+      return isSuspended(machine) ? YES : no(t('The machine is not suspended.'));
     case 'delete':
       return YES;
   }
+}
+
+/** Of a machine that is suspended only one thing is wanted; Start is another word for it. */
+function whileSuspended(action: Action, machine: Machine): Permission | undefined {
+  if (!isSuspended(machine)) return undefined;
+  return action === 'start' && !isLive(machine) ? YES : no(t('The machine is suspended: resume it first.'));
+}
+
+/** Is its guest saved, or about to be? */
+export function isSuspended({ vm }: Machine): boolean {
+  return vm.metadata.annotations?.[SUSPENDED] === 'true' || conditionOf(vm.status?.conditions, 'Suspended')?.status === 'True';
 }
 
 function mayStart(machine: Machine): Permission {

@@ -26,7 +26,7 @@ export type RunStrategy = 'Always' | 'Halted' | 'Manual' | 'RerunOnFailure' | 'O
 
 /** KubeVirt's one word for a virtual machine. */
 export const PRINTABLE_STATUSES = [
-  'Stopped', 'Provisioning', 'Starting', 'Running', 'Paused', 'Stopping', 'Terminating', 'CrashLoopBackOff',
+  'Stopped', 'Provisioning', 'Starting', 'Running', 'Paused', 'Suspended', 'Stopping', 'Terminating', 'CrashLoopBackOff',
   'Migrating', 'Unknown', 'ErrorUnschedulable', 'ErrImagePull', 'ImagePullBackOff', 'ErrorPvcNotFound',
   'DataVolumeError', 'WaitingForVolumeBinding', 'WaitingForReceiver',
 ] as const;

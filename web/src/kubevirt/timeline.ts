@@ -23,12 +23,15 @@ export function stepLabel(name: string): string {
     scheduled: t('Scheduled on a node'),
     image: t('Image ready'),
     queued: t('Its turn has come'),
+    'boots-instead': t('Boots instead'),
     qemu: t('QEMU started'),
     firmware: t('Firmware'),
     kernel: t('Kernel'),
     'user-space': t('User space'),
     login: t('Login possible'),
     agent: t('Guest agent'),
+    restored: t('Restored from a template'),
+    renewed: t('Identity renewed'),
   };
   return labels[name] ?? name;
 }
@@ -65,7 +68,8 @@ function noteOf(name: string, state: StepShown['state']): string {
 
 /** Can somebody log in, or does the agent answer? */
 export function isDone(timeline: StartTimeline): boolean {
-  return timeline.steps.some((step) => (step.name === 'login' || step.name === 'agent') && step.at !== undefined);
+  const ends = ['login', 'agent', 'renewed'];
+  return timeline.steps.some((step) => ends.includes(step.name) && step.at !== undefined);
 }
 
 /** The latest step that was reached. */

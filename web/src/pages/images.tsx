@@ -8,6 +8,8 @@ import { isKnown } from '../kubernetes/watch-state';
 import { type ImageRow, imageRows, MOST_TOLD, type UsedVolume, volumesInUse } from '../kubevirt/images';
 import { machinesOf, type VirtualMachine, type VirtualMachineInstance } from '../kubevirt/machine';
 import type { Node } from '../kubevirt/node';
+import { lightOf, templateRows, type WarmStartTemplate } from '../kubevirt/templates';
+import { Age } from '../parts/age';
 import { Freshness } from '../parts/freshness';
 import { useTitle } from '../parts/title';
 import { type Column, VirtualTable } from '../parts/virtual-table';
@@ -72,12 +74,38 @@ const VOLUME_COLUMNS: readonly Column<UsedVolume>[] = [
   { key: 'kept', title: t('Kept'), isTight: true, cell: ({ isKept }) => (isKept ? t('yes') : t('with the guest')) },
 ];
 
+const TEMPLATE_COLUMNS: readonly Column<WarmStartTemplate>[] = [
+  {
+    key: 'name',
+    title: t('Template'),
+    cell: ({ metadata: { namespace = 'default', name } }) => <Link to="/k8s/ns/$namespace/$plural/$name" params={{ namespace, plural: RESOURCES.warmStartTemplates.plural, name }}>{name}</Link>,
+  },
+  { key: 'project', title: t('Project'), cell: ({ metadata }) => metadata.namespace },
+  { key: 'image', title: t('Image'), cell: ({ spec }) => <span className="av-mono">{spec.image ?? '–'}</span> },
+  {
+    key: 'phase',
+    title: t('Phase'),
+    cell: (template) => (
+      <span className="av-row">
+        <Label isCompact variant="outline" status={lightOf(template)}>{template.status?.phase ?? t('unknown')}</Label>
+        {template.status?.message !== undefined && <span className="av-subtle av-small">{template.status.message}</span>}
+      </span>
+    ),
+  },
+  { key: 'size', title: t('Size'), isTight: true, cell: ({ status }) => <span className="av-number">{status?.sizeBytes === undefined ? '–' : bytes(status.sizeBytes)}</span> },
+  { key: 'uses', title: t('Starts from it'), isTight: true, cell: ({ status }) => <span className="av-number">{status?.uses ?? 0}</span> },
+  { key: 'made', title: t('Made'), isTight: true, cell: ({ status }) => (status?.madeAt === undefined ? '–' : <Age time={status.madeAt} />) },
+  { key: 'node', title: t('Kept on'), isTight: true, cell: ({ spec }) => spec.node },
+];
+
 /** What machines are made from, and what they write to. */
 export function ImagesPage(): React.JSX.Element {
   useTitle(t('Images and volumes'));
   const vms = useWatched<VirtualMachine>(RESOURCES.virtualMachines);
   const instances = useWatched<VirtualMachineInstance>(RESOURCES.virtualMachineInstances);
   const nodes = useWatched<Node>(RESOURCES.nodes);
+  const templates = useWatched<WarmStartTemplate>(RESOURCES.warmStartTemplates);
+  const kept = useMemo(() => templateRows(templates.objects.values()), [templates.objects]);
   const all = useMemo(() => [...nodes.objects.values()], [nodes.objects]);
   const images = useMemo(() => imageRows(machinesOf(vms.objects, instances.objects), all), [vms.objects, instances.objects, all]);
   const volumes = useMemo(() => volumesInUse(vms.objects, instances.objects), [vms.objects, instances.objects]);
@@ -98,6 +126,17 @@ export function ImagesPage(): React.JSX.Element {
             {full.length > 0 && <Alert variant="info" isInline isPlain title={t('Of {nodes} only the {n} largest images are told.', { nodes: full.join(', '), n: MOST_TOLD })} />}
             <VirtualTable label={t('Images')} rows={images} keyOf={({ key }) => key} columns={IMAGE_COLUMNS} empty={empty(t('No images'), t('No machine names an image yet.'))} />
             <HowImagesCome />
+            <Content component="h2">{t('Templates for warm starts')}</Content>
+            <Freshness what={t('WarmStartTemplates')} watched={templates} />
+            {isKnown(templates) && (
+              <VirtualTable
+                label={t('Templates for warm starts')}
+                rows={kept}
+                keyOf={({ metadata }) => `${metadata.namespace}/${metadata.name}`}
+                columns={TEMPLATE_COLUMNS}
+                empty={empty(t('No templates'), t('No machine asks for a warm start yet.'))}
+              />
+            )}
             <Content component="h2">{t('Volumes')}</Content>
             <VirtualTable label={t('Volumes')} rows={volumes} keyOf={({ key }) => key} columns={VOLUME_COLUMNS} empty={empty(t('No volumes'), t('No machine has a volume yet.'))} />
           </>

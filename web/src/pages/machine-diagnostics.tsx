@@ -8,9 +8,9 @@ import { bytes, moment } from '../words/measures';
 import { t } from '../words/words';
 
 /** Conditions that are good news when they are False. */
-const GOOD_IF_FALSE: ReadonlySet<string> = new Set(['Paused', 'Failure', 'RestartRequired', 'StartQueued', 'SoftwareEmulation', 'ManualRecoveryRequired']);
+const GOOD_IF_FALSE: ReadonlySet<string> = new Set(['Paused', 'Suspended', 'Failure', 'RestartRequired', 'StartQueued', 'SoftwareEmulation', 'ManualRecoveryRequired']);
 /** Conditions that are facts without being good or bad. */
-const NEUTRAL: ReadonlySet<string> = new Set(['LiveMigratable', 'StorageLiveMigratable', 'SoftwareEmulation', 'AgentConnected', 'Paused']);
+const NEUTRAL: ReadonlySet<string> = new Set(['LiveMigratable', 'StorageLiveMigratable', 'SoftwareEmulation', 'AgentConnected', 'Paused', 'Suspended']);
 
 /** Is it something to look at? */
 export function isBad(condition: Condition): boolean {

@@ -2,6 +2,7 @@ import { Card, CardBody, CardTitle, ClipboardCopy, DescriptionList } from '@patt
 import { Link } from '@tanstack/react-router';
 
 import { type Machine, memoryOf, processorsOf, strategyOf } from '../kubevirt/machine';
+import { warmStartOf } from '../kubevirt/templates';
 import { ExplainPanel } from '../parts/explain-panel';
 import { Fact } from '../parts/fact';
 import { LatestEvents } from '../parts/latest-events';
@@ -38,6 +39,7 @@ function DetailsCard(props: { machine: Machine }): React.JSX.Element {
   const { vm, vmi } = props.machine;
   const spec = vmi?.spec ?? vm.spec.template?.spec;
   const { namespace = 'default', name } = vm.metadata;
+  const warmStart = warmStartOf(vmi);
   return (
     <Card component="section">
       <CardTitle component="h2">{t('Details')}</CardTitle>
@@ -54,6 +56,7 @@ function DetailsCard(props: { machine: Machine }): React.JSX.Element {
           <Fact term={t('Architecture')}>{vmi?.status?.accelerator?.architecture ?? spec?.architecture ?? '–'}</Fact>
           <Fact term={t('Node')}>{vmi?.status?.nodeName === undefined ? '–' : <Link to="/nodes">{vmi.status.nodeName}</Link>}</Fact>
           <Fact term={t('Run strategy')}>{strategyOf(vm) ?? '–'}</Fact>
+          {warmStart !== undefined && <Fact term={t('Warm start')}>{warmStart.isWarm ? t('Yes: {message}', { message: warmStart.message }) : t('No: {message}', { message: warmStart.message })}</Fact>}
           <Fact term={t('Created')}>{moment(vm.metadata.creationTimestamp)}</Fact>
         </DescriptionList>
         <ClipboardCopy isReadOnly isCode hoverTip={t('Copy')} clickTip={t('Copied')} textAriaLabel={t('Command that opens the serial console')}>

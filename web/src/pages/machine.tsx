@@ -22,6 +22,7 @@ import type { MachineTab } from './tabs';
 
 const MachineConsole = lazy(async () => ({ default: (await import('./machine-console')).MachineConsole }));
 const MachineMetrics = lazy(async () => ({ default: (await import('./machine-metrics')).MachineMetrics }));
+const MachineSnapshots = lazy(async () => ({ default: (await import('./machine-snapshots')).MachineSnapshots }));
 const ResourceEditor = lazy(async () => ({ default: (await import('../editor/resource-editor')).ResourceEditor }));
 
 /** One virtual machine. */
@@ -93,6 +94,7 @@ function Found(props: { machine: Machine; tab: MachineTab; watched: Parameters<t
         <Tab eventKey="overview" title={<TabTitleText>{t('Overview')}</TabTitleText>}><Body><MachineOverview machine={machine} /></Body></Tab>
         <Tab eventKey="console" title={<TabTitleText>{t('Console')}</TabTitleText>}><Body><MachineConsole machine={machine} /></Body></Tab>
         <Tab eventKey="configuration" title={<TabTitleText>{t('Configuration')}</TabTitleText>}><Body><MachineConfiguration key={`${namespace}/${name}`} machine={machine} /></Body></Tab>
+        <Tab eventKey="snapshots" title={<TabTitleText>{t('Snapshots')}</TabTitleText>}><Body><MachineSnapshots key={`${namespace}/${name}`} machine={machine} /></Body></Tab>
         <Tab eventKey="metrics" title={<TabTitleText>{t('Metrics')}</TabTitleText>}><Body><MachineMetrics machine={machine} /></Body></Tab>
         <Tab eventKey="events" title={<TabTitleText>{t('Events')}</TabTitleText>}><Body><MachineEvents machine={machine} /></Body></Tab>
         <Tab

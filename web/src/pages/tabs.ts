@@ -1,7 +1,7 @@
 // Apart from the pages, which are loaded when they are shown: the router reads addresses before.
 
 /** The tabs of a machine, as the address names them. */
-export const MACHINE_TABS = ['overview', 'console', 'configuration', 'metrics', 'events', 'diagnostics', 'yaml'] as const;
+export const MACHINE_TABS = ['overview', 'console', 'configuration', 'snapshots', 'metrics', 'events', 'diagnostics', 'yaml'] as const;
 /** One of {@link MACHINE_TABS}. */
 export type MachineTab = (typeof MACHINE_TABS)[number];
 

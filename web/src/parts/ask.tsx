@@ -19,12 +19,12 @@ export interface Intent {
 /** Names of actions, as buttons say them. */
 export function actionLabel(action: Action): string {
   return {
-    start: t('Start'), stop: t('Stop'), restart: t('Restart'), pause: t('Pause'), unpause: t('Unpause'), delete: t('Delete'),
+    start: t('Start'), stop: t('Stop'), restart: t('Restart'), pause: t('Pause'), unpause: t('Unpause'), suspend: t('Suspend'), resume: t('Resume'), delete: t('Delete'),
   }[action];
 }
 
 /** Actions that are done without asking, if they are about one machine: they lose nothing. */
-const HARMLESS: readonly Action[] = ['start', 'unpause', 'pause'];
+const HARMLESS: readonly Action[] = ['start', 'unpause', 'pause', 'resume'];
 
 /** Must a person confirm this? */
 export function needsConsent(intent: Intent): boolean {
@@ -70,6 +70,8 @@ function consequence(action: Action): string {
       return t('The guest is asked to shut down; when its grace period ends, it is turned off.');
     case 'restart':
       return t('The guest is asked to shut down and started again; changes of the configuration take effect.');
+    case 'suspend':
+      return t('The guest is saved with its memory, and takes no processor and no memory until it is resumed at the same instant.');
     default:
       return t('The guest keeps its state.');
   }

@@ -39,10 +39,10 @@ export function ActionItems(props: { machine: Machine; onAsk: (action: Action, m
   );
 }
 
-/** The button for what is most likely wanted: Start if it can be started, else Stop. */
+/** The button for what is most likely wanted: Resume or Start if it can be, else Stop. */
 export function QuickAction(props: { machine: Machine; onAsk: (action: Action, machine: Machine) => void }): React.JSX.Element {
   const { machine, onAsk } = props;
-  const action: Action = permitted('start', machine).may ? 'start' : 'stop';
+  const action = (['resume', 'start'] as const).find((one) => permitted(one, machine).may) ?? 'stop';
   return (
     <GuardedButton right={RIGHTS[action]} namespace={machine.vm.metadata.namespace} variant="secondary" isDisabled={!permitted(action, machine).may} onClick={() => onAsk(action, machine)}>
       {actionLabel(action)}

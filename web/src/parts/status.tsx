@@ -15,6 +15,7 @@ export function groupOf(status: PrintableStatus): Group {
     case 'Stopped':
       return 'stopped';
     case 'Paused':
+    case 'Suspended':
       return 'paused';
     case 'Unknown':
       return 'unknown';

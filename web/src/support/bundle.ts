@@ -76,6 +76,7 @@ export async function bundleOfCluster(madeBy: string, signal: AbortSignal): Prom
     ['nodes', (tell) => list(RESOURCES.nodes, undefined, {}, tell, signal)],
     ['virtualMachines', async (tell) => (await list<VirtualMachine>(RESOURCES.virtualMachines, undefined, {}, tell, signal)).map(inShort)],
     ['virtualMachineInstances', async (tell) => (await list<VirtualMachineInstance>(RESOURCES.virtualMachineInstances, undefined, {}, tell, signal)).map(inShort)],
+    ['warmStartTemplates', (tell) => list(RESOURCES.warmStartTemplates, undefined, {}, tell, signal)],
     ['warnings', async (tell) => latestFirst(await list<Event>(RESOURCES.events, undefined, { fieldSelector: 'type=Warning' }, tell, signal))],
   ], signal);
 }

@@ -125,7 +125,7 @@ async function poisoned(visitor) {
     return route.fulfill({ response: answer, json: poison(await answer.json()) });
   });
   await page.route(answers, (route) => route.fulfill({ json: { cause: MARKUP, evidence: [{ source: MARKUP, text: MARKUP }], cures: [{ title: MARKUP, effect: MARKUP, cost: MARKUP, command: MARKUP }] } }));
-  const tabs = ['', '?tab=events', '?tab=metrics', '?tab=diagnostics', '?tab=configuration'];
+  const tabs = ['', '?tab=events', '?tab=snapshots', '?tab=metrics', '?tab=diagnostics', '?tab=configuration'];
   for (const path of ['/overview', '/machines', `/machines?beside=${namespace}%2F${name}`, ...tabs.map((tab) => MACHINE + tab), '/images', '/nodes', '/events', '/settings', '/k8s/ns/openshift-cnv/configmaps/kubevirt-config']) {
     await goto(path);
     await page.locator('main h1').first().waitFor();

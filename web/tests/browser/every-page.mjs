@@ -29,6 +29,7 @@ const PAGES = [
   [`/machines?beside=${namespace}%2F${name}`, { ...LIST, real: at('[data-beside] [data-status]'), empty: at(`[data-beside] :text("There is no machine ${name}")`), many: at('[data-beside]') }],
   [MACHINE, { ...ONE_MACHINE, real: heading('Details') }],
   [`${MACHINE}?tab=configuration`, { ...ONE_MACHINE, real: (page) => main(page).getByLabel('Run strategy') }],
+  [`${MACHINE}?tab=snapshots`, { ...ONE_MACHINE, real: text('No snapshots') }],
   [`${MACHINE}?tab=metrics`, { ...ONE_MACHINE, real: at('[data-figures="processor"], .pf-v6-c-empty-state') }],
   [`${MACHINE}?tab=events`, { ...ONE_MACHINE, real: at('[data-row]') }],
   [`${MACHINE}?tab=diagnostics`, { ...ONE_MACHINE, real: heading('Conditions of the VirtualMachine') }],
@@ -108,6 +109,10 @@ const LAYERS = [
     await page.getByRole('radio', { checked: false }).first().click();
     return applying(page);
   } }],
+  [`${MACHINE}?tab=snapshots`, { real: text('No snapshots') }, { name: 'a snapshot', open: async (page) => {
+    await press(page, 'button', 'Take snapshot');
+    return page.getByRole('dialog').getByLabel('Name');
+  } }],
   [`${MACHINE}?tab=yaml`, { real: yaml('VirtualMachine') }, { name: 'review', open: async (page) => {
     await page.locator('[data-editor="yaml"] .cm-content').getByText('metadata:', { exact: true }).first().click();
     await page.keyboard.press('End');
@@ -118,7 +123,7 @@ const LAYERS = [
 ];
 
 /** Lists and watches, which ask the same path, of the kinds that pages show, and what else is shown of the server. */
-const ASKED = /\/console\/(api\/sessions|assets\/licences\.json)|\/apis?\/.*\/(virtualmachines|virtualmachineinstances|events|nodes|configmaps|kubevirts|namespaces|secrets)\?.*/;
+const ASKED = /\/console\/(api\/sessions|assets\/licences\.json)|\/apis?\/.*\/(virtualmachines|virtualmachineinstances|virtualmachinesnapshots|virtualmachinerestores|events|nodes|configmaps|kubevirts|namespaces|secrets|warmstarttemplates)\?.*/;
 
 /** What is empty in another way than lists of the API. */
 const EMPTY = { sessions: { sessions: [] }, 'licences.json': [] };

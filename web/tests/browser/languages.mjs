@@ -7,7 +7,7 @@ import { drawn, open } from './browser.mjs';
 const [namespace, name] = (process.env.ANYVIRT_MACHINE ?? 'default/fedora-1').split('/');
 const MACHINE = `/machines/${namespace}/${name}`;
 const PAGES = [
-  '/overview', '/machines', MACHINE, `${MACHINE}?tab=configuration`, `${MACHINE}?tab=events`, `${MACHINE}?tab=diagnostics`, '/create', '/images',
+  '/overview', '/machines', MACHINE, `${MACHINE}?tab=configuration`, `${MACHINE}?tab=snapshots`, `${MACHINE}?tab=events`, `${MACHINE}?tab=diagnostics`, '/create', '/images',
   '/k8s/ns/openshift-cnv/configmaps', '/k8s/ns/openshift-cnv/configmaps/kubevirt-config', '/events', '/nodes', '/settings',
 ];
 

@@ -14,6 +14,7 @@ const PAGES = [
   ['/machines', `[data-row="${namespace}/${name}"]`],
   [MACHINE, 'h2'],
   [`${MACHINE}?tab=events`, '[data-row]'],
+  [`${MACHINE}?tab=snapshots`, 'h3'],
   [`${MACHINE}?tab=metrics`, 'h2'],
   [`${MACHINE}?tab=diagnostics`, 'table'],
   [`${MACHINE}?tab=yaml`, '[data-editor="yaml"] .cm-line'],

@@ -14,6 +14,7 @@ use crate::accelerator::{ClusterInputs, ClusterPolicy, Problem, Tenancy, cluster
 use crate::kubevirt::{EffectiveValue, KubeVirt};
 use crate::quantity::Quantity;
 use crate::unserved;
+use crate::warm_start::Mode;
 pub use machines::{GUEST_ARCHITECTURES, Machines};
 use setting::{Fault, Setting};
 
@@ -46,6 +47,8 @@ pub struct ClusterConfiguration {
     pub tenancy: Tenancy,
     /// The most virtual processors of emulated guests for each core of a node; at least 1.
     pub emulated_processors_per_core: u32,
+    /// Whether guests that say nothing themselves start from templates.
+    pub warm_start: Mode,
     /// Feature gates that are on.
     pub feature_gates: BTreeSet<String>,
     /// Architecture of guests that name none, in Go's names.
@@ -83,6 +86,7 @@ impl ClusterConfiguration {
             emulation: ClusterPolicy::default(),
             tenancy: Tenancy::default(),
             emulated_processors_per_core: EMULATED_PROCESSORS_PER_CORE,
+            warm_start: Mode::default(),
             feature_gates: BTreeSet::new(),
             architecture: architecture.to_owned(),
             machine_type: machines.default,
@@ -119,6 +123,13 @@ impl ClusterConfiguration {
                 .extend(legacy::without_effect(namespace, data));
         }
         read
+    }
+
+    /// The place that says [`ClusterConfiguration::warm_start`].
+    pub fn warm_start_decided_by(&self) -> &str {
+        self.places
+            .get(&Setting::WarmStart)
+            .map_or(BY_DEFAULT, String::as_str)
     }
 
     /// Every value in force with the place where it comes from.

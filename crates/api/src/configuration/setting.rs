@@ -7,6 +7,7 @@ use crate::accelerator::ClusterInputs;
 use crate::kubevirt::{KubeVirt, KubeVirtConfiguration};
 use crate::names;
 use crate::quantity::Quantity;
+use crate::warm_start::Mode;
 
 /// A setting of the cluster.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
@@ -22,6 +23,7 @@ pub(super) enum Setting {
     DefaultNetworkInterface,
     EvictionStrategy,
     EmulatedProcessorsPerCore,
+    WarmStart,
 }
 
 /// Why a value has no effect.
@@ -33,7 +35,7 @@ pub(super) enum Fault {
 }
 
 impl Setting {
-    pub(super) const ALL: [Self; 11] = [
+    pub(super) const ALL: [Self; 12] = [
         Self::FeatureGates,
         Self::MachineType,
         Self::EmulatedMachines,
@@ -45,6 +47,7 @@ impl Setting {
         Self::DefaultNetworkInterface,
         Self::EvictionStrategy,
         Self::EmulatedProcessorsPerCore,
+        Self::WarmStart,
     ];
 
     /// Its field below `spec.configuration` of the KubeVirt object.
@@ -65,6 +68,7 @@ impl Setting {
             Self::DefaultNetworkInterface => "network.defaultNetworkInterface",
             Self::EvictionStrategy => "evictionStrategy",
             Self::EmulatedProcessorsPerCore => "emulatedProcessorsPerCore",
+            Self::WarmStart => "warmStart",
         }
         .to_owned()
     }
@@ -81,7 +85,7 @@ impl Setting {
             Self::CpuAllocationRatio => Some("cpu-allocation-ratio"),
             Self::NodeSelectors => Some("node-selectors"),
             Self::DefaultNetworkInterface => Some("default-network-interface"),
-            Self::EvictionStrategy | Self::EmulatedProcessorsPerCore => None,
+            Self::EvictionStrategy | Self::EmulatedProcessorsPerCore | Self::WarmStart => None,
         }
     }
 
@@ -155,6 +159,7 @@ impl Setting {
             Self::EmulatedProcessorsPerCore => {
                 configuration.emulated_processors_per_core?.to_string()
             }
+            Self::WarmStart => configuration.warm_start?.to_string(),
         };
         Some(text).filter(|text| !text.is_empty())
     }
@@ -197,6 +202,10 @@ impl Setting {
             Self::EmulatedProcessorsPerCore => {
                 configuration.emulated_processors_per_core =
                     at_least_one().ok_or_else(|| invalid("a whole number of at least 1"))?;
+            }
+            Self::WarmStart => {
+                configuration.warm_start =
+                    Mode::parse(text).ok_or_else(|| invalid("Never, Auto or Require"))?;
             }
             Self::NodeSelectors => configuration.node_selectors = selectors(text)?,
             Self::DefaultNetworkInterface if text == "masquerade" => {}
@@ -244,6 +253,7 @@ impl Setting {
             Self::EmulatedProcessorsPerCore => {
                 configuration.emulated_processors_per_core.to_string()
             }
+            Self::WarmStart => configuration.warm_start.to_string(),
             Self::EvictionStrategy => {
                 let strategy = configuration.eviction_strategy.clone();
                 strategy.unwrap_or_else(|| "None".to_owned())

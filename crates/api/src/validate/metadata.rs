@@ -4,10 +4,12 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
-use super::cause::{Causes, Path};
+use super::cause::{Cause, Causes, Path};
 use super::text;
 use crate::accelerator::{self, Accelerator, EmulationPolicy};
 use crate::names;
+use crate::suspend;
+use crate::warm_start;
 
 /// Labels must be labels, and the annotation that forces an accelerator must name one.
 pub(super) fn check(path: &Path, metadata: &ObjectMeta, causes: &mut Causes) {
@@ -49,6 +51,66 @@ pub(super) fn check(path: &Path, metadata: &ObjectMeta, causes: &mut Causes) {
         );
         causes.not_supported(&path, message);
     }
+    check_warm_start(&path, annotations, causes);
+    check_suspend(&path, metadata, causes);
+}
+
+/// The annotations on suspending must be understood.
+pub(super) fn check_suspend(path: &Path, metadata: &ObjectMeta, causes: &mut Causes) {
+    let annotations = metadata.annotations.iter();
+    for (name, value, instead) in annotations.flat_map(suspend::not_understood) {
+        let message =
+            format!("{path}: \"{value}\" is no value for {name}: write {instead}, or remove it");
+        causes.not_supported(path, message);
+    }
+}
+
+/// The annotations on warm starts must be understood.
+fn check_warm_start(path: &Path, annotations: &BTreeMap<String, String>, causes: &mut Causes) {
+    if let Err(value) = warm_start::asked(annotations) {
+        let message = format!(
+            "{path}: \"{value}\" is no value for {}: write Auto, Never or Require, or remove it",
+            names::annotations::WARM_START
+        );
+        causes.not_supported(path, message);
+    }
+    if let Err(value) = warm_start::marker(annotations) {
+        let message = format!(
+            "{path}: \"{}\" is no value for {}: write one line of at most {} bytes that the guest shows on its serial \
+             console, or remove it",
+            value.escape_debug(),
+            names::annotations::WARM_START_MARKER,
+            warm_start::LONGEST_MARKER
+        );
+        causes.not_supported(path, message);
+    }
+}
+
+/// Annotations by which controllers and nodes tell each other what is saved and what goes on, set or changed by anybody
+/// else: what they name is a guest's whole memory. `at` is the path of the metadata; `old` what was there.
+#[must_use]
+pub fn annotations_of_controllers(
+    at: &str,
+    old: Option<&ObjectMeta>,
+    new: &ObjectMeta,
+) -> Vec<Cause> {
+    let mut causes = Causes::default();
+    let path = Path::of(at).field("annotations");
+    let value = |metadata: &ObjectMeta, name: &str| {
+        let annotations = metadata.annotations.as_ref();
+        annotations.and_then(|all| all.get(name)).cloned()
+    };
+    for name in names::annotations::OF_CONTROLLERS {
+        let now = value(new, name);
+        if now.is_some() && now != old.and_then(|old| value(old, name)) {
+            let message = format!(
+                "{path}: {name} is written by anyvirt's own controllers alone; remove it, and ask by anyvirt suspend, \
+                 resume, snapshot or restore"
+            );
+            causes.not_supported(&path, message);
+        }
+    }
+    causes.into()
 }
 
 /// The annotation that forces an accelerator must name one.

@@ -8,12 +8,17 @@ mod devices;
 mod domain;
 mod metadata;
 mod networks;
+mod snapshot;
 mod text;
 mod volumes;
 
 pub use cause::{Cause, Denial, Reason};
 use cause::{Causes, Path};
-pub use metadata::stuck_after;
+pub use metadata::{annotations_of_controllers, stuck_after};
+pub use snapshot::{
+    machine_lock, virtual_machine_restore, virtual_machine_restore_update,
+    virtual_machine_snapshot, virtual_machine_snapshot_update,
+};
 
 use crate::configuration::ClusterConfiguration;
 use crate::defaults::{self, FirmwareIdentity};
@@ -52,7 +57,9 @@ pub fn virtual_machine(machine: &VirtualMachine, cluster: &ClusterConfiguration)
     let own = template.spec.emulation_policy;
     let annotations = Path::of("metadata").field("annotations");
     metadata::check_accelerator(&annotations, &machine.metadata, &mut causes);
+    metadata::check_suspend(&annotations, &machine.metadata, &mut causes);
     metadata::check_contradiction(&annotations, &machine.metadata, own, &mut causes);
+    snapshot::check_ring(&machine.metadata, &mut causes);
     let path = spec.field("template");
     if let Some(metadata) = &template.metadata {
         metadata::check(&path.field("metadata"), metadata, &mut causes);
@@ -79,8 +86,15 @@ pub fn virtual_machine_update(
     new: &VirtualMachine,
     cluster: &ClusterConfiguration,
 ) -> Vec<Cause> {
-    if new.spec == old.spec || new.metadata.deletion_timestamp.is_some() {
+    if new.metadata.deletion_timestamp.is_some() {
         return Vec::new();
+    }
+    if new.spec == old.spec {
+        let mut causes = Causes::default();
+        if new.metadata.annotations != old.metadata.annotations {
+            snapshot::check_ring(&new.metadata, &mut causes);
+        }
+        return causes.into();
     }
     virtual_machine(new, cluster)
 }

@@ -3,6 +3,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::crds;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 fn cluster() -> ClusterConfiguration {
     ClusterConfiguration::of_architecture("amd64")
@@ -838,6 +839,35 @@ proptest! {
                 prop_assert!(!cause.message.is_empty());
             }
             let _ = crate::resources::pod_resources(&spec, &cluster(), &Default::default(), true);
+        }
+    }
+}
+
+#[test]
+fn what_controllers_tell_each_other_nobody_else_writes() {
+    let metadata = |value: Option<&str>| ObjectMeta {
+        annotations: value.map(|it| [("anyvirt.io/resume-from".to_owned(), it.to_owned())].into()),
+        ..ObjectMeta::default()
+    };
+    for (old, new, refused) in [
+        (None, None, false),
+        (None, Some("a"), true),
+        (Some(None), Some("a"), true),
+        (Some(Some("a")), Some("a"), false),
+        (Some(Some("a")), Some("b"), true),
+        (Some(Some("a")), None, false),
+    ] {
+        let before = old.map(metadata);
+        let causes =
+            annotations_of_controllers("spec.template.metadata", before.as_ref(), &metadata(new));
+        assert_eq!(!causes.is_empty(), refused, "{old:?} {new:?}");
+        for cause in causes {
+            assert_eq!(cause.field, "spec.template.metadata.annotations");
+            assert!(
+                cause.message.contains("anyvirt.io/resume-from"),
+                "{}",
+                cause.message
+            );
         }
     }
 }

@@ -33,6 +33,9 @@ pub struct VirtualMachineInstanceStatus {
     /// How its start goes, or went.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub start_timeline: Option<super::StartTimeline>,
+    /// Where its guest was saved, if it ended so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub saved: Option<SavedStatus>,
     /// What is true of it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub conditions: Vec<Condition>,
@@ -77,6 +80,18 @@ pub struct VirtualMachineInstanceStatus {
     /// Version of the launcher that runs it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub launcher_container_image_version: Option<String>,
+}
+
+/// Where a guest was saved.
+#[derive(Clone, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SavedStatus {
+    /// Its name on the node.
+    pub id: String,
+    /// The instant from which the guest goes on.
+    pub at: Time,
+    /// Bytes of disk space that it takes.
+    pub disk_bytes: i64,
 }
 
 /// Phases of a virtual machine instance.

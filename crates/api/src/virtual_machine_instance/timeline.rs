@@ -16,8 +16,14 @@ pub mod steps {
     pub const IMAGE: &str = "image";
     /// Its turn has come; only where starts wait for one another.
     pub const QUEUED: &str = "queued";
+    /// A template was of no use, and the guest boots; only where that is so.
+    pub const BOOTS_INSTEAD: &str = "boots-instead";
     /// QEMU runs and has answered.
     pub const QEMU: &str = "qemu";
+    /// The memory and devices of a template are there; only in a start from one.
+    pub const RESTORED: &str = "restored";
+    /// The restored guest is somebody of its own, and ready; only in a start from a template.
+    pub const RENEWED: &str = "renewed";
     /// The firmware has said something.
     pub const FIRMWARE: &str = "firmware";
     /// The kernel has said something.
@@ -30,9 +36,24 @@ pub mod steps {
     pub const AGENT: &str = "agent";
 
     /// All of them.
-    pub const ALL: [&str; 10] = [
-        REQUESTED, SCHEDULED, IMAGE, QUEUED, QEMU, FIRMWARE, KERNEL, USER_SPACE, LOGIN, AGENT,
+    pub const ALL: [&str; 13] = [
+        REQUESTED,
+        SCHEDULED,
+        IMAGE,
+        QUEUED,
+        BOOTS_INSTEAD,
+        QEMU,
+        RESTORED,
+        RENEWED,
+        FIRMWARE,
+        KERNEL,
+        USER_SPACE,
+        LOGIN,
+        AGENT,
     ];
+
+    /// Those that few starts have: they are shown once they are reached.
+    pub const RARE: [&str; 4] = [QUEUED, BOOTS_INSTEAD, RESTORED, RENEWED];
 }
 
 /// The start of a guest, step by step.
@@ -61,8 +82,8 @@ pub struct StartTimeline {
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct StartStep {
-    /// Its name: `requested`, `scheduled`, `image`, `queued`, `qemu`, `firmware`, `kernel`,
-    /// `user-space`, `login` or `agent`.
+    /// Its name: `requested`, `scheduled`, `image`, `queued`, `boots-instead`, `qemu`, `restored`, `renewed`, `firmware`,
+    /// `kernel`, `user-space`, `login` or `agent`.
     pub name: String,
     /// When it was reached. Absent: not yet, or, if a later step was, it gave no signal.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -122,10 +143,9 @@ impl StartTimeline {
         self.steps.iter().rev().find(|step| step.at.is_some())
     }
 
-    /// Whether the guest is there: somebody can log in, or its agent answers.
+    /// Whether the guest is there: somebody can log in, its agent answers, or it goes on from a template.
     pub fn is_done(&self) -> bool {
-        self.reached(steps::LOGIN)
-            .or(self.reached(steps::AGENT))
-            .is_some()
+        let ends = [steps::LOGIN, steps::AGENT, steps::RENEWED];
+        ends.iter().any(|step| self.reached(step).is_some())
     }
 }

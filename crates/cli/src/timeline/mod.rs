@@ -115,6 +115,9 @@ fn title(name: &str) -> &str {
         steps::SCHEDULED => "Scheduled",
         steps::IMAGE => "Image",
         steps::QUEUED => "Queued",
+        steps::BOOTS_INSTEAD => "Boots instead",
+        steps::RESTORED => "Restored",
+        steps::RENEWED => "Renewed",
         steps::QEMU => "QEMU",
         steps::FIRMWARE => "Firmware",
         steps::KERNEL => "Kernel",
@@ -223,6 +226,12 @@ fn remarks(timeline: &StartTimeline, now: Timestamp) -> Vec<String> {
             format!("Login after {}; expected after {words}.", seconds(login))
         }
         (Some(login), None) => format!("Login after {}.", seconds(login)),
+        (None, _) if timeline.reached(steps::RENEWED).is_some() => {
+            let renewed = timeline.steps.iter().find(|it| it.name == steps::RENEWED);
+            let took = renewed.and_then(|step| after(timeline, step));
+            let took = took.unwrap_or_default();
+            format!("Started from a template, as itself after {took:.3} s.")
+        }
         (None, _) if timeline.is_done() => "The guest agent answers.".to_owned(),
         (None, Some((words, _, high))) => {
             let percent = timeline.progress_percent;

@@ -23,6 +23,7 @@ pub(super) fn all(view: &View) -> Vec<Family> {
     families.extend(instances(view));
     families.extend(accelerators(view));
     families.extend(super::usage::families(view));
+    families.extend(super::warm_start::families(view));
     for family in &mut families {
         family
             .series
@@ -208,6 +209,7 @@ fn status_group(status: PrintableStatus) -> &'static str {
         PrintableStatus::Migrating => "migrating",
         PrintableStatus::Stopped
         | PrintableStatus::Paused
+        | PrintableStatus::Suspended
         | PrintableStatus::Stopping
         | PrintableStatus::Terminating => "non_running",
         PrintableStatus::CrashLoopBackOff

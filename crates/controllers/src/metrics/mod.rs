@@ -8,11 +8,13 @@ mod families;
 #[cfg(test)]
 mod tests;
 mod usage;
+mod warm_start;
 
 use api::configuration::ClusterConfiguration;
 use api::usage::Usage;
 use api::virtual_machine::VirtualMachine;
 use api::virtual_machine_instance::VirtualMachineInstance;
+use api::warm_start::WarmStartTemplate;
 use k8s_openapi::api::core::v1::Node;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric as _, MetricEncoder, text};
@@ -37,6 +39,8 @@ pub struct View {
     pub instances: Vec<Arc<VirtualMachineInstance>>,
     /// All nodes.
     pub nodes: Vec<Arc<Node>>,
+    /// All templates for warm starts.
+    pub templates: Vec<Arc<WarmStartTemplate>>,
     /// What guests that run have used, as far as it was sampled.
     pub used: Vec<Used>,
 }

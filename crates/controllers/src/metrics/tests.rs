@@ -157,6 +157,7 @@ fn view() -> View {
             arc(node("one", "True", "Usable", "1000")),
             arc(node("two", "False", "GuestKernelEmulated", "0")),
         ],
+        templates: Vec::new(),
         used: vec![used("uid-a"), used("uid-of-an-earlier-b")],
     }
 }
@@ -359,4 +360,52 @@ fn a_scrape_of_the_same_objects_is_the_same_text() {
     reversed.nodes.reverse();
     reversed.used.reverse();
     assert_eq!(text(&view()), text(&reversed));
+}
+
+#[test]
+fn templates_are_counted_by_node_and_phase_and_their_room_is_added_up() {
+    let template = |node: &str, status: Value| {
+        let object = json!({
+            "metadata": { "name": "t", "namespace": "ns" },
+            "spec": { "node": node, "key": "0" },
+            "status": status,
+        });
+        Arc::new(serde_json::from_value(object).expect("a template"))
+    };
+    let ready =
+        json!({ "phase": "Ready", "sizeBytes": 10, "heldBytes": 7, "uses": 3, "failures": 1 });
+    let view = View {
+        templates: vec![
+            template("a", ready.clone()),
+            template("a", ready),
+            template("a", json!({ "phase": "Refused" })),
+            template("b", Value::Null),
+        ],
+        ..View::default()
+    };
+    let found = parse(&text(&view).expect("written"));
+    let of = |name: &str, labels: &[(&str, &str)]| {
+        let labels = labels.iter();
+        let labels = labels.map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        found
+            .get(&(format!("anyvirt_warm_start_{name}"), labels.collect()))
+            .copied()
+    };
+    assert_eq!(
+        of("templates", &[("node", "a"), ("phase", "Ready")]),
+        Some(2.0)
+    );
+    assert_eq!(
+        of("templates", &[("node", "a"), ("phase", "Refused")]),
+        Some(1.0)
+    );
+    assert_eq!(
+        of("templates", &[("node", "b"), ("phase", "Unknown")]),
+        Some(1.0)
+    );
+    assert_eq!(of("template_disk_bytes", &[("node", "a")]), Some(20.0));
+    assert_eq!(of("template_held_bytes", &[("node", "a")]), Some(14.0));
+    assert_eq!(of("restores", &[("node", "a")]), Some(6.0));
+    assert_eq!(of("failures", &[("node", "a")]), Some(2.0));
+    assert_eq!(of("restores", &[("node", "b")]), Some(0.0));
 }

@@ -3,6 +3,7 @@
 
 use super::{Refusal, RestartOptions, StartOptions, StopOptions};
 use api::condition;
+use api::suspend::{Asked, asked};
 use api::virtual_machine::{RunStrategy, StateChangeAction, StateChangeRequest, VirtualMachine};
 use api::virtual_machine_instance::{Phase, VirtualMachineInstance};
 use kube::ResourceExt as _;
@@ -20,6 +21,8 @@ pub enum Change {
     Requests(Vec<StateChangeRequest>),
     /// The instance's guest gets this many seconds to shut down.
     GracePeriod(i64),
+    /// The VM is suspended no longer, and goes on.
+    Resume,
 }
 
 /// Starts `vm`.
@@ -28,9 +31,36 @@ pub fn start(
     vmi: Option<&VirtualMachineInstance>,
     options: &StartOptions,
 ) -> Result<Vec<Change>, Refusal> {
+    let suspends = is_to_be_suspended(vm);
     if vmi.is_some_and(|vmi| is_live(vmi) && phase(vmi) != Some(Phase::Unknown)) {
-        return Err(conflict(vm, "VM is already running"));
+        if !suspends {
+            return Err(conflict(vm, "VM is already running"));
+        }
+        // Its guest, which may be being saved, stays, or goes on.
+        unlocked(vm)?;
+        return Ok(vec![Change::Resume]);
     }
+    unlocked(vm)?;
+    // Then the controller starts it without being asked.
+    let goes_on = suspends
+        && match strategy(vm)? {
+            RunStrategy::Always | RunStrategy::Once => true,
+            RunStrategy::RerunOnFailure | RunStrategy::Manual => is_saved(vm),
+            RunStrategy::Halted => false,
+        };
+    if goes_on {
+        return Ok(vec![Change::Resume]);
+    }
+    let resume = suspends.then_some(Change::Resume).into_iter();
+    Ok(resume.chain(start_off(vm, vmi, options)?).collect())
+}
+
+/// Starts `vm`, which has no guest and nothing else in the way.
+fn start_off(
+    vm: &VirtualMachine,
+    vmi: Option<&VirtualMachineInstance>,
+    options: &StartOptions,
+) -> Result<Vec<Change>, Refusal> {
     let conditions = vm
         .status
         .as_ref()
@@ -76,7 +106,9 @@ pub fn stop(
             "gracePeriod has to be greater or equal to 0",
         ));
     }
+    unlocked(vm)?;
     let live = vmi.filter(|vmi| is_live(vmi));
+    not_suspended(vm, live, options.grace_period == Some(0))?;
     let grace = live.and(options.grace_period).map(Change::GracePeriod);
     let how = match (strategy(vm)?, live) {
         (RunStrategy::Always | RunStrategy::Once, _) => Change::Strategy(RunStrategy::Halted),
@@ -119,6 +151,9 @@ pub fn restart(
         }
         _ => {}
     }
+    unlocked(vm)?;
+    let live = vmi.filter(|vmi| is_live(vmi));
+    not_suspended(vm, live, options.grace_period_seconds == Some(0))?;
     let strategy = strategy(vm)?;
     if matches!(strategy, RunStrategy::Halted | RunStrategy::Once) {
         // "RunStategy" is KubeVirt's own spelling, which clients compare with.
@@ -163,6 +198,54 @@ pub fn unpause(vmi: &VirtualMachineInstance) -> Result<(), Refusal> {
         return Err(instance_conflict(vmi, "VMI is not paused"));
     }
     Ok(())
+}
+
+/// While a snapshot of `vm` is taken, or it is restored, nobody starts or stops it.
+fn unlocked(vm: &VirtualMachine) -> Result<(), Refusal> {
+    let status = vm.status.as_ref();
+    if let Some(name) = status.and_then(|status| status.snapshot_in_progress.as_ref()) {
+        let cause = format!("Cannot update vm running state until snapshot \"{name}\" completes");
+        return Err(conflict(vm, &cause));
+    }
+    if let Some(name) = status.and_then(|status| status.restore_in_progress.as_ref()) {
+        let cause = format!("Cannot update VM runStrategy until restore \"{name}\" completes");
+        return Err(conflict(vm, &cause));
+    }
+    Ok(())
+}
+
+/// Whether its guest is to be saved, or stay so.
+fn is_to_be_suspended(vm: &VirtualMachine) -> bool {
+    asked(vm.annotations()) == Asked::Suspend
+}
+
+/// Whether its guest is saved.
+fn is_saved(vm: &VirtualMachine) -> bool {
+    let status = vm.status.as_ref();
+    status.is_some_and(|status| status.suspension.is_some())
+}
+
+/// What is to be suspended is not stopped: its guest would be lost in the midst of being saved. By force it may be, as
+/// long as it runs.
+fn not_suspended(
+    vm: &VirtualMachine,
+    live: Option<&VirtualMachineInstance>,
+    by_force: bool,
+) -> Result<(), Refusal> {
+    if !is_to_be_suspended(vm) || (by_force && live.is_some()) {
+        return Ok(());
+    }
+    let name = vm.name_any();
+    let cause = if is_saved(vm) {
+        format!(
+            "VM is suspended: let it go on first (anyvirt resume {name}), or throw away what was saved of it (anyvirt resume {name} --discard)"
+        )
+    } else {
+        format!(
+            "VM is being suspended: wait for that, take it back (anyvirt resume {name}), or end its guest unsaved with a grace period of 0"
+        )
+    };
+    Err(conflict(vm, &cause))
 }
 
 fn strategy(vm: &VirtualMachine) -> Result<RunStrategy, Refusal> {

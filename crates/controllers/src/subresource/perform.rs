@@ -139,13 +139,21 @@ async fn write(
         Change::Requests(requests) if !replaces(requests) => {
             json!({ "uid": vm.uid(), "resourceVersion": vm.resource_version() })
         }
-        Change::Requests(_) | Change::Strategy(_) | Change::GracePeriod(_) => {
+        Change::Requests(_) | Change::Strategy(_) | Change::GracePeriod(_) | Change::Resume => {
             json!({ "uid": vm.uid() })
         }
     };
     match change {
         Change::Strategy(strategy) => {
             let patch = json!({ "metadata": guard, "spec": strategy_patch(vm, *strategy) });
+            vms.patch(&name, &params, &Patch::Merge(&patch))
+                .await
+                .map(drop)
+        }
+        Change::Resume => {
+            let mut guard = guard;
+            guard["annotations"] = json!({ api::names::annotations::SUSPENDED: null });
+            let patch = json!({ "metadata": guard });
             vms.patch(&name, &params, &Patch::Merge(&patch))
                 .await
                 .map(drop)

@@ -53,6 +53,7 @@ fn told(result: Result<Vec<Change>, Refusal>) -> String {
         Change::Strategy(strategy) => format!("be {strategy}"),
         Change::Requests(all) => all.into_iter().map(request).collect::<Vec<_>>().join(", "),
         Change::GracePeriod(seconds) => format!("grace {seconds}"),
+        Change::Resume => "resume".to_owned(),
     };
     changes
         .into_iter()
@@ -375,4 +376,97 @@ fn the_console_is_told_what_may_be_done_in_every_state() {
     let table = format!("[\n{}\n]\n", lines.join(",\n"));
     expect_test::expect_file!["../../../../web/src/kubevirt/actions-of-server.json"]
         .assert_eq(&table);
+}
+
+#[test]
+fn a_machine_that_is_being_snapshot_or_restored_is_neither_started_nor_stopped() {
+    for (field, cause) in [
+        (
+            "snapshotInProgress",
+            "409 Cannot update vm running state until snapshot \"x\" completes",
+        ),
+        (
+            "restoreInProgress",
+            "409 Cannot update VM runStrategy until restore \"x\" completes",
+        ),
+    ] {
+        for strategy in STRATEGIES {
+            let vm = vm(strategy, |vm| vm["status"] = json!({ field: "x" }));
+            let live = vmi("Running", unchanged);
+            let (started, stopped, restarted) = (
+                told(start(&vm, None, &StartOptions::default())),
+                told(stop(&vm, Some(&live), &StopOptions::default())),
+                told(restart(&vm, Some(&live), &RestartOptions::default())),
+            );
+            assert_eq!([started, stopped, restarted], [cause; 3], "{strategy}");
+        }
+    }
+}
+
+#[test]
+fn a_machine_that_is_to_be_suspended_is_started_by_taking_that_back_and_stopped_only_by_force() {
+    let suspending = |strategy: &str, saved: bool| {
+        vm(strategy, |vm| {
+            vm["metadata"]["annotations"] = json!({ "anyvirt.io/suspended": "true" });
+            if saved {
+                vm["status"]["suspension"] = json!({ "node": "n1", "id": "vm-uid",
+                    "at": "2026-11-22T11:00:00Z", "diskBytes": 1 });
+            }
+        })
+    };
+    let live = vmi("Running", unchanged);
+    // Strategy; start with nothing saved, and with its guest saved.
+    for (strategy, unsaved, saved) in [
+        ("Always", "resume", "resume"),
+        ("Once", "resume", "resume"),
+        ("RerunOnFailure", "resume, Start", "resume"),
+        ("Manual", "resume, Start", "resume"),
+        ("Halted", "resume, be Always", "resume, be Always"),
+    ] {
+        for (is_saved, expected) in [(false, unsaved), (true, saved)] {
+            let vm = suspending(strategy, is_saved);
+            let started = |vmi| told(start(&vm, vmi, &StartOptions::default()));
+            assert_eq!(started(None), expected, "{strategy}, saved: {is_saved}");
+            assert_eq!(started(Some(&live)), "resume", "{strategy}, live");
+            let stopped = |vmi, grace_period| {
+                let options = StopOptions {
+                    grace_period,
+                    ..Default::default()
+                };
+                told(stop(&vm, vmi, &options))
+            };
+            let restarted = |vmi, grace_period_seconds| {
+                let options = RestartOptions {
+                    grace_period_seconds,
+                    ..Default::default()
+                };
+                told(restart(&vm, vmi, &options))
+            };
+            let words = if is_saved {
+                "409 let it go on first (anyvirt resume m), or"
+            } else {
+                "409 wait for that, take it back (anyvirt resume m), or"
+            };
+            for refused in [
+                stopped(None, None),
+                stopped(None, Some(0)),
+                stopped(Some(&live), None),
+                stopped(Some(&live), Some(5)),
+                restarted(None, None),
+                restarted(None, Some(0)),
+                restarted(Some(&live), None),
+            ] {
+                assert!(refused.starts_with(words), "{strategy}: {refused}");
+            }
+            let forced = stopped(Some(&live), Some(0));
+            assert!(forced.starts_with("grace 0, "), "{strategy}: {forced}");
+        }
+    }
+    let always = suspending("Always", false);
+    let options = RestartOptions {
+        grace_period_seconds: Some(0),
+        ..Default::default()
+    };
+    let forced = told(restart(&always, Some(&live), &options));
+    assert_eq!(forced, "grace 1, Stop u, Start");
 }

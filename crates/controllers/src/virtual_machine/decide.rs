@@ -7,15 +7,20 @@
 //! | `Manual` | create if asked | stop if asked | keep | keep |
 //! | `Once` | create | keep | keep | keep |
 //! | `Halted` | nothing; if asked become `Always` | delete | delete | delete |
+//!
+//! While a restore is about to change the machine nothing is started. A machine that is to go on from a saved state is
+//! started whatever its strategy (except `Halted`); the instance that was to and ended is kept, for whoever asked: it is
+//! not booted instead.
 
 use super::instance::{
     self, Start, controller, controls, has_run, instance_generation, is_final, is_going,
     is_outdated,
 };
+use super::suspend;
 use crate::engine::Next;
 use api::names::finalizers;
 use api::virtual_machine::{
-    RunStrategy, StartFailure, StateChangeAction, StateChangeRequest, VirtualMachine,
+    RunStrategy, StartFailure, StateChangeAction, StateChangeRequest, Suspension, VirtualMachine,
     VirtualMachineStatus,
 };
 use api::virtual_machine_instance::{Phase, VirtualMachineInstance};
@@ -54,6 +59,8 @@ pub(super) enum Action {
     FollowPolicy(Value),
     /// Make the VM's strategy `Always`.
     BecomeAlways,
+    /// The guest is to be saved, or is no longer: say so on the instance.
+    TellSave(Value),
 }
 
 /// What to do, and what the status remembers.
@@ -62,6 +69,8 @@ pub(super) struct Decision {
     pub(super) actions: Vec<Action>,
     pub(super) requests: Vec<StateChangeRequest>,
     pub(super) start_failure: Option<StartFailure>,
+    /// Where its guest is saved.
+    pub(super) suspension: Option<Suspension>,
     /// The strategy acted on.
     pub(super) strategy: Option<RunStrategy>,
     pub(super) next: Next,
@@ -82,6 +91,7 @@ pub(super) fn decide(
         actions: Vec::new(),
         requests: open_requests(&known, vmi),
         start_failure: start_failure(&known, vmi, strategy, now, roll),
+        suspension: suspend::suspension(vm, &known, vmi),
         strategy,
         next: Next::OnChange,
     };
@@ -163,14 +173,21 @@ fn with_instance(
     let stop_asked = asked(&decision.requests, StateChangeAction::Stop).is_some();
     let over = is_final(vmi);
     let delete = match strategy {
+        Some(strategy) if over && strategy != RunStrategy::Halted && resumes(vm).is_some() => {
+            // One of before is in the way.
+            !instance::goes_on_as_asked(vm, vmi)
+        }
         Some(RunStrategy::Always | RunStrategy::RerunOnFailure) => stop_asked || over,
         Some(RunStrategy::Manual) => stop_asked,
         Some(RunStrategy::Halted) => true,
         Some(RunStrategy::Once) | None => false,
     };
+    // Another one goes on from there.
+    let delete = delete || suspend::was_saved(vmi);
     if delete {
         let failed = instance::phase(vmi) == Phase::Failed;
-        if strategy == Some(RunStrategy::RerunOnFailure) && failed && !stop_asked {
+        let reruns = strategy == Some(RunStrategy::RerunOnFailure) && failed && !stop_asked;
+        if reruns && !suspend::is_asked(vm) {
             decision.requests.push(StateChangeRequest {
                 action: StateChangeAction::Start,
                 data: BTreeMap::new(),
@@ -178,6 +195,9 @@ fn with_instance(
             });
         }
         decision.actions.push(Action::Delete);
+    } else if let Some(change) = suspend::tell_instance(vm, vmi) {
+        // The change it makes is seen, and looked at again.
+        decision.actions.push(Action::TellSave(change));
     } else if let Some(change) = instance::follow_policy(vm, vmi) {
         // The change it makes is seen, and looked at again.
         decision.actions.push(Action::FollowPolicy(change));
@@ -194,19 +214,27 @@ fn without_instance(
     now: Timestamp,
 ) {
     let start = asked(&decision.requests, StateChangeAction::Start);
+    let resumes = resumes(vm).is_some();
+    if known.restore_in_progress.is_some() && !resumes {
+        // Not acted on yet: a strategy that starts once must still find itself new.
+        decision.strategy = known.run_strategy;
+        return;
+    }
     let wanted = match strategy {
+        Some(strategy) if resumes => strategy != RunStrategy::Halted,
         Some(RunStrategy::Always | RunStrategy::Once) => true,
         Some(RunStrategy::RerunOnFailure) => start.is_some() || known.run_strategy != strategy,
         Some(RunStrategy::Manual) => start.is_some(),
         Some(RunStrategy::Halted) => {
-            if start.is_some() {
+            if start.is_some() && !suspend::is_asked(vm) {
                 decision.actions.push(Action::BecomeAlways);
             }
             false
         }
         None => false,
     };
-    if !wanted {
+    let resumes = decision.suspension.is_some() && strategy != Some(RunStrategy::Halted);
+    if suspend::is_asked(vm) || !(wanted || resumes) {
         return;
     }
     let retry_after = decision
@@ -228,9 +256,17 @@ fn without_instance(
     } else {
         Start::Running
     };
-    if let Some(vmi) = instance::instance(vm, start) {
+    if let Some(mut vmi) = instance::instance(vm, start) {
+        if let Some(suspension) = &decision.suspension {
+            suspend::go_on(&mut vmi, suspension);
+        }
         decision.actions.push(Action::Create(Box::new(vmi)));
     }
+}
+
+/// The saved state that `vm` is to go on from, if it is.
+fn resumes(vm: &VirtualMachine) -> Option<&str> {
+    instance::resume_annotation(vm)
 }
 
 /// The first request, if it asks for `action`. Later ones wait until it is done.

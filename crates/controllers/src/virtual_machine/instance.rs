@@ -1,11 +1,12 @@
 //! The instance a virtual machine shall get: a template in, an object out.
 
-use api::names::{annotations, finalizers};
+use api::names::{annotations, finalizers, labels};
 use api::virtual_machine::VirtualMachine;
 use api::virtual_machine_instance::{Phase, VirtualMachineInstance, VirtualMachineInstanceSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use kube::{Resource as _, ResourceExt as _};
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 
 use crate::event::fingerprint;
 
@@ -45,6 +46,7 @@ pub(super) fn instance(vm: &VirtualMachine, start: Start) -> Option<VirtualMachi
     if start == Start::Paused {
         spec.start_strategy = Some("Paused".to_owned());
     }
+    resume(vm, &mut annotated, &mut spec);
     // The guest must see the same machine at every start, whatever the template says or not.
     let firmware = spec.domain.firmware.get_or_insert_default();
     if firmware.uuid.is_none() {
@@ -64,6 +66,54 @@ pub(super) fn instance(vm: &VirtualMachine, start: Start) -> Option<VirtualMachi
         ..Default::default()
     };
     Some(vmi)
+}
+
+/// Lets the instance go on from the saved state that `vm` names, on the node that has it; without one nothing changes,
+/// whatever the template says.
+fn resume(
+    vm: &VirtualMachine,
+    annotated: &mut BTreeMap<String, String>,
+    spec: &mut VirtualMachineInstanceSpec,
+) {
+    let all = [
+        annotations::RESUME_FROM,
+        annotations::RESUME_AS,
+        annotations::RESUME_NODE,
+        annotations::LAST_RESTORE,
+    ];
+    annotated.retain(|name, _| !all.contains(&name.as_str()));
+    // What is to be saved is told later.
+    annotated.remove(annotations::SAVE_TO);
+    if resume_annotation(vm).is_none() {
+        return;
+    }
+    let given = all.map(|name| {
+        vm.annotations()
+            .get(name)
+            .map(|it| (name.to_owned(), it.clone()))
+    });
+    annotated.extend(given.into_iter().flatten());
+    if let Some(node) = vm.annotations().get(annotations::RESUME_NODE) {
+        spec.node_selector
+            .insert(labels::HOSTNAME.to_owned(), node.clone());
+    }
+}
+
+/// The id of the saved state that `vm` is to go on from.
+pub(super) fn resume_annotation(vm: &VirtualMachine) -> Option<&str> {
+    vm.annotations()
+        .get(annotations::RESUME_FROM)
+        .map(String::as_str)
+}
+
+/// Whether `vmi` is the instance that goes on from the saved state that `vm` names, for the same restore: an earlier one
+/// may have gone on from there too.
+pub(crate) fn goes_on_as_asked(vm: &VirtualMachine, vmi: &VirtualMachineInstance) -> bool {
+    let (asked, ours) = (vm.annotations(), vmi.annotations());
+    let alike = |name: &str| asked.get(name) == ours.get(name);
+    asked.contains_key(annotations::RESUME_FROM)
+        && alike(annotations::RESUME_FROM)
+        && alike(annotations::LAST_RESTORE)
 }
 
 /// The accelerator that `vm` insists on; empty if on none.
@@ -135,7 +185,7 @@ pub(super) fn instance_generation(vmi: &VirtualMachineInstance) -> Option<i64> {
 }
 
 /// Whether the template was changed since `vmi` was made; a VMI that does not know is taken as new.
-pub(super) fn is_outdated(vm: &VirtualMachine, vmi: &VirtualMachineInstance) -> bool {
+pub(crate) fn is_outdated(vm: &VirtualMachine, vmi: &VirtualMachineInstance) -> bool {
     let made_from = vmi.annotations().get(TEMPLATE_FINGERPRINT);
     let template = vm.spec.template.as_ref();
     made_from

@@ -11,8 +11,11 @@ mod decide;
 mod instance;
 mod perform;
 mod status;
+mod suspend;
 #[cfg(test)]
 mod tests;
+
+pub(crate) use instance::{goes_on_as_asked, is_outdated};
 
 use crate::Settings;
 use crate::engine::{Engine, Next, Presence};

@@ -120,7 +120,7 @@ async fn act(
             let Some(vmi) = vmi else { return Ok(()) };
             release(machines, vmi).await
         }
-        Action::FollowPolicy(change) => {
+        Action::FollowPolicy(change) | Action::TellSave(change) => {
             let Some(vmi) = vmi else { return Ok(()) };
             gone_is_fine(patch_whole(machines, vmi, change.clone()).await)
         }
@@ -284,6 +284,7 @@ fn failure(action: &Action, error: &kube::Error) -> Option<Failure> {
         | Action::Release
         | Action::FollowGeneration
         | Action::FollowPolicy(_)
+        | Action::TellSave(_)
         | Action::BecomeAlways => None,
     }
 }

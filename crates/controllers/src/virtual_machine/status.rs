@@ -4,17 +4,20 @@ use super::decide::{Action, Decision};
 use super::instance::{
     self, controls, generation, instance_generation, is_final, is_going, is_outdated,
 };
+use super::suspend;
 use api::condition::{self, Condition};
+use api::names::conditions as names;
 use api::virtual_machine::{PrintableStatus, RunStrategy, VirtualMachine, VirtualMachineStatus};
 use api::virtual_machine_instance::{Phase, VirtualMachineInstance};
 use jiff::Timestamp;
 
 /// Conditions that are the VM's own; every other one is its instance's.
-const OWN: [&str; 4] = [
+const OWN: [&str; 5] = [
     "Ready",
     "Failure",
     "RestartRequired",
     "ManualRecoveryRequired",
+    names::SUSPENDED,
 ];
 
 /// Why an action failed.
@@ -39,7 +42,12 @@ pub(super) fn status(
         .iter()
         .any(|it| matches!(it, Action::Create(_)));
     let created = creates && failure.is_none();
-    let conditions = conditions(vm, vmi, failure, now);
+    let suspension = decision.suspension.as_ref();
+    let mut conditions = conditions(vm, vmi, failure, now);
+    match suspend::condition(vm, vmi, suspension, now) {
+        Some(told) => drop(condition::set(&mut conditions, told)),
+        None => drop(condition::remove(&mut conditions, names::SUSPENDED)),
+    }
     let ready = vmi.is_some() && condition::is_true(&conditions, "Ready");
     let observed = if created {
         Some(generation(vm))
@@ -59,9 +67,13 @@ pub(super) fn status(
         },
         conditions,
         state_change_requests: decision.requests.clone(),
+        suspension: decision.suspension.clone(),
         start_failure: decision.start_failure.clone(),
         observed_generation: observed.or(known.observed_generation),
         desired_generation: vm.metadata.generation,
+        // Written by whoever takes and restores snapshots.
+        snapshot_in_progress: known.snapshot_in_progress,
+        restore_in_progress: known.restore_in_progress,
     }
 }
 
@@ -96,15 +108,19 @@ fn printable(
         vm.spec.strategy(),
         Some(RunStrategy::Always | RunStrategy::RerunOnFailure | RunStrategy::Once)
     );
+    let suspended = decision.suspension.is_some() && suspend::is_asked(vm);
     let Some(vmi) = vmi else {
         return match (created, failing && retries) {
+            _ if suspended => PrintableStatus::Suspended,
             (true, _) => PrintableStatus::Starting,
             (false, true) => PrintableStatus::CrashLoopBackOff,
             (false, false) => PrintableStatus::Stopped,
         };
     };
     if is_final(vmi) {
-        return if failing && retries {
+        return if suspended {
+            PrintableStatus::Stopping
+        } else if failing && retries {
             PrintableStatus::CrashLoopBackOff
         } else if !decision.requests.is_empty() {
             // Until the instance is gone nothing else can be asked, so it is not yet what people wait for.

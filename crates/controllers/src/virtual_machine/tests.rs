@@ -6,6 +6,7 @@ use api::condition::{self, Condition};
 use api::virtual_machine::{PrintableStatus, StateChangeAction, VirtualMachine};
 use api::virtual_machine_instance::VirtualMachineInstance;
 use jiff::Timestamp;
+use kube::ResourceExt as _;
 use serde_json::{Value, json};
 
 fn now() -> Timestamp {
@@ -68,6 +69,7 @@ fn actions(decision: &Decision) -> String {
         Action::FollowGeneration => "follow",
         Action::FollowPolicy(_) => "follow policy",
         Action::BecomeAlways => "become Always",
+        Action::TellSave(_) => "tell",
     });
     let requests = decision
         .requests
@@ -705,4 +707,254 @@ fn a_going_instance_of_an_earlier_machine_of_the_name_is_released() {
     let new = vm("Halted", |vm| vm["metadata"]["uid"] = json!("another"));
     let decision = decide(&new, Some(&left), now(), 0);
     assert_eq!(decision.actions, [Action::Release]);
+}
+
+#[test]
+fn a_machine_that_is_to_go_on_from_a_saved_state_starts_whatever_its_strategy_and_is_not_booted_instead()
+ {
+    let resuming = |strategy: &str| {
+        vm(strategy, |vm| {
+            vm["metadata"]["annotations"] = json!({
+                "anyvirt.io/resume-from": "c-1", "anyvirt.io/resume-as": "Clock",
+                "anyvirt.io/resume-node": "n1", "restore.kubevirt.io/lastRestoreUID": "r-2",
+            });
+            vm["status"]["restoreInProgress"] = json!("r");
+        })
+    };
+    // Strategy; without an instance; with one of before that ended; with the one that was to go on, and failed.
+    for (strategy, absent, before, failed) in [
+        ("Always", "create", "delete", ""),
+        ("RerunOnFailure", "create", "delete", ""),
+        ("Manual", "create", "delete", ""),
+        ("Once", "create", "delete", ""),
+        ("Halted", "", "delete", "delete"),
+    ] {
+        let vm = resuming(strategy);
+        let own = vmi(&vm, "Failed", unchanged);
+        assert_eq!(own.annotations()["anyvirt.io/resume-from"], "c-1");
+        assert_eq!(own.spec.node_selector["kubernetes.io/hostname"], "n1");
+        let old = vmi(&vm, "Succeeded", |vmi| {
+            vmi["metadata"]["annotations"] = json!({});
+        });
+        // It went on from the same snapshot, for another restore.
+        let earlier = vmi(&vm, "Failed", |vmi| {
+            vmi["metadata"]["annotations"]["restore.kubevirt.io/lastRestoreUID"] = json!("r-1");
+        });
+        assert!(
+            act(&vm, Some(&earlier)).starts_with(before),
+            "{strategy}, an earlier one"
+        );
+        assert_eq!(act(&vm, None), absent, "{strategy}, no instance");
+        assert_eq!(act(&vm, Some(&old)), before, "{strategy}, an old one");
+        assert_eq!(act(&vm, Some(&own)), failed, "{strategy}, a failed one");
+    }
+    // A template cannot ask for it.
+    let sly = vm("Always", |vm| {
+        vm["spec"]["template"]["metadata"]["annotations"] =
+            json!({ "anyvirt.io/resume-from": "c-1" });
+    });
+    let made = instance(&sly, Start::Running).unwrap();
+    assert!(!made.annotations().contains_key("anyvirt.io/resume-from"));
+}
+
+#[test]
+fn nothing_starts_while_a_restore_is_about_to_change_the_machine() {
+    for (strategy, asked) in [
+        ("Always", false),
+        ("Once", false),
+        ("RerunOnFailure", true),
+        ("Manual", true),
+        ("Halted", true),
+    ] {
+        let vm = vm(strategy, |vm| {
+            if asked {
+                start_asked(vm);
+            }
+            vm["status"]["restoreInProgress"] = json!("r");
+            vm["status"]["snapshotInProgress"] = json!("s");
+        });
+        let decision = decide(&vm, None, now(), 0);
+        assert_eq!(decision.actions, [], "{strategy}");
+        // Nobody else's fields are lost.
+        let told = status(&vm, None, &decision, None, now());
+        assert_eq!(told.restore_in_progress.as_deref(), Some("r"));
+        assert_eq!(told.snapshot_in_progress.as_deref(), Some("s"));
+    }
+}
+
+/// Asks for it to be suspended.
+fn suspend_asked(vm: &mut Value) {
+    vm["metadata"]["annotations"] = json!({ "anyvirt.io/suspended": "true" });
+}
+
+/// Its guest is saved.
+fn saved(vm: &mut Value) {
+    vm["status"]["suspension"] = json!({
+        "node": "n1", "id": "vm-uid", "at": "2026-11-22T11:00:00Z", "diskBytes": 1 << 20 });
+}
+
+/// It ended since its guest was saved.
+fn ended_saved(vmi: &mut Value) {
+    vmi["status"]["nodeName"] = json!("n1");
+    vmi["status"]["saved"] =
+        json!({ "id": "vm-uid", "at": "2026-11-22T11:00:00Z", "diskBytes": 1 << 20 });
+}
+
+fn told_to_save(vmi: &mut Value) {
+    vmi["metadata"]["annotations"]["anyvirt.io/save-to"] = json!("vm-uid");
+}
+
+#[test]
+fn a_machine_is_suspended_and_goes_on_whatever_its_strategy() {
+    for strategy in ["Always", "RerunOnFailure", "Manual", "Once"] {
+        let asked = vm(strategy, suspend_asked);
+        let with =
+            |phase: &str, change: fn(&mut Value)| act(&asked, Some(&vmi(&asked, phase, change)));
+        assert_eq!(with("Running", unchanged), "tell", "{strategy}");
+        assert_eq!(with("Running", told_to_save), "", "{strategy}");
+        assert_eq!(with("Succeeded", ended_saved), "delete", "{strategy}");
+        assert_eq!(act(&asked, None), "", "{strategy}: it is not started");
+        let suspended = vm(strategy, |vm| {
+            suspend_asked(vm);
+            saved(vm);
+        });
+        assert_eq!(act(&suspended, None), "", "{strategy}: it stays suspended");
+        // Asked for no more.
+        let goes_on = vm(strategy, saved);
+        let decision = decide(&goes_on, None, now(), 0);
+        let [Action::Create(made)] = &decision.actions[..] else {
+            panic!("{strategy}: {:?}", decision.actions);
+        };
+        let annotated = made.metadata.annotations.as_ref().unwrap();
+        assert_eq!(annotated["anyvirt.io/resume-from"], "vm-uid");
+        assert_eq!(made.spec.node_selector["kubernetes.io/hostname"], "n1");
+        let resumed = |phase: &str| {
+            let mut found = (**made).clone();
+            found.metadata.uid = Some("vmi-uid".to_owned());
+            let status = json!({ "phase": phase });
+            found.status = Some(serde_json::from_value(status).unwrap());
+            decide(&goes_on, Some(&found), now(), 0)
+        };
+        assert!(resumed("Scheduled").suspension.is_some(), "{strategy}");
+        assert_eq!(resumed("Running").suspension, None, "{strategy}");
+        // It failed to go on: what was saved stays.
+        assert!(resumed("Failed").suspension.is_some(), "{strategy}");
+        // Thrown away: as if it had never been.
+        let discarded = vm(strategy, |vm| {
+            saved(vm);
+            vm["metadata"]["annotations"] = json!({ "anyvirt.io/suspended": "discard" });
+        });
+        let decision = decide(&discarded, None, now(), 0);
+        assert_eq!(decision.suspension, None, "{strategy}");
+        for action in &decision.actions {
+            if let Action::Create(made) = action {
+                let annotated = made.metadata.annotations.as_ref().unwrap();
+                assert!(!annotated.contains_key("anyvirt.io/resume-from"));
+            }
+        }
+    }
+    // Whoever halts it wants it not to run.
+    assert_eq!(act(&vm("Halted", saved), None), "");
+    // A suspend that is taken back before it was done.
+    let back = vm("Always", unchanged);
+    let running = vmi(&back, "Running", told_to_save);
+    assert_eq!(act(&back, Some(&running)), "tell");
+}
+
+#[test]
+fn what_was_saved_is_forgotten_also_if_nobody_saw_its_guest_run() {
+    let goes_on = vm("Always", saved);
+    let resumed = json!([{ "type": "Resumed", "status": "True", "reason": "Ended" }]);
+    // Phase, what it went on from, whether it did; is the suspension kept?
+    for (phase, from, conditions, kept) in [
+        ("Failed", "vm-uid", json!([]), true),
+        ("Scheduled", "vm-uid", json!([]), true),
+        ("Failed", "vm-uid", resumed.clone(), false),
+        ("Succeeded", "vm-uid", resumed.clone(), false),
+        ("Failed", "another", resumed, true),
+    ] {
+        let vmi = vmi(&goes_on, phase, |vmi| {
+            vmi["metadata"]["annotations"]["anyvirt.io/resume-from"] = json!(from);
+            vmi["status"]["conditions"] = conditions.clone();
+        });
+        let decision = decide(&goes_on, Some(&vmi), now(), 0);
+        assert_eq!(
+            decision.suspension.is_some(),
+            kept,
+            "{phase}, {from}, {conditions}"
+        );
+    }
+}
+
+#[test]
+fn a_machine_that_failed_to_go_on_after_its_host_s_shutdown_is_suspended_and_not_booted() {
+    let vm = vm("Always", unchanged);
+    let failed = vmi(&vm, "Failed", |vmi| {
+        vmi["metadata"]["uid"] = json!("vmi-uid");
+        // It ran before.
+        vmi["status"]["phaseTransitionTimestamps"] = json!([{ "phase": "Running",
+            "phaseTransitionTimestamp": "2026-11-22T10:00:00Z" }]);
+        vmi["status"]["nodeName"] = json!("n1");
+        vmi["status"]["saved"] =
+            json!({ "id": "vmi-uid", "at": "2026-11-22T11:00:00Z", "diskBytes": 1 << 20 });
+    });
+    let decision = decide(&vm, Some(&failed), now(), 0);
+    assert_eq!(decision.actions[0], Action::Delete);
+    let told = status(&vm, Some(&failed), &decision, None, now());
+    assert_eq!(told.suspension.clone().unwrap().id, "vmi-uid");
+    assert!(condition::is_true(&told.conditions, "Suspended"));
+    let mut without = vm.clone();
+    without.status = Some(told);
+    let decision = decide(&without, None, now(), 0);
+    let [Action::Create(made)] = &decision.actions[..] else {
+        panic!("{:?}", decision.actions);
+    };
+    assert_eq!(made.annotations()["anyvirt.io/resume-from"], "vmi-uid");
+    // Another's is not ours.
+    let mut theirs = failed.clone();
+    theirs.status.as_mut().unwrap().saved.as_mut().unwrap().id = "content".to_owned();
+    assert_eq!(decide(&vm, Some(&theirs), now(), 0).suspension, None);
+}
+
+#[test]
+fn a_suspended_machine_says_where_its_guest_is_and_why_it_could_not_be_saved() {
+    let of = |vm: &VirtualMachine, vmi: Option<&VirtualMachineInstance>| {
+        let decision = decide(vm, vmi, now(), 0);
+        status(vm, vmi, &decision, None, now())
+    };
+    let asked = vm("Always", suspend_asked);
+    let ended = vmi(&asked, "Succeeded", ended_saved);
+    let told = of(&asked, Some(&ended));
+    assert_eq!(told.printable_status, PrintableStatus::Stopping);
+    let suspension = told.suspension.clone().unwrap();
+    assert_eq!(
+        (&suspension.node[..], suspension.disk_bytes),
+        ("n1", 1 << 20)
+    );
+    let suspended = vm("Always", |vm| {
+        suspend_asked(vm);
+        saved(vm);
+    });
+    let told = of(&suspended, None);
+    assert_eq!(told.printable_status, PrintableStatus::Suspended);
+    let condition = condition::find(&told.conditions, "Suspended").unwrap();
+    assert!(condition.is_true());
+    let message = condition.message.clone().unwrap();
+    assert!(
+        message.contains("2026-11-22T11:00:00Z on node n1: 1 MiB"),
+        "{message}"
+    );
+    let failing = vmi(&asked, "Running", |vmi| {
+        told_to_save(vmi);
+        vmi["status"]["conditions"] = json!([{ "type": "Saved", "status": "False",
+            "reason": "SaveFailed", "message": "no room" }]);
+    });
+    let told = of(&asked, Some(&failing));
+    let condition = condition::find(&told.conditions, "Suspended").unwrap();
+    assert_eq!(
+        (condition.reason.as_deref(), condition.message.as_deref()),
+        (Some("SaveFailed"), Some("no room"))
+    );
+    let told = of(&vm("Always", unchanged), None);
+    assert!(condition::find(&told.conditions, "Suspended").is_none());
 }

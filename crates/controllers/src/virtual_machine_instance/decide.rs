@@ -170,7 +170,11 @@ fn step<P: AsRef<Pod>>(
 fn create<P>(seen: &Seen<'_, P>, decision: &mut Decision, now: Timestamp) -> Result<(), String> {
     let pod = pod::render(seen.vmi, seen.cluster, seen.policy, seen.launcher)?;
     decision.actions.push(Action::Create(Box::new(pod)));
-    let recorded = seen.policy.annotations();
+    let mut recorded = seen.policy.annotations();
+    recorded.extend(api::warm_start::recorded(
+        seen.vmi.annotations(),
+        seen.cluster,
+    ));
     decision.vmi.annotations_mut().extend(recorded);
     let misread = seen.policy.problems.iter();
     let misread = misread.map(|it| Fact::warning("InvalidConfiguration", it.message.clone()));

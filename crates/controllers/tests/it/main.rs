@@ -10,5 +10,6 @@ mod machine;
 mod node;
 mod places;
 mod restarts;
+mod snapshots;
 mod strategies;
 mod verbs;

@@ -38,6 +38,7 @@ pub(crate) async fn register(client: &Client, name: &str, devices: Devices) {
     let node = json!({
         "metadata": { "name": name, "labels": {
             "kubevirt.io/schedulable": "true", "kubernetes.io/arch": architecture,
+            "kubernetes.io/hostname": name,
             (format!("kubevirt.io/vm-arch-{architecture}")): "true",
         } },
     });

@@ -484,6 +484,42 @@ async fn pruning_removes_what_is_old_and_unused() {
 }
 
 #[tokio::test]
+async fn what_a_reference_meant_is_forgotten_with_the_last_of_its_image() {
+    let bench = Bench::new();
+    let image = bench.image(&[("disk/a", b"a"), ("disk/b", b"b")]);
+    for path in ["/disk/a", "/disk/b"] {
+        let path = Some(path.to_owned());
+        let wanted = ImageRequest {
+            path,
+            ..image.clone()
+        };
+        bench.cache.containerdisk(&wanted).await.unwrap();
+    }
+    let kept = |file| ImageRequest {
+        path: Some(file),
+        pull_policy: PullPolicy::Never,
+        ..image.clone()
+    };
+    let wanted = kept("/disk/b".to_owned());
+    let second = bench.cache.containerdisk(&wanted).await.unwrap().path;
+    let references = bench.folder.path().join("cache/references");
+    let known = || std::fs::read_dir(&references).unwrap().count();
+    let later = std::time::SystemTime::now() + std::time::Duration::from_secs(3600);
+
+    bench.cache.prune(&[second].into(), later).await.unwrap();
+    assert_eq!(known(), 1, "one of its files is still here");
+    bench.cache.containerdisk(&wanted).await.unwrap();
+
+    let none = std::collections::BTreeSet::new();
+    // One that was written just now may belong to a pull that goes on.
+    let earlier = later - std::time::Duration::from_secs(7200);
+    bench.cache.prune(&none, earlier).await.unwrap();
+    assert_eq!(known(), 1);
+    bench.cache.prune(&none, later).await.unwrap();
+    assert_eq!(known(), 0);
+}
+
+#[tokio::test]
 async fn what_is_stored_is_told_by_its_names_the_largest_first() {
     let bench = Bench::new();
     let small = bench.image(&[("disk/disk.img", b"small")]);

@@ -1,10 +1,12 @@
 //! Disks and the files below them.
 
+use api::launcher::saved::{Renewal, Saved, files as saved_names};
+use api::launcher::warm::WarmStart;
 use api::launcher::{DiskFormat, ResolvedVolume, StartRequest};
 use api::virtual_machine_instance as devices;
 use qemu::machine::{self, Disk, DiskBus, DiskCache, DiskImage, DiskIo};
 
-use super::{BlueprintError, Files, Source, wrong};
+use super::{BlueprintError, Files, Source, has_renewal, resumed, saved_file, wrong};
 
 /// The machine's disks; their files are added to `files`.
 pub(super) fn disks(
@@ -27,7 +29,7 @@ pub(super) fn disks(
         let mut disk = disk(&field, device)?;
         let shared = matches!(volume, ResolvedVolume::HostDisk { shared: true, .. });
         disk.shared = shared;
-        disk.image = disk_image(&device.name, volume, &disk, files);
+        disk.image = disk_image(request, &device.name, &disk, files, volume)?;
         disk.boot_order = device.boot_order;
         // Without an order, disks are tried as they are listed; data for cloud-init never boots.
         if !any_order && !matches!(volume, ResolvedVolume::CloudInitNoCloud { .. }) {
@@ -113,62 +115,79 @@ fn disk(field: &str, device: &devices::Disk) -> Result<Disk, BlueprintError> {
     })
 }
 
-fn disk_image(name: &str, volume: &ResolvedVolume, disk: &Disk, files: &mut Files) -> DiskImage {
+fn qemu_format(format: DiskFormat) -> machine::DiskFormat {
+    match format {
+        DiskFormat::Raw => machine::DiskFormat::Raw,
+        DiskFormat::Qcow2 => machine::DiskFormat::Qcow2,
+    }
+}
+
+fn disk_image(
+    request: &StartRequest,
+    name: &str,
+    disk: &Disk,
+    files: &mut Files,
+    volume: &ResolvedVolume,
+) -> Result<DiskImage, BlueprintError> {
     let direct = disk.cache == DiskCache::None;
     let read_only = disk.read_only || disk.cdrom;
     let raw = |file| DiskImage::File {
         file,
         format: machine::DiskFormat::Raw,
     };
-    match volume {
+    Ok(match volume {
         ResolvedVolume::ContainerDisk {
             path,
             format,
             virtual_size_bytes,
             ..
         } => {
-            let base = files.add(Source::Base {
+            let base = Source::Base {
                 path: path.clone(),
                 format: *format,
                 direct,
-            });
-            let base_format = match format {
-                DiskFormat::Raw => machine::DiskFormat::Raw,
-                DiskFormat::Qcow2 => machine::DiskFormat::Qcow2,
             };
+            let base = (files.add(base), qemu_format(*format));
             if read_only {
-                return DiskImage::File {
-                    file: base,
-                    format: base_format,
-                };
+                return Ok(DiskImage::File {
+                    file: base.0,
+                    format: base.1,
+                });
             }
-            let new = Source::NewDisk {
-                volume: name.to_owned(),
-                bytes: *virtual_size_bytes,
-            };
+            let own = own(request, name, direct, *virtual_size_bytes)?;
             DiskImage::Overlay {
-                overlay: files.add(new),
-                base,
-                base_format,
+                middle: below(request, name, direct).map(|below| files.add(below)),
+                overlay: files.add(own),
+                base: base.0,
+                base_format: base.1,
             }
         }
         ResolvedVolume::CloudInitNoCloud {
             user_data,
             network_data,
-        } => raw(files.add(Source::CloudInit {
-            volume: name.to_owned(),
-            user_data: user_data.clone(),
-            network_data: network_data.clone(),
-            read_only,
-        })),
-        ResolvedVolume::EmptyDisk { capacity_bytes } => {
-            let new = Source::NewDisk {
+        } => {
+            let new = Source::CloudInit {
                 volume: name.to_owned(),
-                bytes: *capacity_bytes,
+                user_data: user_data.clone(),
+                network_data: network_data.clone(),
+                read_only,
+                padded: has_renewal(request.warm.as_ref()),
             };
-            DiskImage::File {
-                file: files.add(new),
-                format: machine::DiskFormat::Qcow2,
+            raw(files.add(cloud_init(request, name, read_only, new)?))
+        }
+        ResolvedVolume::EmptyDisk { capacity_bytes } => {
+            let own = own(request, name, direct, *capacity_bytes)?;
+            match below(request, name, direct).map(|below| files.add(below)) {
+                Some(base) => DiskImage::Overlay {
+                    overlay: files.add(own),
+                    middle: None,
+                    base,
+                    base_format: machine::DiskFormat::Qcow2,
+                },
+                None => DiskImage::File {
+                    file: files.add(own),
+                    format: machine::DiskFormat::Qcow2,
+                },
             }
         }
         ResolvedVolume::HostDisk {
@@ -187,5 +206,65 @@ fn disk_image(name: &str, volume: &ResolvedVolume, disk: &Disk, files: &mut File
             }
             raw(file)
         }
+    })
+}
+
+/// The disk of its own, to which the guest writes.
+fn own(
+    request: &StartRequest,
+    name: &str,
+    direct: bool,
+    bytes: u64,
+) -> Result<Source, BlueprintError> {
+    let Some(saved) = resumed(request) else {
+        return Ok(Source::NewDisk {
+            volume: name.to_owned(),
+            bytes,
+        });
+    };
+    Ok(Source::SavedDisk {
+        file: saved_file(saved, &format!("{name}{}", saved_names::DISK_SUFFIX))?,
+        take_over: saved.take_over,
+        read_only: false,
+        direct,
+    })
+}
+
+/// What the template's guest had written to it, if this is another guest that goes on from there, or did.
+fn below(request: &StartRequest, name: &str, direct: bool) -> Option<Source> {
+    match &request.warm {
+        Some(WarmStart::Restore(template)) => {
+            let file = template.disks.get(name)?.clone();
+            Some(Source::TemplateDisk { file, direct })
+        }
+        Some(WarmStart::Resume(saved)) => lower(saved, name, direct),
+        Some(WarmStart::Keepable) | None => None,
     }
+}
+
+/// The cloud-init image: that of the saved machine if it goes on itself, since its guest may have it mounted; else the
+/// new one.
+fn cloud_init(
+    request: &StartRequest,
+    name: &str,
+    read_only: bool,
+    new: Source,
+) -> Result<Source, BlueprintError> {
+    let saved = resumed(request).filter(|saved| saved.renewal == Renewal::Clock);
+    let Some(saved) = saved else {
+        return Ok(new);
+    };
+    Ok(Source::SavedDisk {
+        file: saved_file(saved, &format!("{name}{}", saved_names::CLOUD_INIT_SUFFIX))?,
+        take_over: saved.take_over,
+        read_only,
+        direct: false,
+    })
+}
+
+/// What lies below the disk of a saved machine that was started from a template.
+fn lower(saved: &Saved, volume: &str, direct: bool) -> Option<Source> {
+    let name = format!("{volume}{}", saved_names::LOWER_SUFFIX);
+    let file = saved_file(saved, &name).ok()?;
+    Some(Source::TemplateDisk { file, direct })
 }

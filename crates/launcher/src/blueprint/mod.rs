@@ -11,16 +11,19 @@ use std::os::fd::RawFd;
 use std::path::PathBuf;
 
 use api::accelerator::Accelerator;
+use api::launcher::saved::{Saved, files as saved_names};
+use api::launcher::warm::{TemplateFile, WarmStart};
 use api::launcher::{DiskFormat, ForwardedPort, Protocol, StartRequest};
 use api::virtual_machine_instance as devices;
 use api::virtual_machine_instance::DomainSpec;
 use jiff::Timestamp;
 use qemu::architecture::Architecture;
 use qemu::machine::{
-    self, Clock, Firmware, Kernel, MacAddress, Machine, MachineFamily, MachineType, NetworkCard,
-    NetworkModel, SystemInformation, TabletBus,
+    self, Clock, Firmware, Incoming, Kernel, MacAddress, Machine, MachineFamily, MachineType,
+    Memory, NetworkCard, NetworkModel, SystemInformation, TabletBus,
 };
 use qemu::profile;
+use qemu::qmp::StateFile;
 use qemu::version::Version;
 
 /// The first number after the standard streams.
@@ -90,6 +93,8 @@ pub(crate) enum Source {
         network_data: Option<String>,
         /// The guest only reads it.
         read_only: bool,
+        /// The image has [`api::launcher::warm::CLOUD_INIT_IMAGE_BYTES`], whatever is in it.
+        padded: bool,
     },
     /// An image that is only read.
     Base {
@@ -115,6 +120,42 @@ pub(crate) enum Source {
     LockOf(RawFd),
     /// A kernel or initial RAM disk.
     Boot(PathBuf),
+    /// New memory for the guest, which can be kept.
+    Memory {
+        /// Its size.
+        bytes: u64,
+    },
+    /// A template's memory.
+    TemplateMemory {
+        /// Where it is.
+        path: PathBuf,
+        /// Its inode number.
+        inode: u64,
+        /// Its size.
+        bytes: u64,
+    },
+    /// The state of a template's devices.
+    TemplateState(TemplateFile),
+    /// What a template's guest had written to a disk.
+    TemplateDisk {
+        /// The qcow2 file.
+        file: TemplateFile,
+        /// Past the page cache.
+        direct: bool,
+    },
+    /// The state of a saved machine, with its memory.
+    SavedState(TemplateFile),
+    /// A disk of a saved machine, which becomes this one's own.
+    SavedDisk {
+        /// The saved file; its name is that of the disk, too.
+        file: TemplateFile,
+        /// The saved file itself becomes the disk, where it can; else a copy of it.
+        take_over: bool,
+        /// The guest only reads it.
+        read_only: bool,
+        /// Past the page cache.
+        direct: bool,
+    },
     /// The code of the architecture's EFI firmware.
     FirmwareCode(Architecture),
     /// A new copy of its variables.
@@ -132,6 +173,8 @@ pub(crate) enum Socket {
     Serial,
     /// The guest agent's channel.
     Agent,
+    /// The channel of the hook that renews a restored guest.
+    Renewal,
     /// The firmware's debug console.
     Firmware,
 }
@@ -177,6 +220,8 @@ pub(crate) fn blueprint(
     let serial =
         on(devices.autoattach_serial_console).then(|| files.add(Source::Socket(Socket::Serial)));
     let agent = Some(files.add(Source::Socket(Socket::Agent)));
+    let warm = request.warm.as_ref();
+    let renewal = has_renewal(warm).then(|| files.add(Source::Socket(Socket::Renewal)));
     let machine_type = machine_type(request, host)?;
     // ARM's firmware tells on the serial port what it does.
     let firmware_console = (machine_type.family() != MachineFamily::Virt)
@@ -189,7 +234,8 @@ pub(crate) fn blueprint(
     let emulated = request.accelerator == Accelerator::Tcg;
     let version = request.qemu_version.as_deref();
     let version = version.and_then(Version::of_numbers);
-    let firmware = firmware(request, &machine_type, &mut files);
+    let (memory, incoming) = memory_files(warm, memory_bytes, version, &mut files)?;
+    let firmware = firmware(request, &machine_type, &mut files)?;
     let processor::Processors {
         processor,
         required,
@@ -212,6 +258,7 @@ pub(crate) fn blueprint(
         machine_type,
         processor,
         memory_bytes,
+        memory,
         firmware,
         kernel,
         disks,
@@ -222,6 +269,7 @@ pub(crate) fn blueprint(
         random_numbers: devices.rng.is_some(),
         balloon: on(devices.autoattach_mem_balloon),
         agent,
+        renewal,
         firmware_console,
         clock: clock(domain, now)?,
         system: system(request)?,
@@ -231,6 +279,7 @@ pub(crate) fn blueprint(
             .and_then(|features| features.acpi.as_ref())
             .is_none_or(|acpi| on(acpi.enabled)),
         monitor,
+        incoming,
     };
     if files.pieces.len() > MOST_FILES {
         return Err(wrong(
@@ -248,6 +297,78 @@ pub(crate) fn blueprint(
         required,
         adjustments,
     })
+}
+
+/// Where the guest's memory is, and the state in which it begins, if it is a kept one's.
+fn memory_files(
+    warm: Option<&WarmStart>,
+    bytes: u64,
+    version: Option<Version>,
+    files: &mut Files,
+) -> Result<(Memory, Option<Incoming>), BlueprintError> {
+    let incoming = |source, files: &mut Files| Incoming {
+        state: files.add(source),
+        in_set: version.is_some_and(|version| version >= StateFile::SETS_SINCE),
+    };
+    Ok(match warm {
+        None => (Memory::Own, None),
+        Some(WarmStart::Keepable) => (Memory::Shared(files.add(Source::Memory { bytes })), None),
+        Some(WarmStart::Resume(saved)) => {
+            // By another name QEMU would not know it in the state.
+            let memory = if saved.record.template_shape {
+                Memory::Shared(files.add(Source::Memory { bytes }))
+            } else {
+                Memory::Own
+            };
+            let state = Source::SavedState(saved_file(saved, saved_names::STATE)?);
+            (memory, Some(incoming(state, files)))
+        }
+        Some(WarmStart::Restore(template)) => {
+            let memory = Source::TemplateMemory {
+                path: template.memory.clone(),
+                inode: template.memory_inode,
+                bytes,
+            };
+            let memory = Memory::Private {
+                file: files.add(memory),
+                read_only: version.is_some_and(|version| version >= Memory::READ_ONLY_SINCE),
+            };
+            let state = Source::TemplateState(template.state.clone());
+            (memory, Some(incoming(state, files)))
+        }
+    })
+}
+
+/// Whether the guest has the port of the hook that renews it.
+fn has_renewal(warm: Option<&WarmStart>) -> bool {
+    match warm {
+        None => false,
+        Some(WarmStart::Keepable | WarmStart::Restore(_)) => true,
+        Some(WarmStart::Resume(saved)) => saved.record.template_shape,
+    }
+}
+
+/// The file of that name of a saved machine.
+fn saved_file(saved: &Saved, name: &str) -> Result<TemplateFile, BlueprintError> {
+    let identity = saved.files.get(name).copied();
+    let identity = identity.ok_or_else(|| {
+        wrong(
+            "the saved machine",
+            format!("has no file `{name}`: it is of another machine than this one"),
+        )
+    })?;
+    Ok(TemplateFile {
+        path: saved.directory.join(name),
+        identity,
+    })
+}
+
+/// The saved machine from which this one goes on.
+fn resumed(request: &StartRequest) -> Option<&Saved> {
+    match &request.warm {
+        Some(WarmStart::Resume(saved)) => Some(saved),
+        Some(WarmStart::Keepable | WarmStart::Restore(_)) | None => None,
+    }
 }
 
 /// QEMU's name of the guest, as libvirt would have it under KubeVirt.
@@ -330,22 +451,35 @@ fn machine_type(
 }
 
 /// A PC starts by SeaBIOS, ARM's machine by EFI, or at once with the kernel that is given.
-fn firmware(request: &StartRequest, machine_type: &MachineType, files: &mut Files) -> Firmware {
+fn firmware(
+    request: &StartRequest,
+    machine_type: &MachineType,
+    files: &mut Files,
+) -> Result<Firmware, BlueprintError> {
     if machine_type.family() != MachineFamily::Virt {
-        return Firmware::Bios;
+        return Ok(Firmware::Bios);
     }
     let firmware = request.instance.spec.domain.firmware.as_ref();
     let efi = firmware
         .and_then(|firmware| firmware.bootloader.as_ref())
         .is_some_and(|bootloader| bootloader.efi.is_some());
     if request.kernel.is_some() && !efi {
-        return Firmware::None;
+        return Ok(Firmware::None);
     }
     let architecture = machine_type.architecture();
-    Firmware::Efi {
+    let variables = match resumed(request) {
+        None => Source::FirmwareVariables(architecture),
+        Some(saved) => Source::SavedDisk {
+            file: saved_file(saved, saved_names::EFI_VARIABLES)?,
+            take_over: saved.take_over,
+            read_only: false,
+            direct: false,
+        },
+    };
+    Ok(Firmware::Efi {
         code: files.add(Source::FirmwareCode(architecture)),
-        variables: files.add(Source::FirmwareVariables(architecture)),
-    }
+        variables: files.add(variables),
+    })
 }
 
 fn memory(domain: &DomainSpec) -> Result<u64, BlueprintError> {
@@ -489,7 +623,9 @@ fn networks(
             ));
         };
         let mut ports = interface.ports.clone();
-        let named = !ports.is_empty();
+        // A guest that is to be kept is nobody's, and nobody reaches it.
+        let keepable = request.warm == Some(WarmStart::Keepable);
+        let named = !ports.is_empty() || keepable;
         if !named {
             let open = USUAL_PORTS.into_iter().filter(|port| root || *port >= 1024);
             ports = open

@@ -49,6 +49,8 @@ fn request(mut domain: Value, volumes: Vec<(&str, ResolvedVolume)>) -> StartRequ
         slowdown: None,
         qemu_version: None,
         stepped_down: None,
+        warm: None,
+        save_on_leaving: None,
     }
 }
 
@@ -94,6 +96,7 @@ fn every_file_has_one_number_and_the_machine_knows_only_these() {
     };
     let DiskImage::Overlay {
         overlay,
+        middle: None,
         base,
         base_format,
     } = a.image
@@ -429,4 +432,148 @@ fn networks_forward_what_is_listed_and_else_what_is_usual() {
     assert_eq!(usual(false), [3389, 8080, 8443]);
     let error = with(vec![interface(vec![], "ne2k_pci")], true).expect_err("refused");
     assert_eq!(error.field, "spec.domain.devices.interfaces[0].model");
+}
+
+fn template(disks: &[&str]) -> api::launcher::warm::Template {
+    let file = |path: String| TemplateFile {
+        path: path.into(),
+        identity: api::launcher::warm::FileIdentity {
+            inode: 8,
+            bytes: 9,
+            changed: (10, 11),
+        },
+    };
+    api::launcher::warm::Template {
+        key: "k".to_owned(),
+        made_at: now(),
+        memory: "/proc/1/fd/9".into(),
+        memory_inode: 7,
+        state: file("/t/state".to_owned()),
+        disks: disks
+            .iter()
+            .map(|name| ((*name).to_owned(), file(format!("/t/{name}.qcow2"))))
+            .collect(),
+        kept: api::launcher::warm::Kept::default(),
+        required: false,
+    }
+}
+
+/// One disk of each kind that a guest of a template may have, and a network card without ports.
+fn of_template(warm: Option<WarmStart>, version: Option<&str>) -> Blueprint {
+    let base = ResolvedVolume::ContainerDisk {
+        path: "/cache/disk".into(),
+        format: DiskFormat::Raw,
+        virtual_size_bytes: 1 << 30,
+        digest: "sha256:0".to_owned(),
+    };
+    let data = ResolvedVolume::CloudInitNoCloud {
+        user_data: "u".to_owned(),
+        network_data: None,
+    };
+    let domain = json!({"memory": {"guest": "64Mi"}, "devices": {"disks": [
+        {"name": "root", "disk": {}}, {"name": "data", "disk": {}}, {"name": "init", "cdrom": {}},
+    ]}});
+    let mut request = request(
+        domain,
+        vec![("root", base), ("data", empty()), ("init", data)],
+    );
+    request.interfaces = vec![api::launcher::ResolvedInterface {
+        name: "default".to_owned(),
+        mac: "02:00:00:00:00:01".to_owned(),
+        model: "virtio".to_owned(),
+        address: Ipv4Addr::LOCALHOST.into(),
+        ports: vec![],
+    }];
+    request.warm = warm;
+    request.qemu_version = version.map(str::to_owned);
+    blueprint(&request, surroundings(true)).expect("a blueprint")
+}
+
+#[test]
+fn only_starts_that_have_to_do_with_templates_have_a_hooks_port_and_padded_data() {
+    let restore = || Some(WarmStart::Restore(Box::new(template(&["root", "data"]))));
+    for (warm, is_warm, ports) in [
+        (None, false, USUAL_PORTS.len()),
+        (Some(WarmStart::Keepable), true, 0),
+        (restore(), true, USUAL_PORTS.len()),
+    ] {
+        let made = of_template(warm, None);
+        assert_eq!(made.machine.renewal.is_some(), is_warm);
+        let pads = |piece: &Piece| matches!(piece.source, Source::CloudInit { padded: true, .. });
+        assert_eq!(made.files.iter().any(pads), is_warm);
+        // Nobody reaches a guest that is to be kept.
+        assert_eq!(made.networks[0].ports.len(), ports);
+    }
+}
+
+#[test]
+fn a_restored_guest_begins_with_its_templates_memory_and_disks_and_writes_to_its_own() {
+    let kept = of_template(Some(WarmStart::Keepable), None);
+    let Memory::Shared(memory) = kept.machine.memory else {
+        panic!("{:?}", kept.machine.memory)
+    };
+    let source = |made: &Blueprint, number: RawFd| {
+        let piece = made.files.iter().find(|piece| piece.number == number);
+        piece.expect("listed").source.clone()
+    };
+    assert_eq!(source(&kept, memory), Source::Memory { bytes: 64 << 20 });
+    assert_eq!(kept.machine.incoming, None);
+
+    let template = template(&["root", "data"]);
+    for (version, modern) in [
+        (None, false),
+        (Some("7.2.22"), false),
+        (Some("9.1.0"), true),
+    ] {
+        let warm = WarmStart::Restore(Box::new(template.clone()));
+        let made = of_template(Some(warm), version);
+        let Memory::Private { file, read_only } = made.machine.memory else {
+            panic!("{:?}", made.machine.memory)
+        };
+        let incoming = made.machine.incoming.expect("a state");
+        assert_eq!(
+            (read_only, incoming.in_set),
+            (modern, modern),
+            "{version:?}"
+        );
+        let memory = Source::TemplateMemory {
+            path: template.memory.clone(),
+            inode: 7,
+            bytes: 64 << 20,
+        };
+        assert_eq!(source(&made, file), memory);
+        let state = Source::TemplateState(template.state.clone());
+        assert_eq!(source(&made, incoming.state), state);
+
+        let disks: Vec<_> = made.machine.disks.iter().map(|disk| disk.image).collect();
+        let [
+            DiskImage::Overlay {
+                overlay: root,
+                middle: Some(middle),
+                base: image,
+                ..
+            },
+            DiskImage::Overlay {
+                overlay: data,
+                middle: None,
+                base: below,
+                base_format: machine::DiskFormat::Qcow2,
+            },
+            DiskImage::File { .. },
+        ] = disks[..]
+        else {
+            panic!("{disks:?}")
+        };
+        for own in [root, data] {
+            assert!(matches!(source(&made, own), Source::NewDisk { .. }));
+        }
+        for (kept, name) in [(middle, "root"), (below, "data")] {
+            let disk = Source::TemplateDisk {
+                file: template.disks[name].clone(),
+                direct: false,
+            };
+            assert_eq!(source(&made, kept), disk);
+        }
+        assert!(matches!(source(&made, image), Source::Base { .. }));
+    }
 }

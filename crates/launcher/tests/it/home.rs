@@ -153,6 +153,8 @@ pub(crate) fn request(
         slowdown: None,
         qemu_version: None,
         stepped_down: None,
+        warm: None,
+        save_on_leaving: None,
     }
 }
 

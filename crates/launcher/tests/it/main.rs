@@ -5,6 +5,8 @@ mod disks;
 mod home;
 mod lives;
 mod log;
+mod save;
 mod screens;
 mod speed;
 mod usage;
+mod warm;

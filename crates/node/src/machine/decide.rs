@@ -17,7 +17,9 @@ use k8s_openapi::api::core::v1::Pod;
 
 use super::images::PullFailure;
 use super::record::Record;
+use super::save::{self, Save};
 use super::step_down::{Answer, KVM_FAILED, StepDown};
+use super::warm::Told;
 use crate::timeline::Past;
 
 /// How a guest ended for which nothing that works is permitted on its node.
@@ -68,10 +70,9 @@ pub(crate) struct StartFailure {
     pub(crate) message: String,
     /// When it is tried again.
     pub(crate) retry_at: Timestamp,
-    /// Nothing that works is permitted for it here, so it fails, as a pod does that kubelet does not
-    /// admit: another node may have what it needs, and the policy its pod was made under does not
-    /// change any more.
-    pub(crate) refused: bool,
+    /// Nothing that works is permitted for it here, in a word for programs, so it fails, as a pod does that kubelet does
+    /// not admit: another node may have what it needs, and the policy its pod was made under does not change any more.
+    pub(crate) refused: Option<&'static str>,
 }
 
 /// Everything that is seen of one machine.
@@ -103,6 +104,10 @@ pub(crate) struct Seen<'a> {
     pub(crate) queued: Option<&'a str>,
     /// How slow emulation is here.
     pub(crate) slowdown: Option<f64>,
+    /// What is told of its start from a template, until its launcher has something to tell.
+    pub(crate) warm: Option<&'a Told>,
+    /// What it has to do with saving.
+    pub(crate) save: &'a Save,
     /// When its images were here, if this process saw it.
     pub(crate) images_at: Option<Timestamp>,
     /// When others let it boot, if this process saw it wait for them.
@@ -150,6 +155,8 @@ pub(crate) enum Action {
     StepDown,
     /// Kill a guest that KVM failed.
     KillGuest,
+    /// Save the guest, which ends then.
+    Save,
     /// Ask the guest to stop.
     Stop {
         /// Seconds it gets.
@@ -231,7 +238,7 @@ pub(crate) fn decide(seen: &Seen<'_>, now: Timestamp) -> Action {
                 Some(Answer::StartAgain | Answer::Fail { .. }) if status.kvm_failure.is_some() => {
                     Action::KillGuest
                 }
-                _ => Action::Wait(None),
+                _ => save(seen, now),
             },
             State::Ended if seen.steps_down() && !must_stop(seen, pod) => start(seen, now),
             State::Ended => Action::EndLauncher,
@@ -274,7 +281,7 @@ fn start(seen: &Seen<'_>, now: Timestamp) -> Action {
     let starts_again = seen.step_down.is_some_and(StepDown::starts_again);
     let due = match phase(instance) {
         Phase::Scheduled => true,
-        Phase::Running => starts_again,
+        Phase::Running => starts_again || seen.save.goes_on.is_some(),
         _ => false,
     };
     if !due || !is_ours(seen, instance) {
@@ -282,7 +289,7 @@ fn start(seen: &Seen<'_>, now: Timestamp) -> Action {
     }
     match seen.start_failure {
         // It ends as soon as that is told.
-        Some(failure) if failure.refused => Action::Wait(None),
+        Some(failure) if failure.refused.is_some() => Action::Wait(None),
         Some(failure) if now < failure.retry_at => Action::Wait(Some(failure.retry_at)),
         _ => with_images(seen, now, Action::StartGuest),
     }
@@ -305,6 +312,19 @@ fn stop(seen: &Seen<'_>, grace_period_seconds: u64) -> Action {
         _ => Action::Stop {
             grace_period_seconds,
         },
+    }
+}
+
+/// A guest that runs is saved if that is asked for.
+fn save(seen: &Seen<'_>, now: Timestamp) -> Action {
+    let asked = seen
+        .instance
+        .filter(|instance| phase(instance) == Phase::Running)
+        .and_then(save::wanted);
+    match (asked, &seen.save.failure) {
+        (None, _) => Action::Wait(None),
+        (Some(_), Some((_, retry_at))) if now < *retry_at => Action::Wait(Some(*retry_at)),
+        (Some(_), _) => Action::Save,
     }
 }
 
@@ -385,13 +405,14 @@ pub(crate) fn is_over(pod: &Pod) -> bool {
 
 /// The end of a machine whose start was refused for good.
 fn refused(seen: &Seen<'_>) -> Option<Outcome> {
-    let failure = seen.start_failure.filter(|failure| failure.refused)?;
+    let failure = seen.start_failure?;
+    let reason = failure.refused?;
     let LauncherSeen::Answers(status) = seen.launcher else {
         return None;
     };
     matches!(status.state, State::Idle | State::Ended).then(|| Outcome {
         succeeded: false,
-        reason: REFUSED,
+        reason,
         message: failure.message.clone(),
         crashed: false,
         never_ran: seen.instance.is_none_or(|it| phase(it) != Phase::Running),
@@ -421,6 +442,13 @@ pub(crate) fn outcome(seen: &Seen<'_>) -> Option<Outcome> {
             return None;
         }
     };
+    // It goes on here, once what its launcher has saved is taken in.
+    if exit.is_some_and(|exit| exit.kind == ExitKind::Saved)
+        && seen.save.done.is_none()
+        && seen.save.failure.is_none()
+    {
+        return None;
+    }
     if let Some(exit) = exit.filter(|exit| exit.kvm_failure.is_some())
         && let Some(pod) = seen.pod
         && !must_stop(seen, pod)
@@ -480,7 +508,8 @@ fn of_exit(exit: &Exit, instance: Option<&VirtualMachineInstance>) -> Outcome {
         at: Some(exit.at),
     };
     match exit.kind {
-        ExitKind::GuestShutdown | ExitKind::Stopped => outcome(true, "Completed"),
+        ExitKind::GuestShutdown | ExitKind::Stopped | ExitKind::Kept => outcome(true, "Completed"),
+        ExitKind::Saved => outcome(true, "Suspended"),
         // As KubeVirt has it: who had a chance to shut down and did not take it, failed.
         ExitKind::Killed => {
             let had_a_chance = instance.is_some_and(|it| grace_of(it) != 0 && has_acpi(it));

@@ -18,7 +18,9 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::decide::{ImagesSeen, LauncherSeen, Outcome, Seen, is_ours, outcome, phase};
 use super::migration::live_migratable;
+use super::saved_status as saved;
 use super::step_down::STEPPED_DOWN;
+use super::warm;
 use crate::event::Fact;
 use crate::timeline;
 
@@ -61,7 +63,10 @@ pub(crate) fn wanted(
     match (outcome(seen), seen.launcher) {
         // Not given to us yet: its pod is, so there is a start to tell of.
         _ if !is_ours(seen, instance) => {}
-        (Some(outcome), _) => end(&mut after, &outcome, now, &mut facts),
+        (Some(outcome), _) => {
+            saved::ended(&mut after, (&outcome, seen.save), now, &mut facts);
+            end(&mut after, &outcome, now, &mut facts);
+        }
         (None, LauncherSeen::Answers(status))
             if matches!(status.state, State::Running | State::Paused) =>
         {
@@ -71,6 +76,7 @@ pub(crate) fn wanted(
             if matches!(status.state, State::Idle | State::Ended) =>
         {
             queue(&mut after, seen.queued, now, &mut facts);
+            warm::tell(&mut after, status, seen.warm, now, &mut facts);
             if let Some(failure) = seen.start_failure {
                 let failed = Condition::new(SYNCHRONIZED, false, now)
                     .because(NOT_SYNCHRONIZED, failure.message.clone());
@@ -168,6 +174,10 @@ fn end(
         Outcome { crashed: true, .. } => {
             Fact::warning("Stopped", "The VirtualMachineInstance crashed.")
         }
+        Outcome { reason, .. } if *reason == "Suspended" => Fact::normal(
+            "Suspended",
+            "The VirtualMachineInstance was saved with its memory.",
+        ),
         _ => Fact::normal("Stopped", "The VirtualMachineInstance was shut down."),
     });
     for gone in [PAUSED, AGENT_CONNECTED, START_QUEUED] {
@@ -192,6 +202,8 @@ fn run(
     }
     condition::remove(&mut status.conditions, START_QUEUED);
     accelerate(status, launcher, seen, now, facts);
+    warm::tell(status, launcher, seen.warm, now, facts);
+    saved::runs(status, launcher, (instance, seen.save), now, facts);
     connect(status, instance, launcher, now, facts);
     let stays = live_migratable(&instance.spec, seen.node, now);
     condition::set(&mut status.conditions, stays);

@@ -91,6 +91,17 @@ impl Link {
             .map(|(status, _)| status)
     }
 
+    /// As [`Link::ask`], of what takes a launcher longer.
+    pub(crate) async fn ask_within(
+        &self,
+        request: &Request,
+        patience: Duration,
+    ) -> Result<Status, LauncherError> {
+        launcher::ask_within(&self.directory, request, patience)
+            .await
+            .map(|(status, _)| status)
+    }
+
     /// Starts the launcher, and returns when it answers.
     pub(crate) async fn start(&mut self, program: &Path) -> Result<(), StartError> {
         let log = std::fs::OpenOptions::new()
@@ -148,7 +159,8 @@ impl Link {
         self.watching = Some((receiver, task));
     }
 
-    async fn lives(&self) -> io::Result<bool> {
+    /// Whether the launcher lives.
+    pub(crate) async fn lives(&self) -> io::Result<bool> {
         is_held(self.directory.join(LAUNCHER_LOCK)).await
     }
 

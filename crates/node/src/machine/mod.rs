@@ -8,37 +8,50 @@ mod migration;
 mod perform;
 mod pod_status;
 mod record;
+mod save;
+mod saved_status;
 mod start;
 pub(crate) mod step_down;
 #[cfg(test)]
 mod tests;
 mod volumes;
+mod warm;
 
+use std::collections::BTreeSet;
 use std::io;
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use api::accelerator;
+use api::virtual_machine_instance::VirtualMachineInstance;
 use jiff::Timestamp;
 use tokio::sync::{Mutex, Notify};
-use tokio::task::JoinHandle;
+use tokio::task::{JoinError, JoinHandle};
 
-pub(crate) use images::{InUse, inspect};
+pub(crate) use decide::LauncherSeen;
+pub(crate) use images::{InUse, Pulled, inspect};
+pub(crate) use link::{Link, StartError, kill_orphan};
 pub(crate) use pod_status::refused;
-pub(crate) use record::{Record, read_json, read_understood, write_json, write_whole};
+pub(crate) use record::{
+    LAUNCHER_LOCK, Record, read_json, read_understood, write_json, write_whole,
+};
 
 use crate::event::Recorder;
 use crate::gate::Gate;
 use crate::known::Knowledge;
 use crate::seen::Objects;
+use crate::templates::Templates;
 use crate::timeline::history::History;
 use crate::{Clock, NodeSettings};
-use decide::{Action, ImagesSeen, LauncherSeen, Seen, StartFailure};
-use images::{PullFailure, Pulled};
-use link::Link;
+use decide::{Action, ImagesSeen, Seen, StartFailure};
+use images::PullFailure;
+use save::Save;
+pub(crate) use save::saving_ids;
 use start::Start;
 use step_down::StepDown;
+use warm::Warm;
 
 /// After a failure to act, or to reach the API, the next try waits this long, doubled up to the
 /// longest: short enough that nobody notices one, long enough not to flood a log.
@@ -64,12 +77,34 @@ pub(crate) struct Context {
     pub(crate) gate: Gate,
     /// Held while an address is chosen and written down.
     pub(crate) choosing_address: Mutex<()>,
+    /// Guests that others start from.
+    pub(crate) templates: Templates,
+    /// Machines that were saved.
+    pub(crate) saved: crate::saved::Store,
     /// Earlier starts.
     pub(crate) history: History,
     /// Held while earlier starts are written.
     pub(crate) writing_history: Mutex<()>,
     /// The API is another one than that whose machines are here: nothing may be taken for gone.
     pub(crate) foreign: bool,
+}
+
+impl Context {
+    /// The addresses of all machines here, and of guests of which templates are made.
+    pub(crate) fn taken_addresses(&self) -> io::Result<BTreeSet<Ipv4Addr>> {
+        let mut taken = BTreeSet::new();
+        for folder in [self.machines.clone(), self.templates.builders()] {
+            let entries = match std::fs::read_dir(folder) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                entries => entries?,
+            };
+            for entry in entries {
+                let record = Record::read(&entry?.path())?;
+                taken.extend(record.map(|record| record.pod_address));
+            }
+        }
+        Ok(taken)
+    }
 }
 
 /// One machine's task.
@@ -87,6 +122,8 @@ pub(crate) struct Machine {
     stopping: Option<u64>,
     accelerator: Option<accelerator::Decision>,
     queued: Option<String>,
+    warm: Warm,
+    save: Save,
     start: Start,
     failures: u32,
 }
@@ -119,7 +156,7 @@ enum StepError {
     #[error("the machine's folder: {0}")]
     Io(#[from] io::Error),
     #[error(transparent)]
-    Start(#[from] link::StartError),
+    Start(#[from] StartError),
     #[error("the launcher: {0}")]
     Launcher(#[from] crate::launcher::LauncherError),
     #[error("a status cannot be written as JSON: {0}")]
@@ -147,6 +184,8 @@ impl Machine {
             stopping: None,
             accelerator: None,
             queued: None,
+            warm: Warm::default(),
+            save: Save::default(),
             start: Start::default(),
             failures: 0,
         }
@@ -197,15 +236,28 @@ impl Machine {
             () = tokio::time::sleep(wake) => {}
             result = pulled => {
                 self.pulling = None;
-                // A pull that panicked is a pull that failed.
-                let result = result.unwrap_or_else(|error| Err(PullFailure {
-                    reason: "ErrImagePull".to_owned(),
-                    message: error.to_string(),
-                    back_off_message: error.to_string(),
-                }));
-                self.take_pull(result);
+                self.take_pull_of(result);
             }
         }
+    }
+
+    /// Takes what a pull gave that is over already.
+    async fn take_finished_pull(&mut self) {
+        if let Some(pulling) = self.pulling.take_if(|pulling| pulling.is_finished()) {
+            self.take_pull_of(pulling.await);
+        }
+    }
+
+    /// A pull that panicked is a pull that failed.
+    fn take_pull_of(&mut self, result: Result<Result<Pulled, PullFailure>, JoinError>) {
+        let result = result.unwrap_or_else(|error| {
+            Err(PullFailure {
+                reason: "ErrImagePull".to_owned(),
+                message: error.to_string(),
+                back_off_message: error.to_string(),
+            })
+        });
+        self.take_pull(result);
     }
 
     fn take_pull(&mut self, result: Result<Pulled, PullFailure>) {
@@ -248,6 +300,59 @@ impl Machine {
         self.pod_exists(record).await
     }
 
+    /// While a pull that failed is repeated, its failure is what there is to tell.
+    fn images_seen(&self) -> ImagesSeen {
+        match (&self.pulling, &self.images) {
+            (Some(_), ImagesSeen::NotPulled) => ImagesSeen::Pulling,
+            (_, known) => known.clone(),
+        }
+    }
+
+    /// Takes in what the launcher tells of its origin and of what it saved. True: it is to be looked at again.
+    async fn settle(
+        &mut self,
+        launcher: &LauncherSeen,
+        record: Option<&Record>,
+        instance: Option<&VirtualMachineInstance>,
+    ) -> Result<bool, StepError> {
+        self.settle_warm_start(launcher, record).await;
+        Ok(record.is_some() && self.settle_save(launcher, instance).await?)
+    }
+
+    /// What it takes to answer a failure of KVM: what was answered before, and the answer to a new one.
+    fn failure_answer(
+        &self,
+        launcher: &LauncherSeen,
+        instance: Option<&VirtualMachineInstance>,
+        facts: &accelerator::NodeFacts,
+    ) -> Result<(Option<StepDown>, Option<StepDown>), StepError> {
+        let step_down = StepDown::read(&self.directory)?;
+        let failure = decide::kvm_failure(launcher).filter(|_| step_down.is_none());
+        let answer = match (failure, instance) {
+            (Some(failure), Some(instance)) => Some(self.answer(failure, instance, facts)),
+            _ => None,
+        };
+        Ok((step_down, answer))
+    }
+
+    /// Writes what is to be told, one object at a time. False: all is told.
+    async fn write_statuses(&self, seen: &Seen<'_>, now: Timestamp) -> Result<bool, StepError> {
+        // The VMI first: once its pod is over, others ask why.
+        if let Some(change) = instance_status::wanted(seen, &self.pulled.disks, now)
+            && let Some(instance) = seen.instance
+        {
+            self.write_instance(instance, change).await?;
+            return Ok(true);
+        }
+        if let Some(status) = pod_status::wanted(seen, now)
+            && let Some(pod) = seen.pod
+        {
+            self.write_pod(pod, &status).await?;
+            return Ok(true);
+        }
+        Ok(false)
+    }
+
     /// Looks, tells, acts once.
     async fn step(&mut self) -> Result<Step, StepError> {
         let record = Record::read(&self.directory)?;
@@ -265,24 +370,23 @@ impl Machine {
         {
             return Ok(Step::Wait(None));
         }
-        // While a pull that failed is repeated, its failure is what there is to tell.
-        let images = match (&self.pulling, &self.images) {
-            (Some(_), ImagesSeen::NotPulled) => ImagesSeen::Pulling,
-            (_, known) => known.clone(),
-        };
+        self.take_finished_pull().await;
+        let images = self.images_seen();
         self.start
             .recall(&self.context, (&self.uid, &self.directory), &launcher);
         let past = self.start.past.clone();
         let (start_failure, accelerator) = (self.start_failure.clone(), self.accelerator.clone());
         let facts = self.context.knowledge.facts();
-        let step_down = StepDown::read(&self.directory)?;
-        let failure = decide::kvm_failure(&launcher).filter(|_| step_down.is_none());
-        let answer = match (failure, instance.as_deref()) {
-            (Some(failure), Some(instance)) => Some(self.answer(failure, instance, &facts)),
-            _ => None,
-        };
+        let (step_down, answer) = self.failure_answer(&launcher, instance.as_deref(), &facts)?;
         self.take_turn(&launcher, instance.as_deref());
-        let queued = self.queued.clone();
+        if self
+            .settle(&launcher, record.as_ref(), instance.as_deref())
+            .await?
+        {
+            return Ok(Step::Again);
+        }
+        let save = self.save.clone();
+        let (queued, warm) = (self.queued.clone(), self.warm.told.clone());
         let seen = Seen {
             node: &self.context.settings.name.clone(),
             pod: pod.as_deref(),
@@ -296,23 +400,21 @@ impl Machine {
             step_down: step_down.as_ref(),
             answer: answer.as_ref(),
             queued: queued.as_deref(),
+            warm: warm.as_ref(),
+            save: &save,
             slowdown: facts.slowdown,
             images_at: self.start.images_at,
             queued_at: self.start.queued_at,
             past: &past,
         };
         let now = self.context.clock.now();
-        // The VMI first: once its pod is over, others ask why.
-        if let Some(change) = instance_status::wanted(&seen, &self.pulled.disks, now)
-            && let Some(instance) = &instance
-        {
-            self.write_instance(instance, change).await?;
+        let action = decide::decide(&seen, now);
+        // Begun before anything is told: images that are here are found while it is written.
+        if let (Action::PullImages, None, Some(instance)) = (&action, &self.pulling, &instance) {
+            self.pull_images(instance);
             return Ok(Step::Again);
         }
-        if let Some(status) = pod_status::wanted(&seen, now)
-            && let Some(pod) = &pod
-        {
-            self.write_pod(pod, &status).await?;
+        if self.write_statuses(&seen, now).await? {
             return Ok(Step::Again);
         }
         if let Some(instance) = &instance {
@@ -321,7 +423,6 @@ impl Machine {
                 .await;
         }
         let due = instance_status::due(&seen);
-        let action = decide::decide(&seen, now);
         let action = match (&action, &self.pulling) {
             (Action::PullImages, Some(_)) => Action::Wait(None),
             _ => action,

@@ -1,12 +1,10 @@
 //! Acts: writes statuses, starts and stops. Doing anything twice is harmless.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::net::Ipv4Addr;
-use std::path::Path;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use api::accelerator::{self, Accelerator, ClusterPolicy, EffectivePolicy, NodeFacts};
-use api::launcher::{ExitKind, Identity, KvmFailure, Request, State, Status, milestones};
+use api::launcher::{ExitKind, Identity, KvmFailure, Request, State, Status, files, milestones};
 use api::names::annotations;
 use api::resources;
 use api::virtual_machine_instance::VirtualMachineInstance;
@@ -16,7 +14,7 @@ use kube::api::{Api, DeleteParams, Patch, PatchParams, Preconditions};
 use kube::{Resource as _, ResourceExt as _};
 use serde_json::json;
 
-use super::decide::{Action, ImagesSeen, LauncherSeen, StartFailure, grace_of};
+use super::decide::{Action, ImagesSeen, LauncherSeen, REFUSED, StartFailure, grace_of};
 use super::instance_status::{Change, difference};
 use super::step_down::{self, StepDown};
 use super::{Machine, Record, Step, StepError, images, link, retry, volumes};
@@ -24,19 +22,22 @@ use crate::event::Fact;
 use crate::gate::{Admission, Booting};
 use crate::launcher::LauncherError;
 
+/// A guest that is being saved already is asked again this often.
+const SAVING_RETRY: Duration = Duration::from_secs(1);
+
 /// What stands in the way of a start.
-struct NotStarted {
+pub(super) struct NotStarted {
     /// A sentence.
-    message: String,
-    /// Nothing that works is permitted here; all else may pass.
-    refused: bool,
+    pub(super) message: String,
+    /// It does not pass, as a word for programs: nothing that works is permitted here.
+    pub(super) refused: Option<&'static str>,
 }
 
 impl From<String> for NotStarted {
     fn from(message: String) -> Self {
         Self {
             message,
-            refused: false,
+            refused: None,
         }
     }
 }
@@ -98,7 +99,7 @@ impl Machine {
         )
     }
 
-    fn tell(&self, instance: &VirtualMachineInstance, fact: Fact) {
+    pub(super) fn tell(&self, instance: &VirtualMachineInstance, fact: Fact) {
         let now = self.context.clock.now();
         self.context
             .recorder
@@ -176,19 +177,27 @@ impl Machine {
                 let (Some(pod), Some(instance)) = (pod, instance) else {
                     return Ok(Step::Wait(None));
                 };
-                self.make_folder(pod, instance).await?;
-                self.link
-                    .start(&self.context.settings.anyvirt_program)
-                    .await?;
+                self.start_launcher(pod, instance).await?;
             }
             Action::StartGuest => {
                 let (Some(instance), Some(record)) = (instance, record) else {
                     return Ok(Step::Wait(None));
                 };
                 let again = step_down.filter(StepDown::starts_again);
+                let before = self.warm.told.clone();
                 self.start_guest(instance, record, again).await?;
-                if self.queued.is_some() {
+                if self.waits() {
+                    return Ok(self.warm.wait_after(before.as_ref()));
+                }
+            }
+            Action::Save => {
+                let Some(instance) = instance else {
                     return Ok(Step::Wait(None));
+                };
+                if self.save_guest(instance).await? {
+                    // Its end is told; look again in case it goes on.
+                    let now = self.context.clock.now();
+                    return Ok(Step::Wait(now.checked_add(SAVING_RETRY).ok()));
                 }
             }
             Action::Stop {
@@ -222,7 +231,7 @@ impl Machine {
         Ok(Step::Again)
     }
 
-    fn pull_images(&mut self, instance: &VirtualMachineInstance) {
+    pub(super) fn pull_images(&mut self, instance: &VirtualMachineInstance) {
         let cache = self.context.cache.clone();
         let spec = instance.spec.clone();
         let insecure = self.context.settings.insecure_loopback_registries;
@@ -231,20 +240,49 @@ impl Machine {
         }));
     }
 
-    /// Makes the machine's folder with its record, unless it has one.
+    /// Starts the launcher, while the record of what it is becomes durable: nobody is told of it before both are done.
+    async fn start_launcher(
+        &mut self,
+        pod: &Pod,
+        instance: &VirtualMachineInstance,
+    ) -> Result<(), StepError> {
+        let is_new = self.make_folder(pod, instance).await?;
+        let directory = self.directory.clone();
+        let durable = async move {
+            if !is_new {
+                return Ok(());
+            }
+            let made = tokio::task::spawn_blocking(move || Record::make_durable(&directory));
+            made.await.map_err(std::io::Error::other)?
+        };
+        let program = self.context.settings.anyvirt_program.clone();
+        let (started, durable) = tokio::join!(self.link.start(&program), durable);
+        if let Err(error) = durable {
+            // As if nothing had begun: the next try makes all anew.
+            if started.is_ok() {
+                self.link.ask(&Request::End).await?;
+            }
+            std::fs::remove_file(self.directory.join(files::IDENTITY))?;
+            return Err(error.into());
+        }
+        started?;
+        Ok(())
+    }
+
+    /// Makes the machine's folder with its record, which is not durable yet, unless it has one: then false.
     async fn make_folder(
         &self,
         pod: &Pod,
         instance: &VirtualMachineInstance,
-    ) -> Result<(), StepError> {
+    ) -> Result<bool, StepError> {
         if Record::read(&self.directory)?.is_some() {
-            return Ok(());
+            return Ok(false);
         }
         let _choosing = self.context.choosing_address.lock().await;
         let pod_uid = pod.uid().unwrap_or_default();
         let range = self.context.settings.pod_addresses;
         let pod_address = range
-            .choose(&pod_uid, &taken(&self.context.machines)?)
+            .choose(&pod_uid, &self.context.taken_addresses()?)
             .ok_or(StepError::NoAddress(range))?;
         let record = Record {
             identity: Identity {
@@ -260,7 +298,7 @@ impl Machine {
         };
         host::socket::private_directory(&self.directory)?;
         record.write(&self.directory)?;
-        Ok(())
+        Ok(true)
     }
 
     async fn start_guest(
@@ -270,7 +308,7 @@ impl Machine {
         step_down: Option<StepDown>,
     ) -> Result<(), StepError> {
         let asked = self.ask_to_start(instance, record, step_down).await?;
-        if self.queued.is_some() {
+        if self.waits() {
             return Ok(());
         }
         match asked {
@@ -324,7 +362,7 @@ impl Machine {
                 accelerator::resolve(&policy(instance), forced, &architecture, &node).map_err(
                     |refusal| NotStarted {
                         message: refusal.to_string(),
-                        refused: true,
+                        refused: Some(REFUSED),
                     },
                 )
             })
@@ -339,17 +377,7 @@ impl Machine {
                 return Ok(Err(refused));
             }
         };
-        let waited = self.queued.is_some();
-        self.queued = match decision.accelerator {
-            Accelerator::Kvm => None,
-            Accelerator::Tcg => self.ask_for_a_turn(instance),
-        };
-        if self.queued.is_some() {
-            return Ok(Ok(()));
-        }
-        if waited {
-            self.start.queued_at = Some(self.context.clock.now());
-        }
+        let waited = self.queued.take().is_some();
         let secrets = self.secrets(instance).await?;
         let request = volumes::start_request(
             instance,
@@ -360,10 +388,29 @@ impl Machine {
             &secrets,
             record.pod_address,
         );
-        let request = match request {
+        let mut request = match request {
             Ok(request) => request,
             Err(unresolved) => return Ok(Err(unresolved.to_string().into())),
         };
+        match self.go_on(instance, &mut request).await {
+            Ok(true) => self.warm = super::warm::Warm::default(),
+            Ok(false) => {
+                if let Err(refused) = self.warm_up(instance, &mut request).await {
+                    return Ok(Err(refused));
+                }
+            }
+            Err(refused) => return Ok(Err(refused)),
+        }
+        // A guest that goes on from a template boots nothing, so it waits for nobody who does.
+        if decision.accelerator == Accelerator::Tcg && request.warm.is_none() && !self.warm.waits {
+            self.queued = self.ask_for_a_turn(instance);
+        }
+        if self.waits() {
+            return Ok(Ok(()));
+        }
+        if waited {
+            self.start.queued_at = Some(self.context.clock.now());
+        }
         self.accelerator = Some(decision);
         self.start.begin(&self.directory, &request);
         match self.link.ask(&Request::Start(Box::new(request))).await {
@@ -371,6 +418,11 @@ impl Machine {
             Err(LauncherError::Refused { message, .. }) => Ok(Err(message.into())),
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// Whether it has to wait: for its turn to boot, or for a template.
+    fn waits(&self) -> bool {
+        self.queued.is_some() || self.warm.waits
     }
 
     /// Asks whether the guest may boot now; why not, if not.
@@ -515,6 +567,7 @@ impl Machine {
         &mut self,
         instance: Option<&VirtualMachineInstance>,
     ) -> Result<(), StepError> {
+        self.forget_save()?;
         let directory = self.directory.clone();
         let removed = tokio::task::spawn_blocking(move || std::fs::remove_dir_all(directory));
         match removed.await.map_err(std::io::Error::other)? {
@@ -532,6 +585,8 @@ impl Machine {
         self.start_failures = 0;
         self.accelerator = None;
         self.queued = None;
+        self.warm = super::warm::Warm::default();
+        self.save = super::save::Save::default();
         self.start = super::start::Start::default();
         Ok(())
     }
@@ -570,7 +625,13 @@ fn policy(instance: &VirtualMachineInstance) -> EffectivePolicy {
 
 /// Whether the guest has shown that it booted, since its latest start.
 fn has_booted(status: &Status) -> bool {
-    let shown = |name: &str| matches!(name, milestones::LOGIN | milestones::AGENT);
+    // One that goes on from a template has booted before it was kept.
+    let shown = |name: &str| {
+        matches!(
+            name,
+            milestones::LOGIN | milestones::AGENT | milestones::RENEWED
+        )
+    };
     status.agent_connected || status.latest_milestones().iter().any(|it| shown(&it.name))
 }
 
@@ -579,17 +640,6 @@ fn architecture(instance: &VirtualMachineInstance, node: &NodeFacts) -> String {
     let said = instance.spec.architecture.clone();
     said.filter(|name| !name.is_empty())
         .unwrap_or_else(|| node.architecture.clone())
-}
-
-/// The addresses of all machines here.
-fn taken(machines: &Path) -> std::io::Result<BTreeSet<Ipv4Addr>> {
-    let mut taken = BTreeSet::new();
-    for entry in std::fs::read_dir(machines)? {
-        if let Some(record) = Record::read(&entry?.path())? {
-            taken.insert(record.pod_address);
-        }
-    }
-    Ok(taken)
 }
 
 #[cfg(test)]
@@ -609,6 +659,12 @@ mod tests {
             (vec![KERNEL, LOGIN, AGENT, STEPPED_DOWN], false),
             (vec![KERNEL, LOGIN, STEPPED_DOWN, KERNEL], false),
             (vec![KERNEL, STEPPED_DOWN, KERNEL, LOGIN], true),
+            (vec![milestones::RESTORED], false),
+            (vec![milestones::RESTORED, milestones::RENEWED], true),
+            (
+                vec![milestones::RESTORED, milestones::BOOTS_INSTEAD, KERNEL],
+                false,
+            ),
         ] {
             let milestone = |name: &&str| Milestone {
                 name: (*name).to_owned(),

@@ -25,14 +25,33 @@ pub(crate) struct Record {
 }
 
 impl Record {
-    /// Reads the record in `directory`; `None` if there is none.
+    /// Reads the record in `directory`; `None` if there is none. An empty one is none: the host went off before it was
+    /// durable, so before anybody was told of a machine here.
     pub(crate) fn read(directory: &Path) -> io::Result<Option<Self>> {
-        read_json(&directory.join(files::IDENTITY))
+        let path = directory.join(files::IDENTITY);
+        match read_json(&path) {
+            Err(error)
+                if error.kind() == io::ErrorKind::InvalidData
+                    && fs::metadata(&path)?.len() == 0 =>
+            {
+                Ok(None)
+            }
+            read => read,
+        }
     }
 
-    /// Writes the record into `directory`, in one step and durably.
+    /// Writes the record into `directory`, in one step. Others may read it at once; after that host's sudden end it is
+    /// whole, empty or not there, until it [is durable](Self::make_durable).
     pub(crate) fn write(&self, directory: &Path) -> io::Result<()> {
-        write_json(directory, files::IDENTITY, self)
+        let text = serde_json::to_vec_pretty(self).map_err(io::Error::other)?;
+        write_new(directory, files::IDENTITY, &text, 0o600)
+    }
+
+    /// Returns when the record in `directory` outlives a sudden end of the host: on a busy disk after some hundredths
+    /// of a second, in which its launcher can start.
+    pub(crate) fn make_durable(directory: &Path) -> io::Result<()> {
+        File::open(directory.join(files::IDENTITY))?.sync_all()?;
+        File::open(directory)?.sync_all()
     }
 }
 
@@ -44,6 +63,23 @@ pub(crate) fn write_json<T: Serialize>(directory: &Path, name: &str, value: &T) 
 
 /// Writes `bytes` into the file `name` of `directory`, with these rights, in one step and durably.
 pub(crate) fn write_whole(directory: &Path, name: &str, bytes: &[u8], mode: u32) -> io::Result<()> {
+    let file = write_temporary(directory, name, bytes, mode)?;
+    file.sync_all()?;
+    put_in_place(directory, name)?;
+    File::open(directory)?.sync_all()
+}
+
+/// As [`write_whole`], but not durably.
+fn write_new(directory: &Path, name: &str, bytes: &[u8], mode: u32) -> io::Result<()> {
+    write_temporary(directory, name, bytes, mode)?;
+    put_in_place(directory, name)
+}
+
+fn put_in_place(directory: &Path, name: &str) -> io::Result<()> {
+    fs::rename(directory.join(format!("{name}.new")), directory.join(name))
+}
+
+fn write_temporary(directory: &Path, name: &str, bytes: &[u8], mode: u32) -> io::Result<File> {
     let temporary = directory.join(format!("{name}.new"));
     // What a torn write left behind may have other rights.
     if let Err(error) = fs::remove_file(&temporary)
@@ -57,9 +93,7 @@ pub(crate) fn write_whole(directory: &Path, name: &str, bytes: &[u8], mode: u32)
         .mode(mode)
         .open(&temporary)?;
     file.write_all(bytes)?;
-    file.sync_all()?;
-    fs::rename(&temporary, directory.join(name))?;
-    File::open(directory)?.sync_all()
+    Ok(file)
 }
 
 /// How the guest ended, if the launcher has written it down.
@@ -121,6 +155,7 @@ mod tests {
             pod_address: Ipv4Addr::new(127, 64, 0, 7),
         };
         record.write(directory.path()).expect("written");
+        Record::make_durable(directory.path()).expect("durable");
         assert_eq!(
             Record::read(directory.path()).expect("readable"),
             Some(record.clone())
@@ -130,5 +165,13 @@ mod tests {
         assert_eq!(launchers, record.identity);
         fs::write(directory.path().join(files::IDENTITY), "{").expect("written");
         Record::read(directory.path()).expect_err("damaged");
+        // The host ended when it was not durable yet.
+        fs::write(directory.path().join(files::IDENTITY), "").expect("written");
+        assert_eq!(Record::read(directory.path()).expect("readable"), None);
+        Record::write(&record, directory.path()).expect("written again");
+        assert_eq!(
+            Record::read(directory.path()).expect("readable"),
+            Some(record)
+        );
     }
 }

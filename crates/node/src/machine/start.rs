@@ -37,7 +37,10 @@ impl Start {
     /// estimate, so a failure is only logged.
     pub(super) fn begin(&mut self, directory: &Path, request: &StartRequest) {
         let key = Key::of(request);
-        if let Err(error) = write_json(directory, FILE, &key) {
+        // A start from a template is no start to compare others with, and has no time for a disk.
+        if request.warm.is_none()
+            && let Err(error) = write_json(directory, FILE, &key)
+        {
             tracing::warn!("what is started is not noted: {error}");
         }
         self.key = Some(key);

@@ -21,6 +21,7 @@ use crate::timeline::Past;
 
 mod kvm_failure;
 mod pod;
+mod saved;
 
 fn at(second: i64) -> Timestamp {
     Timestamp::from_second(second).expect("a time")
@@ -152,6 +153,7 @@ struct Case {
     answer: Option<StepDown>,
     queued: Option<String>,
     slowdown: Option<f64>,
+    save: super::save::Save,
     past: Past,
 }
 
@@ -171,6 +173,7 @@ impl Case {
             answer: None,
             queued: None,
             slowdown: None,
+            save: super::save::Save::default(),
             past: Past::default(),
         }
     }
@@ -206,6 +209,8 @@ impl Case {
             step_down: self.step_down.as_ref(),
             answer: self.answer.as_ref(),
             queued: self.queued.as_deref(),
+            warm: None,
+            save: &self.save,
             slowdown: self.slowdown,
             images_at: None,
             queued_at: None,
@@ -288,7 +293,7 @@ fn a_guest_is_started_once_its_instance_is_scheduled_here() {
     let failure = |retry_at| StartFailure {
         message: "no".to_owned(),
         retry_at: at(retry_at),
-        refused: false,
+        refused: None,
     };
     for (name, case, expected) in [
         ("scheduling", with_phase("Scheduling"), Action::Wait(None)),
@@ -696,7 +701,7 @@ fn a_refused_start_is_a_condition_until_it_runs() {
     let failure = StartFailure {
         message: "no KVM here".to_owned(),
         retry_at: at(110),
-        refused: false,
+        refused: None,
     };
     let case = Case::running().with(|it| {
         it.instance = Some(instance("Scheduled", json!({})));
@@ -720,7 +725,7 @@ fn a_guest_for_which_nothing_that_works_is_permitted_here_fails() {
     let refused = StartFailure {
         message: "no KVM here, and no emulation".to_owned(),
         retry_at: at(110),
-        refused: true,
+        refused: Some("AcceleratorRefused"),
     };
     let case = Case::running().with(|it| {
         it.instance = Some(instance("Scheduled", json!({})));

@@ -95,6 +95,8 @@ pub(crate) fn start_request(
         slowdown,
         qemu_version: qemu_version.map(|version| version.to_string()),
         stepped_down,
+        warm: None,
+        save_on_leaving: None,
         firmware_uuid,
         instance: instance.clone(),
     })

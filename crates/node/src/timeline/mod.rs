@@ -115,8 +115,8 @@ fn begun(start: Start<'_>, now: Timestamp) -> StartTimeline {
         name: name.to_owned(),
         ..StartStep::default()
     };
-    // Few starts have to wait for others; that step is shown once it is there.
-    let all = steps::ALL.iter().filter(|name| **name != steps::QUEUED);
+    let usual = |name: &&&str| !steps::RARE.contains(*name);
+    let all = steps::ALL.iter().filter(usual);
     let mut timeline = StartTimeline {
         started_at: started_at.clone(),
         steps: all.map(|name| step(name)).collect(),
@@ -168,6 +168,11 @@ fn reach(timeline: &mut StartTimeline, start: Start<'_>, now: Timestamp) {
     let Some(launcher) = start.launcher else {
         return;
     };
+    let instead = launcher.milestones.iter().rev();
+    let mut instead = instead.filter(|it| it.name == milestones::BOOTS_INSTEAD);
+    if let Some(instead) = instead.next() {
+        set(timeline, steps::BOOTS_INSTEAD, instead.at);
+    }
     let reached = launcher.latest_milestones();
     let of = |name: &str| reached.iter().find(|it| it.name == name).map(|it| it.at);
     let Some(qemu) = of(milestones::QMP) else {
@@ -181,6 +186,8 @@ fn reach(timeline: &mut StartTimeline, start: Start<'_>, now: Timestamp) {
     }
     for (step, milestone) in [
         (steps::QEMU, milestones::QMP),
+        (steps::RESTORED, milestones::RESTORED),
+        (steps::RENEWED, milestones::RENEWED),
         (steps::FIRMWARE, milestones::FIRMWARE),
         (steps::KERNEL, milestones::KERNEL),
         (steps::USER_SPACE, milestones::USER_SPACE),
@@ -189,6 +196,12 @@ fn reach(timeline: &mut StartTimeline, start: Start<'_>, now: Timestamp) {
         if let Some(at) = of(milestone) {
             set(timeline, step, at);
         }
+    }
+    if timeline.reached(steps::RENEWED).is_some() {
+        // It has booted long ago: what is left are signs of a guest that is there.
+        let ends = [steps::LOGIN, steps::AGENT];
+        let steps = &mut timeline.steps;
+        steps.retain(|step| step.at.is_some() || ends.contains(&step.name.as_str()));
     }
     // Programs start in any order: the agent may be there before the login.
     let agent = timeline.steps.iter_mut().find(|it| it.name == steps::AGENT);
@@ -493,7 +506,7 @@ fn tell_stuck(
     });
 }
 
-/// What is remembered of a start that came to its end well: with a login or an agent, and never
+/// What is remembered of a start that came to its end well: by a boot, with a login or an agent, and never
 /// paused or started twice, which would make its times useless for others. `None` of any other.
 pub(crate) fn to_remember(
     instance: &VirtualMachineInstance,
@@ -503,7 +516,10 @@ pub(crate) fn to_remember(
     let disturbed = launcher.milestones.iter().any(|it| {
         matches!(
             it.name.as_str(),
-            milestones::PAUSED | milestones::STEPPED_DOWN
+            milestones::PAUSED
+                | milestones::STEPPED_DOWN
+                | milestones::RENEWED
+                | milestones::BOOTS_INSTEAD
         )
     });
     if disturbed || !timeline.is_done() || timeline.trouble.is_some() {

@@ -675,3 +675,76 @@ proptest! {
         }
     }
 }
+
+fn of<'a>(
+    instance: &'a VirtualMachineInstance,
+    launcher: &'a Status,
+    past: &'a Past,
+    pod: &'a Pod,
+) -> Start<'a> {
+    Start {
+        instance,
+        pod,
+        images_at: None,
+        queued_at: None,
+        launcher: Some(launcher),
+        past,
+    }
+}
+
+#[test]
+fn a_warm_start_shows_its_own_steps_is_done_once_renewed_and_spoils_no_statistics() {
+    let warm = launcher(&[
+        ("qmp", 2.1, 0.0),
+        ("restored", 2.2, 0.0),
+        ("running", 2.2, 0.0),
+        ("renewed", 2.3, 0.0),
+    ]);
+    let (none, pod) = (Past::default(), pod());
+    let mut seen = instance(&json!({}));
+    let (timeline, facts) = wanted(of(&seen, &warm, &none, &pod), at(3.0));
+    let names: Vec<_> = timeline.steps.iter().map(|it| it.name.as_str()).collect();
+    assert_eq!(
+        names,
+        [
+            "requested",
+            "scheduled",
+            "qemu",
+            "restored",
+            "renewed",
+            "login",
+            "agent"
+        ]
+    );
+    assert!(timeline.is_done() && facts.is_empty());
+    assert_eq!(timeline.progress_percent, 100);
+    seen.status.get_or_insert_default().start_timeline = Some(timeline.clone());
+    assert_eq!(stuck_at(of(&seen, &warm, &none, &pod), &timeline), None);
+    assert_eq!(to_remember(&seen, &warm), None);
+}
+
+#[test]
+fn a_guest_that_boots_instead_says_so_and_starts_its_steps_anew() {
+    let (none, pod) = (Past::default(), pod());
+    let mut seen = instance(&json!({}));
+    let tried = launcher(&[("qmp", 2.1, 0.0), ("restored", 2.2, 0.0)]);
+    let (timeline, _) = wanted(of(&seen, &tried, &none, &pod), at(3.0));
+    assert!(!timeline.is_done());
+    seen.status.get_or_insert_default().start_timeline = Some(timeline);
+    let instead = launcher(&[
+        ("qmp", 2.1, 0.0),
+        ("restored", 2.2, 0.0),
+        ("boots-instead", 4.0, 0.0),
+        ("qmp", 4.1, 0.0),
+        ("kernel", 6.0, 0.0),
+        ("login", 9.0, 0.0),
+    ]);
+    let (timeline, _) = wanted(of(&seen, &instead, &none, &pod), at(10.0));
+    let time = |name| timeline.reached(name);
+    assert_eq!(time("boots-instead"), Some(at(4.0)));
+    assert_eq!(time("qemu"), Some(at(4.1)));
+    assert_eq!(time("restored"), None);
+    assert_eq!(time("login"), Some(at(9.0)));
+    seen.status.get_or_insert_default().start_timeline = Some(timeline);
+    assert_eq!(to_remember(&seen, &instead), None);
+}

@@ -76,20 +76,24 @@ impl Line {
             }
             DiskImage::Overlay {
                 overlay,
+                middle,
                 base,
                 base_format,
             } => {
                 let (base_image, base_file) = (format!("base{index}"), format!("base-file{index}"));
                 self.file_node(&base_file, base, true, disk.cache, disk.io);
                 self.format_node(&base_image, &base_file, base_format, true, None);
+                let mut below = base_image;
+                if let Some(middle) = middle {
+                    let (middle_image, middle_file) =
+                        (format!("middle{index}"), format!("middle-file{index}"));
+                    self.file_node(&middle_file, middle, true, disk.cache, disk.io);
+                    let qcow2 = DiskFormat::Qcow2;
+                    self.format_node(&middle_image, &middle_file, qcow2, true, Some(&below));
+                    below = middle_image;
+                }
                 self.file_node(&file, overlay, read_only, disk.cache, disk.io);
-                self.format_node(
-                    &image,
-                    &file,
-                    DiskFormat::Qcow2,
-                    read_only,
-                    Some(&base_image),
-                );
+                self.format_node(&image, &file, DiskFormat::Qcow2, read_only, Some(&below));
             }
         }
     }

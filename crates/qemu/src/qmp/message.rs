@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use crate::version::Version;
+
 /// What we ask of QEMU.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Command {
@@ -76,6 +78,60 @@ pub enum Command {
     },
     /// Moves the pointer a little, and back: wakes a screen that sleeps.
     MovePointer,
+    /// Plugs a network card's cable in, or out: its number among the machine's cards.
+    SetLink {
+        /// The card.
+        card: usize,
+        /// In.
+        up: bool,
+    },
+    /// Migrations leave out memory that others can read too, and tell by [`Event::Migration`] how far they are. Both in
+    /// the QEMU that sends and in the one that receives.
+    LeaveOutSharedMemory,
+    /// Migrations are of all memory, and tell by [`Event::Migration`] how far they are. Both in the QEMU that sends and in
+    /// the one that receives.
+    IncludeAllMemory,
+    /// Migrations are as fast as the file that they are written to.
+    UnboundMigration,
+    /// Writes the state of the stopped guest's devices. Answered when it has begun; [`Event::Migration`] tells of its
+    /// end.
+    Migrate(StateFile),
+    /// Reads that state, in a QEMU that waits for it ([`crate::machine::Machine::incoming`]). Answered when it has begun.
+    MigrateIncoming(StateFile),
+    /// Gives up what [`Command::Migrate`] has begun. [`Event::Migration`] tells of its end.
+    CancelMigration,
+    /// How a migration stands. Answer: [`Command::migration_failure`].
+    QueryMigrate,
+}
+
+/// Bytes a second that no file takes.
+const FASTEST_MIGRATION: u64 = 1 << 40;
+
+/// The file of a guest's state.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum StateFile {
+    /// The descriptor of this name or, for [`Command::MigrateIncoming`], of this number. QEMU before
+    /// [`StateFile::SETS_SINCE`].
+    Descriptor(String),
+    /// The one descriptor of this set.
+    Set(u64),
+}
+
+impl StateFile {
+    /// Migration to files by their sets came with QEMU 8.2 and works with memory that is left out since 9.0; from 9.1 on
+    /// plain descriptors are for sockets and pipes.
+    pub const SETS_SINCE: Version = Version {
+        major: 9,
+        minor: 1,
+        micro: 0,
+    };
+
+    fn uri(&self) -> Value {
+        json!({"uri": match self {
+            Self::Descriptor(name) => format!("fd:{name}"),
+            Self::Set(set) => format!("file:/dev/fdset/{set}"),
+        }})
+    }
 }
 
 impl Command {
@@ -124,6 +180,30 @@ impl Command {
                 let step = |by: i8| json!({"type": "rel", "data": {"axis": "x", "value": by}});
                 ("input-send-event", json!({"events": [step(1), step(-1)]}))
             }
+            Self::SetLink { card, up } => {
+                ("set_link", json!({"name": format!("card{card}"), "up": up}))
+            }
+            Self::LeaveOutSharedMemory => (
+                "migrate-set-capabilities",
+                json!({"capabilities": [
+                    {"capability": "x-ignore-shared", "state": true},
+                    {"capability": "events", "state": true}]}),
+            ),
+            Self::IncludeAllMemory => (
+                "migrate-set-capabilities",
+                json!({"capabilities": [
+                    {"capability": "x-ignore-shared", "state": false},
+                    {"capability": "events", "state": true}]}),
+            ),
+            // QEMU's own is 128 MiB a second, for the sake of networks.
+            Self::UnboundMigration => (
+                "migrate-set-parameters",
+                json!({"max-bandwidth": FASTEST_MIGRATION}),
+            ),
+            Self::Migrate(file) => ("migrate", file.uri()),
+            Self::MigrateIncoming(file) => ("migrate-incoming", file.uri()),
+            Self::CancelMigration => ("migrate_cancel", none),
+            Self::QueryMigrate => ("query-migrate", none),
         }
     }
 
@@ -214,6 +294,12 @@ impl Command {
     #[must_use]
     pub fn descriptor_set(answer: &Value) -> Option<u64> {
         answer.get("fdset-id")?.as_u64()
+    }
+
+    /// Reads the answer to [`Command::QueryMigrate`]: QEMU's words for why it failed; `None` if it gives none.
+    #[must_use]
+    pub fn migration_failure(answer: &Value) -> Option<&str> {
+        answer.get("error-desc")?.as_str()
     }
 
     /// Reads the answer to [`Command::QueryProcessors`]: where the first processor is; `None` if it
@@ -333,11 +419,34 @@ pub enum Event {
         /// It is open now.
         open: bool,
     },
+    /// A migration goes on.
+    Migration(MigrationState),
     /// One that we do not use.
     Other {
         /// QEMU's name of it.
         name: String,
     },
+}
+
+/// How far a migration is.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum MigrationState {
+    /// All is written, or read.
+    Completed,
+    /// It has failed.
+    Failed,
+    /// It goes on.
+    UnderWay,
+}
+
+impl MigrationState {
+    fn of(name: &str) -> Self {
+        match name {
+            "completed" => Self::Completed,
+            "failed" | "cancelled" => Self::Failed,
+            _ => Self::UnderWay,
+        }
+    }
 }
 
 /// Why a machine goes off.
@@ -404,6 +513,7 @@ impl Event {
             "STOP" => Self::Stop,
             "RESUME" => Self::Resume,
             "GUEST_PANICKED" => Self::GuestPanicked,
+            "MIGRATION" => Self::Migration(MigrationState::of(&text("status"))),
             "VSERPORT_CHANGE" => Self::PortChange {
                 id: text("id"),
                 open: flag("open"),

@@ -11,7 +11,7 @@ mod message;
 mod session;
 
 pub use message::{
-    BlockError, Command, CommandError, DiskStatistics, Event, KvmStatistics, RunState,
-    ShutdownReason,
+    BlockError, Command, CommandError, DiskStatistics, Event, KvmStatistics, MigrationState,
+    RunState, ShutdownReason, StateFile,
 };
 pub use session::{CommandId, Incoming, LARGEST_LINE_BYTES, MOST_GARBAGE, Session, SessionError};

@@ -172,7 +172,9 @@ fn version(greeting: &Value) -> Option<Version> {
 mod tests {
     use proptest::prelude::*;
 
-    use super::super::message::{BlockError, DiskStatistics, RunState, ShutdownReason};
+    use super::super::message::{
+        BlockError, DiskStatistics, MigrationState, RunState, ShutdownReason, StateFile,
+    };
     use super::*;
 
     /// Recorded from QEMU 7.2.22.
@@ -293,6 +295,54 @@ mod tests {
                 id: "agent0".to_owned(),
                 open: true,
             })]
+        );
+    }
+
+    #[test]
+    fn migrations_tell_how_far_they_are() {
+        for (status, state) in [
+            ("setup", MigrationState::UnderWay),
+            ("active", MigrationState::UnderWay),
+            ("completed", MigrationState::Completed),
+            ("failed", MigrationState::Failed),
+            ("cancelling", MigrationState::UnderWay),
+            ("cancelled", MigrationState::Failed),
+            ("of-tomorrow", MigrationState::UnderWay),
+        ] {
+            let line = format!(
+                "{{\"timestamp\": {{\"seconds\": 1, \"microseconds\": 2}}, \"event\": \"MIGRATION\", \"data\": {{\"status\": \"{status}\"}}}}\n"
+            );
+            let incoming = Session::new().receive(line.as_bytes()).expect("understood");
+            assert_eq!(
+                incoming,
+                [Incoming::Event(Event::Migration(state))],
+                "{status}"
+            );
+        }
+        let answer = serde_json::json!({"status": "failed", "error-desc": "Length mismatch"});
+        assert_eq!(Command::migration_failure(&answer), Some("Length mismatch"));
+        assert_eq!(Command::migration_failure(&serde_json::json!({})), None);
+    }
+
+    #[test]
+    fn states_are_named_as_each_version_wants_them() {
+        let sent = |command| {
+            let (_, bytes) = Session::new().send(&command).expect("sent");
+            let message: Value = serde_json::from_slice(&bytes).expect("JSON");
+            (
+                message["execute"].clone(),
+                message["arguments"]["uri"].clone(),
+            )
+        };
+        let old = StateFile::Descriptor("state".to_owned());
+        assert_eq!(
+            sent(Command::Migrate(old)),
+            ("migrate".into(), "fd:state".into())
+        );
+        let new = StateFile::Set(7);
+        assert_eq!(
+            sent(Command::MigrateIncoming(new)),
+            ("migrate-incoming".into(), "file:/dev/fdset/7".into())
         );
     }
 

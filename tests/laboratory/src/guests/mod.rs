@@ -15,7 +15,7 @@ pub use boot_sector::{BOOT_SECTOR_ANSWER, BOOT_SECTOR_HELLO, boot_sector_disk};
 pub use debian::debian_disk;
 pub use debian_arm::debian_arm_disk;
 pub use packages::Architecture;
-pub use small::{FIRST_LINE, SmallGuest, small_files, small_files_of};
+pub use small::{FIRST_LINE, SmallGuest, small_files, small_files_of, warm_files};
 
 use crate::images::{Image, Layout, Packing};
 
@@ -46,6 +46,26 @@ pub fn small() -> Result<Image, String> {
             ("boot/initrd", &files.initrd),
         ],
     )
+}
+
+/// The small guest that can go on from a template, with anyvirt's own program in it: its files, and an image of them
+/// with `/boot/vmlinux`, `/boot/vmlinuz` and `/boot/initrd`, tagged `latest`.
+///
+/// # Errors
+/// Which of Debian's tools failed, and how; this machine is none whose program could run in the guest.
+pub fn warm() -> Result<(SmallGuest, Image), String> {
+    let hook = renewal::program("amd64")
+        .ok_or("the small guest that goes on from a template is made on amd64 alone")?;
+    let files = warm_files(hook)?;
+    let image = image(
+        "warm-image",
+        &[
+            ("boot/vmlinux", &files.kernel_unpacked),
+            ("boot/vmlinuz", &files.kernel),
+            ("boot/initrd", &files.initrd),
+        ],
+    )?;
+    Ok((files, image))
 }
 
 /// The small guest with one more program in `/bin`, and its image.
@@ -209,6 +229,16 @@ spec:
       networks: [{{name: default, pod: {{}}}}]
 "#
     )
+}
+
+/// A manifest of a VM of the guest of [`warm`] of `image` (a reference), which only starts from a template.
+pub fn warm_vm(name: &str, image: &str) -> String {
+    small_vm(name, image)
+        .replace("guest: 256Mi", "guest: 128Mi")
+        .replace(
+            "  template:\n    spec:\n",
+            "  template:\n    metadata: {annotations: {anyvirt.io/warm-start: Require}}\n    spec:\n",
+        )
 }
 
 /// The same for the small guest for ARM of `image`, of [`small_arm`].

@@ -4,6 +4,7 @@
 use super::cpio::Archive;
 use super::packages::{Apt, Architecture};
 use super::{made, run};
+use sha2::{Digest as _, Sha256};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -59,7 +60,6 @@ const NETWORK: &str = r#"#!/bin/sh
 ip link set lo up
 ip link set eth0 up 2>/dev/null || { echo "anyvirt-guest: no network" > /dev/ttyS0; exit 0; }
 udhcpc -q -n -f -i eth0 -s /bin/lease > /dev/null 2>&1
-echo "anyvirt-guest: address $(ip -4 -o address show eth0 | awk '{print $4}')" > /dev/ttyS0
 "#;
 
 const LEASE: &str = r#"#!/bin/sh
@@ -68,7 +68,14 @@ ip address add "$ip/${mask:-24}" dev eth0
 [ -n "$router" ] && ip route add default via "$router"
 : > /etc/resolv.conf
 for server in $dns; do echo "nameserver $server" >> /etc/resolv.conf; done
+echo "anyvirt-guest: address $ip/${mask:-24}" > /dev/ttyS0
 "#;
+
+/// Run in the warm guest when it has become another machine: it asks for an address as that one. It starts few
+/// programs, as what a distribution has for its network does: each costs an emulated guest some 20 ms.
+const RENEWED: &str = "#!/bin/sh\nexec udhcpc -q -n -f -i eth0 -s /bin/lease > /dev/null 2>&1\n";
+
+const MACHINE_ID: &str = "00000000000000000000000000000001\n";
 
 /// Makes the small guest, or finds it in the cache.
 ///
@@ -83,32 +90,85 @@ pub fn small_files() -> Result<SmallGuest, String> {
 /// # Errors
 /// Which of Debian's tools failed, and how.
 pub fn small_files_of(architecture: Architecture) -> Result<SmallGuest, String> {
-    let apt = Apt::of(architecture)?;
-    let package = apt.kernel_package()?;
-    let recipe = [
-        &package,
-        INIT,
-        INITTAB,
-        NETWORK,
-        LEASE,
-        &MODULES.join(" "),
-        "1",
-    ];
-    let (name, unpacked) = match architecture {
-        Architecture::Amd64 => ("small", "vmlinux"),
-        Architecture::Arm64 => ("small-arm64", "vmlinuz"),
-    };
-    let folder = made(name, &recipe, |work| {
-        make(work, &apt, architecture, &package)
-    })?;
-    Ok(SmallGuest {
-        kernel: folder.join("vmlinuz"),
-        kernel_unpacked: folder.join(unpacked),
-        initrd: folder.join("initrd"),
-    })
+    Variant {
+        name: match architecture {
+            Architecture::Amd64 => "small",
+            Architecture::Arm64 => "small-arm64",
+        },
+        architecture,
+        modules: MODULES.to_vec(),
+        folders: &[],
+        files: Vec::new(),
+    }
+    .finished()
 }
 
-fn make(work: &Path, apt: &Apt, architecture: Architecture, package: &str) -> Result<(), String> {
+/// Makes the small guest that can go on from a template as another machine, or finds it in the cache: `hook` is the
+/// program that waits in it for that. It has what a machine must not share with another: a machine-id, host keys.
+///
+/// # Errors
+/// Which of Debian's tools failed, and how.
+pub fn warm_files(hook: &[u8]) -> Result<SmallGuest, String> {
+    let inittab = format!("{INITTAB}::respawn:/bin/anyvirt-renew\n");
+    Variant {
+        name: "warm",
+        architecture: Architecture::Amd64,
+        modules: [&MODULES[..], &["drivers/char/virtio_console"]].concat(),
+        folders: &["etc/ssh", "etc/anyvirt", "run"],
+        files: vec![
+            ("bin/anyvirt-renew", 0o755, hook),
+            ("etc/anyvirt/renewed", 0o755, RENEWED.as_bytes()),
+            ("etc/inittab", 0o644, inittab.as_bytes()),
+            ("etc/machine-id", 0o444, MACHINE_ID.as_bytes()),
+            ("etc/ssh/ssh_host_ed25519_key", 0o600, b"the image's key\n"),
+            (
+                "etc/ssh/ssh_host_ed25519_key.pub",
+                0o644,
+                b"ssh-ed25519 the-image\n",
+            ),
+        ],
+    }
+    .finished()
+}
+
+/// One kind of small guest.
+struct Variant<'a> {
+    name: &'a str,
+    architecture: Architecture,
+    modules: Vec<&'static str>,
+    /// Beyond those that all have.
+    folders: &'a [&'a str],
+    /// Path, mode and content; they take the place of those that all have.
+    files: Vec<(&'a str, u32, &'a [u8])>,
+}
+
+impl Variant<'_> {
+    fn finished(&self) -> Result<SmallGuest, String> {
+        let apt = Apt::of(self.architecture)?;
+        let package = apt.kernel_package()?;
+        let modules = self.modules.join(" ");
+        let own: Vec<String> = self
+            .files
+            .iter()
+            .map(|(path, mode, content)| format!("{path} {mode:o} {:x}", Sha256::digest(content)))
+            .collect();
+        let mut recipe = vec![&*package, INIT, INITTAB, NETWORK, LEASE, &modules, "2"];
+        recipe.extend(own.iter().map(String::as_str));
+        let folder = made(self.name, &recipe, |work| make(work, &apt, self, &package))?;
+        let unpacked = match self.architecture {
+            Architecture::Amd64 => "vmlinux",
+            Architecture::Arm64 => "vmlinuz",
+        };
+        Ok(SmallGuest {
+            kernel: folder.join("vmlinuz"),
+            kernel_unpacked: folder.join(unpacked),
+            initrd: folder.join("initrd"),
+        })
+    }
+}
+
+fn make(work: &Path, apt: &Apt, variant: &Variant<'_>, package: &str) -> Result<(), String> {
+    let architecture = variant.architecture;
     let failed = |what: &str| {
         let what = what.to_owned();
         move |error: std::io::Error| format!("cannot {what}: {error}")
@@ -142,7 +202,10 @@ fn make(work: &Path, apt: &Apt, architecture: Architecture, package: &str) -> Re
         "var",
         "var/run",
         "var/log",
-    ] {
+    ]
+    .iter()
+    .chain(variant.folders)
+    {
         archive.folder(folder);
     }
     archive.character_device("dev/console", 5, 1);
@@ -158,10 +221,10 @@ fn make(work: &Path, apt: &Apt, architecture: Architecture, package: &str) -> Re
     }
     let modules = root.join(format!("lib/modules/{version}/kernel"));
     let mut order = String::new();
-    for module in MODULES {
+    for module in &variant.modules {
         let name = module.rsplit('/').next().unwrap_or(module);
         let path = modules.join(format!("{module}.ko"));
-        if architecture == Architecture::Arm64 && BUILT_IN_ON_ARM.contains(&module) {
+        if architecture == Architecture::Arm64 && BUILT_IN_ON_ARM.contains(module) {
             continue;
         }
         let content = fs::read(path).map_err(failed(&format!("read the module {module}")))?;
@@ -173,13 +236,16 @@ fn make(work: &Path, apt: &Apt, architecture: Architecture, package: &str) -> Re
     let serial = |text: &str| text.replace("ttyS0", architecture.serial()).into_bytes();
     archive.file("init", 0o755, &serial(INIT));
     archive.file("bin/network", 0o755, &serial(NETWORK));
-    archive.file("bin/lease", 0o755, LEASE.as_bytes());
+    archive.file("bin/lease", 0o755, &serial(LEASE));
     archive.file("etc/inittab", 0o644, &serial(INITTAB));
     // The power button's event, as busybox's acpid names it.
     archive.file("etc/acpi/PWRF/00000080", 0o755, b"#!/bin/sh\npoweroff\n");
     archive.file("etc/passwd", 0o644, b"root::0:0:root:/root:/bin/sh\n");
     archive.file("etc/group", 0o644, b"root:x:0:\n");
     archive.file("etc/hostname", 0o644, b"small\n");
+    for (path, mode, content) in &variant.files {
+        archive.file(path, *mode, content);
+    }
     fs::write(work.join("initrd"), archive.finish()).map_err(failed("write the initramfs"))?;
     fs::remove_dir_all(&root).map_err(failed("remove the unpacked packages"))
 }

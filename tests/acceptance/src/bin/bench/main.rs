@@ -6,6 +6,9 @@
 //!
 //! `accelerator`: what hardware virtualization and its replacement cost, part by part.
 //!
+//! `warm-start`: from `apply` of a VM that goes on from a template to its guest's answer, beside QEMU doing the same by
+//! hand; with `json`, for programs.
+//!
 //! `console`: the web console's list of 1,000 machines in a browser, beside a bare page; with `json`, for programs.
 #![expect(
     clippy::print_stdout,
@@ -15,6 +18,7 @@
 
 mod accelerator;
 mod console;
+mod warm_start;
 
 use acceptance::{PATIENCE, Server, wait_for};
 use laboratory::guests;
@@ -38,8 +42,9 @@ fn main() -> ExitCode {
         }
         Some("accelerator") => accelerator::measure(part.as_deref(), pairs),
         Some("console") => console::measure(part.as_deref() == Some("json")),
+        Some("warm-start") => warm_start::measure(part.as_deref() == Some("json")),
         other => Err(format!(
-            "no measurement {other:?}; there is: start, accelerator, console"
+            "no measurement {other:?}; there is: start, accelerator, console, warm-start"
         )),
     };
     match measured {

@@ -1,0 +1,469 @@
+//! Saves a machine: stops its guest, writes down its memory, the state of its devices and what is on its disks, all of
+//! that instant, and lets the guest go on, or end.
+
+use std::collections::BTreeMap;
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write as _};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use api::accelerator::Accelerator;
+use api::launcher::saved::{self, HostDisk, Record, SavedNow, files as names};
+use api::launcher::{ResolvedVolume, StartRequest, files};
+use api::scaling::Wait;
+use jiff::Timestamp;
+use qemu::qmp::{Command, MigrationState, StateFile};
+use qemu::version::Version;
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+
+use crate::blueprint::{Blueprint, Source};
+use crate::files::Opened;
+use crate::life::Refusal;
+use crate::monitor::{Monitor, MonitorError};
+use crate::start::Home;
+use crate::warm::restore::{migration_failure, patience};
+
+/// Between two questions whether QEMU has come to the end of a migration.
+const ASK_AGAIN_AFTER: Duration = Duration::from_millis(10);
+/// The name of the state's file in QEMU.
+const STATE: &str = "saved";
+
+/// What a guest is saved by, apart from what all guests have.
+#[derive(Debug)]
+pub(crate) struct Saveable {
+    /// By their names among what is saved: the files of the machine's own, to which its guest may write.
+    own: BTreeMap<String, PathBuf>,
+    /// By their names among what is saved: what lies below those, and is nobody's image. They may have no name any more.
+    lower: BTreeMap<String, File>,
+    /// By volume name.
+    host_disks: BTreeMap<String, PathBuf>,
+    memory_bytes: u64,
+    macs: Vec<String>,
+    volumes: BTreeMap<String, String>,
+    images: Vec<PathBuf>,
+    /// It has the port of the hook that renews it.
+    template_shape: bool,
+    accelerator: Accelerator,
+    slowdown: Option<f64>,
+}
+
+impl Saveable {
+    /// That of a guest which is started so.
+    ///
+    /// # Errors
+    /// If a file that was opened for it cannot be held.
+    pub(crate) fn of(
+        request: &StartRequest,
+        blueprint: &Blueprint,
+        opened: &[Opened],
+        home: &Home,
+    ) -> io::Result<Self> {
+        let folder = home.directory.join(files::DISKS);
+        let (mut own, mut lower) = (BTreeMap::new(), BTreeMap::new());
+        // A volume's pieces follow each other: what is below its disk comes last before or right after it.
+        let mut below = Vec::new();
+        for piece in &blueprint.files {
+            let name = match &piece.source {
+                Source::NewDisk { volume, .. } => format!("{volume}{}", names::DISK_SUFFIX),
+                Source::CloudInit { volume, .. } => format!("{volume}{}", names::CLOUD_INIT_SUFFIX),
+                Source::FirmwareVariables(_) => names::EFI_VARIABLES.to_owned(),
+                Source::SavedDisk { file, .. } => {
+                    let name = file.path.file_name().unwrap_or_default();
+                    name.to_string_lossy().into_owned()
+                }
+                Source::TemplateDisk { file, .. } => {
+                    below.push((piece.number, file.path.clone()));
+                    continue;
+                }
+                _ => continue,
+            };
+            own.insert(name.clone(), folder.join(&name));
+        }
+        for (number, path) in below {
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            let volume = name.strip_suffix(names::LOWER_SUFFIX);
+            let volume = volume.or_else(|| name.strip_suffix(names::DISK_SUFFIX));
+            let opened = opened.iter().find(|opened| opened.number == number);
+            if let (Some(volume), Some(opened)) = (volume, opened) {
+                let name = format!("{volume}{}", names::LOWER_SUFFIX);
+                lower.insert(name, opened.file.try_clone()?.into());
+            }
+        }
+        let host_disks = request.volumes.iter();
+        let host_disks = host_disks.filter_map(|(name, volume)| match volume {
+            ResolvedVolume::HostDisk { path, .. } => Some((name.clone(), path.clone())),
+            _ => None,
+        });
+        Ok(Self {
+            own,
+            lower,
+            host_disks: host_disks.collect(),
+            memory_bytes: blueprint.machine.memory_bytes,
+            macs: request.interfaces.iter().map(|it| it.mac.clone()).collect(),
+            volumes: volumes(request),
+            images: images(request),
+            template_shape: blueprint.machine.renewal.is_some(),
+            accelerator: request.accelerator,
+            slowdown: request.slowdown,
+        })
+    }
+
+    /// All that may be written into the folder.
+    fn names(&self) -> Vec<String> {
+        let fixed = [names::STATE, names::RECORD].map(str::to_owned);
+        let files = self.own.keys().chain(self.lower.keys()).cloned();
+        fixed.into_iter().chain(files).collect()
+    }
+
+    fn within(&self, wait: Wait) -> Duration {
+        wait.within(self.accelerator, self.slowdown)
+    }
+}
+
+/// What each of its volumes is made of.
+pub(crate) fn volumes(request: &StartRequest) -> BTreeMap<String, String> {
+    let volumes = request.volumes.iter();
+    volumes
+        .map(|(name, volume)| (name.clone(), saved::volume(volume)))
+        .collect()
+}
+
+/// The files of images that lie below its disks.
+fn images(request: &StartRequest) -> Vec<PathBuf> {
+    let volumes = request.volumes.values();
+    let disks = volumes.filter_map(|volume| match volume {
+        ResolvedVolume::ContainerDisk { path, .. } => Some(path.clone()),
+        _ => None,
+    });
+    let kernel = request.kernel.iter();
+    let kernel = kernel.flat_map(|files| [Some(files.kernel.clone()), files.initrd.clone()]);
+    disks.chain(kernel.flatten()).collect()
+}
+
+/// How a guest is to be saved.
+#[derive(Clone, Debug)]
+pub(crate) struct Manner {
+    /// Where to.
+    pub(crate) directory: PathBuf,
+    /// It goes on.
+    pub(crate) go_on: bool,
+    /// Another machine is to go on from it.
+    pub(crate) renewable: bool,
+}
+
+/// Whether a guest may be saved so at all. `hook`: one in the guest has opened its port.
+///
+/// # Errors
+/// Why not.
+pub(crate) fn check(saveable: &Saveable, manner: &Manner, hook: bool) -> Result<(), Refusal> {
+    if manner.renewable && !(saveable.template_shape && hook) {
+        return Err(Refusal {
+            reason: "NoHook",
+            message: "no program in the guest waits to make it another machine: only machines that were started from a template have one (anyvirt.io/warm-start: Auto or Require)".to_owned(),
+        });
+    }
+    match saveable.host_disks.first_key_value() {
+        Some((volume, path)) if manner.go_on || manner.renewable => Err(Refusal {
+            reason: "HostDisk",
+            message: format!(
+                "volume `{volume}` is the file {} of the host, which is not among what is saved, and changes when the guest goes on: suspend the machine instead, or use another volume",
+                path.display()
+            ),
+        }),
+        _ => Ok(()),
+    }
+}
+
+/// A guest that is being saved.
+#[derive(Debug)]
+pub(crate) struct Saving {
+    /// What it is saved by.
+    pub(crate) saveable: Saveable,
+    /// How.
+    pub(crate) manner: Manner,
+    /// Its monitor.
+    pub(crate) monitor: Monitor,
+    /// Its QEMU.
+    pub(crate) version: Version,
+    /// Its machine type.
+    pub(crate) machine_type: String,
+    /// Its processors stand still already.
+    pub(crate) paused: bool,
+    /// A hook in it waits.
+    pub(crate) hook: bool,
+    /// What QEMU tells of the state that it writes.
+    pub(crate) migrations: mpsc::Receiver<MigrationState>,
+}
+
+/// How a save went.
+#[derive(Debug)]
+pub(crate) struct Outcome {
+    /// What was saved, or why nothing was.
+    pub(crate) result: Result<SavedNow, Refusal>,
+    /// The guest stands still, though it was to go on.
+    pub(crate) stands: bool,
+}
+
+/// What is left of it, for another try, and how it went.
+pub(crate) type Done = (Saveable, Outcome);
+
+fn failed(message: impl std::fmt::Display) -> Refusal {
+    Refusal {
+        reason: "SaveFailed",
+        message: message.to_string(),
+    }
+}
+
+impl Saving {
+    /// Saves it. It stands still afterwards if that succeeds and it is not to go on; else it is as it was before, and on
+    /// failure the folder is empty.
+    pub(crate) async fn save(mut self) -> Done {
+        let mut stands = false;
+        let result = self.try_save(&mut stands).await;
+        (self.saveable, Outcome { result, stands })
+    }
+
+    async fn try_save(&mut self, stands: &mut bool) -> Result<SavedNow, Refusal> {
+        check_folder(&self.manner.directory)?;
+        let began = Instant::now();
+        let at = Timestamp::now();
+        let written = self.write_instant().await;
+        let goes_on = self.manner.go_on || written.is_err();
+        let resumed = if goes_on { self.go_on().await } else { Ok(()) };
+        let stopped = began.elapsed();
+        *stands = resumed.is_err();
+        let saved = match (written, resumed) {
+            (Ok(()), Ok(())) => self.write_rest(at).await,
+            (Ok(()), Err(error)) => Err(failed(format_args!("the guest does not go on: {error}"))),
+            (Err(refusal), Ok(())) => Err(refusal),
+            (Err(refusal), Err(error)) => {
+                // A QEMU that is gone cannot go on, and its owner hears of that elsewhere.
+                tracing::warn!("the guest that could not be saved does not go on: {error}");
+                Err(refusal)
+            }
+        };
+        match saved {
+            Ok(record) => Ok(SavedNow {
+                at,
+                stopped_milliseconds: goes_on
+                    .then(|| u64::try_from(stopped.as_millis()).unwrap_or(u64::MAX)),
+                disk_bytes: record.disk_bytes,
+            }),
+            Err(refusal) => {
+                remove_files(&self.manner.directory, &self.saveable.names());
+                // What was written after the instant failed, e.g. for want of room.
+                if !goes_on && let Err(error) = self.go_on().await {
+                    *stands = true;
+                    tracing::warn!("the guest that could not be saved does not go on: {error}");
+                }
+                Err(refusal)
+            }
+        }
+    }
+
+    /// Lets the guest be as it was before.
+    async fn go_on(&self) -> Result<(), MonitorError> {
+        let until = Instant::now() + self.saveable.within(Wait::Migration);
+        // QEMU says that a migration is complete before it has come to its end ("Migration is not finalized yet"),
+        // and nothing of when it has.
+        while let Err(error) = self.monitor.ask(Command::Cont).await {
+            if !matches!(error, MonitorError::Refused { .. }) || Instant::now() >= until {
+                return Err(error);
+            }
+            tokio::time::sleep(ASK_AGAIN_AFTER).await;
+        }
+        if self.paused {
+            // A machine whose state was written is not paused, in QEMU's eyes, and could not be saved again: it was let
+            // go for some microseconds.
+            self.monitor.ask(Command::Stop).await?;
+        }
+        Ok(())
+    }
+
+    /// Stops the guest, and writes down what changes when it goes on.
+    async fn write_instant(&mut self) -> Result<(), Refusal> {
+        if !self.paused {
+            let stopped = self.monitor.ask(Command::Stop).await;
+            stopped.map(drop).map_err(failed)?;
+        }
+        self.write_state().await?;
+        let (own, directory) = (self.saveable.own.clone(), self.manner.directory.clone());
+        let keeps = self.manner.go_on;
+        let written = tokio::task::spawn_blocking(move || {
+            for (name, path) in own {
+                let to = directory.join(&name);
+                // A second name costs nothing, and the first goes with the machine's folder.
+                if keeps || std::fs::hard_link(&path, &to).is_err() {
+                    copy_content(&File::open(&path)?, &create(&to)?)?;
+                }
+            }
+            Ok::<_, io::Error>(())
+        });
+        let written = written.await.map_err(failed)?;
+        written.map_err(|error| failed(format_args!("the guest's disks cannot be saved: {error}")))
+    }
+
+    /// Writes what does not change any more, and makes all of it durable.
+    async fn write_rest(&self, at: Timestamp) -> Result<Record, Refusal> {
+        let mut lower = Vec::new();
+        for (name, file) in &self.saveable.lower {
+            lower.push((name.clone(), file.try_clone().map_err(failed)?));
+        }
+        let mut host_disks = BTreeMap::new();
+        for (volume, path) in &self.saveable.host_disks {
+            let found = std::fs::metadata(path).map_err(failed)?;
+            host_disks.insert(volume.clone(), HostDisk::of(path.clone(), &found));
+        }
+        let files = self.saveable.own.keys().cloned();
+        let files = files.chain(self.saveable.lower.keys().cloned());
+        let mut record = Record {
+            at,
+            macs: self.saveable.macs.clone(),
+            machine_type: self.machine_type.clone(),
+            qemu_version: self.version.to_string(),
+            memory_bytes: self.saveable.memory_bytes,
+            template_shape: self.saveable.template_shape,
+            renewable: self.saveable.template_shape && self.hook,
+            paused: self.paused,
+            accelerator: Some(self.saveable.accelerator),
+            volumes: self.saveable.volumes.clone(),
+            images: self.saveable.images.clone(),
+            host_disks,
+            files: files.chain([names::STATE.to_owned()]).collect(),
+            disk_bytes: 0,
+        };
+        let directory = self.manner.directory.clone();
+        let written = tokio::task::spawn_blocking(move || {
+            for (name, file) in lower {
+                copy_content(&file, &create(&directory.join(name))?)?;
+            }
+            for name in &record.files {
+                let file = File::open(directory.join(name))?;
+                file.sync_all()?;
+                record.disk_bytes += file.metadata()?.blocks() * 512;
+            }
+            let mut file = create(&directory.join(names::RECORD))?;
+            file.write_all(&serde_json::to_vec(&record)?)?;
+            file.sync_all()?;
+            File::open(&directory)?.sync_all()?;
+            Ok::<_, io::Error>(record)
+        });
+        let written = written.await.map_err(failed)?;
+        written.map_err(|error| failed(format_args!("the guest cannot be saved: {error}")))
+    }
+
+    /// Lets QEMU write the guest's memory and the state of its devices. All of its disks is in their files afterwards.
+    async fn write_state(&mut self) -> Result<(), Refusal> {
+        let path = self.manner.directory.join(names::STATE);
+        let file = create(&path).map_err(failed)?.into();
+        let settings = [Command::IncludeAllMemory, Command::UnboundMigration];
+        self.monitor.ask_all(settings).await.map_err(failed)?;
+        let to = if self.version >= StateFile::SETS_SINCE {
+            let add = self
+                .monitor
+                .ask_with(Command::AddDescriptor, Some(file))
+                .await;
+            let set = add.map_err(failed)?;
+            let set = Command::descriptor_set(&set);
+            StateFile::Set(set.ok_or_else(|| failed(MonitorError::Answer("add-fd")))?)
+        } else {
+            let name = STATE.to_owned();
+            let take = Command::TakeDescriptor { name: name.clone() };
+            let taken = self.monitor.ask_with(take, Some(file)).await;
+            taken.map_err(failed)?;
+            StateFile::Descriptor(name)
+        };
+        let begun = self.monitor.ask(Command::Migrate(to)).await;
+        begun.map(drop).map_err(failed)?;
+        let within = self.saveable.within(Wait::Migration) + patience(self.saveable.memory_bytes);
+        match self.migrated(within).await {
+            Some(Some(MigrationState::Completed)) => Ok(()),
+            Some(Some(_)) => Err(failed(format_args!(
+                "QEMU cannot write the guest's memory: {}",
+                migration_failure(&self.monitor).await
+            ))),
+            Some(None) => Err(failed(MonitorError::Closed)),
+            None => {
+                self.cancel().await;
+                Err(failed(format_args!(
+                    "QEMU has not written the guest's memory within {} s",
+                    within.as_secs()
+                )))
+            }
+        }
+    }
+
+    /// How the migration has ended; none if it has not, within this time.
+    async fn migrated(&mut self, within: Duration) -> Option<Option<MigrationState>> {
+        let ended = async {
+            loop {
+                match self.migrations.recv().await {
+                    Some(MigrationState::UnderWay) => {}
+                    ended => return ended,
+                }
+            }
+        };
+        tokio::time::timeout(within, ended).await.ok()
+    }
+
+    /// Lets QEMU give up a migration that takes too long: it would fill a file that has no name any more, and stop the
+    /// guest again at its end.
+    async fn cancel(&mut self) {
+        let within = self.saveable.within(Wait::Migration);
+        let told = self.monitor.ask(Command::CancelMigration).await;
+        match (told, self.migrated(within).await) {
+            (Ok(_), Some(_)) => {}
+            (told, ended) => tracing::error!(
+                "QEMU does not give up what it writes: {:?}, {ended:?}",
+                told.err()
+            ),
+        }
+    }
+}
+
+/// The folder is there, is nobody else's, and nothing is in it.
+fn check_folder(directory: &Path) -> Result<(), Refusal> {
+    let wrong = |problem: String| Refusal {
+        reason: "WrongFolder",
+        message: format!(
+            "a guest is saved in an empty folder: {}: {problem}",
+            directory.display()
+        ),
+    };
+    let mut entries = std::fs::read_dir(directory).map_err(|error| wrong(error.to_string()))?;
+    match entries.next() {
+        None => Ok(()),
+        Some(_) => Err(wrong("it is not empty".to_owned())),
+    }
+}
+
+/// A new file for nobody else's eyes.
+fn create(path: &Path) -> io::Result<File> {
+    OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)
+}
+
+/// Makes `to`, which is new, have the content of `from`: without copying it where the file system can share it, else all
+/// but what is zero.
+pub(crate) fn copy_content(from: &File, to: &File) -> io::Result<()> {
+    if rustix::fs::ioctl_ficlone(to, from).is_ok() {
+        return Ok(());
+    }
+    host::memory::copy_data(from, to, |_, _| Ok(())).map(drop)
+}
+
+/// Removes what was written of a guest.
+fn remove_files(directory: &Path, names: &[String]) {
+    for name in names {
+        match std::fs::remove_file(directory.join(name)) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => tracing::warn!("cannot remove {name}: {error}"),
+        }
+    }
+}

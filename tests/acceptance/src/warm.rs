@@ -1,7 +1,7 @@
 //! A stage for tests of warm starts: machines of one guest, and what tells them apart.
 
 use crate::{Client, Console, PATIENCE, Server, processes_of, wait_for};
-use laboratory::guests;
+use laboratory::guests::{self, OWN_WORDS};
 use laboratory::images::Image;
 use laboratory::registry::Registry;
 use serde_json::Value;
@@ -155,14 +155,23 @@ pub fn files_below(folder: &Path) -> Vec<PathBuf> {
         .collect()
 }
 
-/// Runs a command in a guest's shell; what it printed.
+/// Runs a command in a guest's shell; what it printed, without what the laboratory's guest says by itself meanwhile.
 pub fn ask(console: &mut Console, command: &str) -> String {
     // Sums appear only where the shell has computed them, never in the echo of what was typed.
     console.send(&format!(
         "echo begin=$((5*5)); {command}; echo over=$((6*7))\n"
     ));
     console.expect("begin=25", PATIENCE);
-    console.expect("over=42", PATIENCE).trim().to_owned()
+    answer_in(&console.expect("over=42", PATIENCE))
+}
+
+/// The answer among what stood on the console. A guest that has just become another one tells of its address there.
+fn answer_in(said: &str) -> String {
+    let lines: Vec<&str> = said
+        .lines()
+        .filter(|line| !line.starts_with(OWN_WORDS))
+        .collect();
+    lines.join("\n").trim().to_owned()
 }
 
 fn seconds_now() -> u64 {
@@ -194,4 +203,17 @@ pub fn qemu_of(server: &Server) -> Vec<u32> {
                 .is_ok_and(|comm| comm.starts_with("qemu-system"))
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_guest_says_by_itself_is_no_answer() {
+        let said = "\r\nanyvirt-guest: address 10.0.2.2/24\r\n";
+        assert_eq!(answer_in(said), "");
+        let said = "\r\nfirst\r\nanyvirt-guest: no network\r\nsecond\r\n";
+        assert_eq!(answer_in(said), "first\nsecond");
+    }
 }

@@ -318,5 +318,19 @@ pub(crate) async fn file_has(path: &Path, text: &str) {
         }
     };
     let found = tokio::time::timeout(SOON, has).await;
-    found.unwrap_or_else(|_| panic!("no {text:?} in {}", path.display()));
+    found.unwrap_or_else(|_| {
+        panic!(
+            "no {text:?} in {}, whose end is {:?}; its launcher's log: {}",
+            path.display(),
+            end_of(path),
+            end_of(&path.with_file_name(files::LOG)),
+        )
+    });
+}
+
+/// What somebody wants to know of a file that is not as it should be.
+fn end_of(path: &Path) -> String {
+    let bytes = std::fs::read(path).unwrap_or_default();
+    let from = bytes.len().saturating_sub(4096);
+    String::from_utf8_lossy(&bytes[from..]).into_owned()
 }

@@ -214,7 +214,9 @@ async fn resumes(
     request.warm = Some(saved(folder, take_over, Renewal::Clock));
     launcher.start_guest(request).await;
     let status = launcher.running().await;
-    let names: Vec<_> = status.milestones.iter().map(|it| &it.name[..]).collect();
+    let names = status.milestones.iter().map(|it| &it.name[..]);
+    // What the guest says by itself may come at any time after it runs.
+    let names: Vec<_> = names.filter(|name| *name != "first-byte").collect();
     assert_eq!(
         names,
         [

@@ -15,7 +15,7 @@ pub use boot_sector::{BOOT_SECTOR_ANSWER, BOOT_SECTOR_HELLO, boot_sector_disk};
 pub use debian::debian_disk;
 pub use debian_arm::debian_arm_disk;
 pub use packages::Architecture;
-pub use small::{FIRST_LINE, SmallGuest, small_files, small_files_of, warm_files};
+pub use small::{FIRST_LINE, OWN_WORDS, SmallGuest, small_files, small_files_of, warm_files};
 
 use crate::images::{Image, Layout, Packing};
 

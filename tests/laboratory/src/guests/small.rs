@@ -8,6 +8,9 @@ use sha2::{Digest as _, Sha256};
 use std::fs;
 use std::path::{Path, PathBuf};
 
+/// How each line begins that the guest writes to its console by itself.
+pub const OWN_WORDS: &str = "anyvirt-guest: ";
+
 /// The first words of the guest's user space on its serial console.
 pub const FIRST_LINE: &str = "anyvirt-guest: first line";
 

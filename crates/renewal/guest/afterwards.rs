@@ -88,7 +88,7 @@ fn tidy(remains: &Remains) -> Vec<String> {
         note("ssh-keygen", result);
     }
     if made {
-        host_keys::reload_server(Path::new("/"));
+        host_keys::reload_server(Path::new("/"), host_keys::Server::Unknown);
     }
     sys::write_all_to_disks();
     problems

@@ -47,19 +47,29 @@ pub(super) fn set_hostname_file(root: &Path, name: &Name) -> io::Result<()> {
 /// Writes `text` over what `path` has; the file stays the same one, since it may be mounted from elsewhere. In a
 /// system that cannot be written to, another file is shown in its place.
 fn replace_text(root: &Path, path: &Path, text: &str, mode: u32) -> io::Result<()> {
-    match File::options()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(mode)
-        .open(path)
-    {
-        Ok(mut file) => file.write_all(text.as_bytes()),
+    match write_over(path, text, mode) {
         Err(error) if error.raw_os_error() == Some(READ_ONLY) && path.exists() => {
             show(root, path, text, mode)
         }
-        Err(error) => Err(error),
+        result => result,
     }
+}
+
+/// Writes `text` over what `path` has, or makes it; who may read it stays as it was. To make another file and rename it,
+/// or to take the old text away first, would take far longer in an emulated guest that has just been restored.
+pub(super) fn write_over(path: &Path, text: &str, mode: u32) -> io::Result<()> {
+    let mut file = File::options()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(mode)
+        .open(path)?;
+    file.write_all(text.as_bytes())?;
+    let length = text.len() as u64;
+    if file.metadata()?.len() > length {
+        file.set_len(length)?;
+    }
+    Ok(())
 }
 
 /// Shows `text` at `path`, which the kernel makes and nobody can write to. Where a file is shown already, since this

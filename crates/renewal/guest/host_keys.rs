@@ -1,10 +1,9 @@
 //! The keys of the machine's SSH server.
 
-use super::sys;
+use super::{files, sys};
 use crate::protocol::HostKey;
-use std::fs::{self, File};
-use std::io::{self, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::fs;
+use std::io;
 use std::path::Path;
 
 const FOLDER: &str = "etc/ssh";
@@ -77,7 +76,7 @@ pub(super) fn replace(root: &Path, key: Option<&HostKey>) -> Result<Replaced, St
             (ED25519, key.private(), 0o600),
             (&public, key.public(), 0o644),
         ] {
-            write(&folder, name, text, mode).map_err(told(name))?;
+            files::write_over(&folder.join(name), text, mode).map_err(told(name))?;
             kept.push(name.to_owned());
         }
     }
@@ -91,18 +90,6 @@ pub(super) fn replace(root: &Path, key: Option<&HostKey>) -> Result<Replaced, St
     Ok(replaced)
 }
 
-/// Writes over a file that is there, or makes it; it is never readable to others than before. To make another one and
-/// rename it would take far longer in an emulated guest that has just been restored.
-fn write(folder: &Path, name: &str, text: &str, mode: u32) -> io::Result<()> {
-    File::options()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(mode)
-        .open(folder.join(name))?
-        .write_all(text.as_bytes())
-}
-
 /// The public key that the server has; none: it has no Ed25519 key.
 pub(super) fn public(root: &Path) -> Option<String> {
     let text = fs::read_to_string(root.join(FOLDER).join(format!("{ED25519}.pub"))).ok()?;
@@ -110,16 +97,41 @@ pub(super) fn public(root: &Path) -> Option<String> {
 }
 
 /// Makes the running server, if one runs, read its keys again: from then on it does not answer with the old ones.
-pub(super) fn reload_server(root: &Path) {
+pub(super) fn reload_server(root: &Path, known: Server) {
+    if let Some(process) = running(root, known) {
+        // It may have ended in between: then there is nobody with old keys.
+        let _ = sys::hang_up(process);
+    }
+}
+
+/// What is known of the running server, beside the number that it may have noted.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Server {
+    /// A moment ago it was this process.
+    Runs(u32),
+    /// A moment ago there was none.
+    RunsNot,
+    /// It must be looked for.
+    Unknown,
+}
+
+/// Looks for the server.
+pub(super) fn server_now(root: &Path) -> Server {
+    running(root, Server::Unknown).map_or(Server::RunsNot, Server::Runs)
+}
+
+/// The running server.
+fn running(root: &Path, known: Server) -> Option<u32> {
     let noted = fs::read_to_string(root.join("run/sshd.pid"));
     let noted = noted
         .ok()
         .and_then(|text| text.trim().parse().ok())
         .filter(|process| is_server(root, *process));
-    if let Some(process) = noted.or_else(|| look_for_server(root)) {
-        // It may have ended in between: then there is nobody with old keys.
-        let _ = sys::hang_up(process);
-    }
+    noted.or_else(|| match known {
+        Server::Runs(process) => Some(process).filter(|it| is_server(root, *it)),
+        Server::RunsNot => None,
+        Server::Unknown => look_for_server(root),
+    })
 }
 
 /// The server, if one runs that has not noted its number. Starts nothing.
@@ -268,6 +280,33 @@ mod tests {
     }
 
     #[test]
+    fn a_server_that_was_found_before_is_not_looked_for() {
+        let root = tempfile::tempdir().expect("a folder");
+        let root = root.path();
+        for (process, stat) in [(10, "10 (other) S 1 10"), (20, "20 (sshd) S 1 20")] {
+            let folder = root.join(format!("proc/{process}"));
+            fs::create_dir_all(&folder).expect("made");
+            fs::write(folder.join("stat"), stat).expect("written");
+        }
+        let lists = root.join("proc/1/task/1");
+        fs::create_dir_all(&lists).expect("made");
+        let list = |children: &str| fs::write(lists.join("children"), children).expect("written");
+        list("10 20 ");
+        assert_eq!(server_now(root), Server::Runs(20));
+        // From here on whoever looks finds none.
+        list("10 ");
+        assert_eq!(server_now(root), Server::RunsNot);
+        assert_eq!(running(root, Server::Runs(20)), Some(20));
+        // It has ended, and another process has its number.
+        assert_eq!(running(root, Server::Runs(10)), None);
+        assert_eq!(running(root, Server::RunsNot), None);
+        // It was started after it was looked, and has noted its number.
+        fs::create_dir(root.join("run")).expect("made");
+        fs::write(root.join("run/sshd.pid"), "20\n").expect("written");
+        assert_eq!(running(root, Server::RunsNot), Some(20));
+    }
+
+    #[test]
     #[expect(clippy::disallowed_methods, reason = "a process that is told")]
     fn a_server_reads_its_keys_again_whether_or_not_it_has_noted_its_number() {
         use std::os::unix::process::ExitStatusExt as _;
@@ -313,7 +352,7 @@ mod tests {
             if let Some(number) = number {
                 fs::write(root.join("run/sshd.pid"), format!("{number}\n")).expect("written");
             }
-            reload_server(root);
+            reload_server(root, Server::Unknown);
             // It has no file to read again: it ends of what it is told.
             let ended = server.wait().expect("ended");
             assert_eq!(ended.signal(), Some(1), "{noted}, {lists}: {ended}");

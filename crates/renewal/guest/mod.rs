@@ -72,6 +72,7 @@ fn serve(port: &Port) -> std::io::Error {
     let mut ear = HostDecoder::default();
     let mut buffer = [0; 4096];
     port.say(&hello());
+    let mut known = None;
     loop {
         let count = match port.read(&mut buffer) {
             Ok(count) => count,
@@ -81,18 +82,23 @@ fn serve(port: &Port) -> std::io::Error {
             port.say(&match heard {
                 Ok(FromHost::Who) => hello(),
                 Ok(FromHost::Settle) => match settle::settle() {
-                    Ok(about) => FromGuest::Settled(about),
-                    Err(failure) => FromGuest::Failed(failure),
-                },
-                Ok(FromHost::Renew(order)) => match renew::renew(&order, renew::Mode::InEarnest) {
-                    Ok((proof, remains)) => {
-                        port.say(&FromGuest::Renewed(Box::new(proof)));
-                        port.say(&FromGuest::Note(remains.took.clone()));
-                        afterwards.begin(remains);
-                        continue;
+                    Ok((about, found)) => {
+                        known = Some(found);
+                        FromGuest::Settled(about)
                     }
                     Err(failure) => FromGuest::Failed(failure),
                 },
+                Ok(FromHost::Renew(order)) => {
+                    match renew::renew(&order, renew::Mode::InEarnest, known.as_ref()) {
+                        Ok((proof, remains)) => {
+                            port.say(&FromGuest::Renewed(Box::new(proof)));
+                            port.say(&FromGuest::Note(remains.took.clone()));
+                            afterwards.begin(remains);
+                            continue;
+                        }
+                        Err(failure) => FromGuest::Failed(failure),
+                    }
+                }
                 Ok(FromHost::Clock(time)) => match renew::set_clock(time) {
                     Ok(time) => FromGuest::ClockSet(time),
                     Err(failure) => FromGuest::Failed(failure),

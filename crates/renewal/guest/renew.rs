@@ -19,6 +19,31 @@ pub(super) enum Mode {
     Rehearsal,
 }
 
+/// What was found out when the machine came to rest. A machine that goes on from there need not look for it again, which
+/// takes an emulated one longer than all the rest.
+#[derive(Debug)]
+pub(super) struct Known {
+    /// Its cards.
+    pub(super) cards: Vec<cards::Found>,
+    /// When it was last looked for an SSH server, and that server: by a clock that stands still while the machine does.
+    pub(super) server: (Instant, host_keys::Server),
+}
+
+/// A server that was started later than this before the machine was kept may have been overlooked.
+const LATELY: Duration = Duration::from_secs(2);
+
+impl Known {
+    /// What is known of the SSH server.
+    fn server(&self, now: Instant) -> host_keys::Server {
+        let (looked, server) = self.server;
+        if now.duration_since(looked) < LATELY {
+            server
+        } else {
+            host_keys::Server::Unknown
+        }
+    }
+}
+
 /// What remains to be done after the answer.
 pub(super) struct Remains {
     /// The machine's name before.
@@ -34,10 +59,15 @@ pub(super) struct Remains {
 }
 
 /// Does what `order` says, in an order in which what was the template's is of no use as early as possible.
-pub(super) fn renew(order: &Order, mode: Mode) -> Result<(Proof, Remains), Failed> {
+pub(super) fn renew(
+    order: &Order,
+    mode: Mode,
+    known: Option<&Known>,
+) -> Result<(Proof, Remains), Failed> {
     let root = Path::new(ROOT);
     let said = |step| move |message| Failed { step, message };
     let mut clock = Stopwatch::start();
+    let cards_known = known.map_or(&[][..], |known| &known.cards);
 
     let urandom = File::options()
         .write(true)
@@ -54,7 +84,8 @@ pub(super) fn renew(order: &Order, mode: Mode) -> Result<(Proof, Remains), Faile
                 host_keys::replace(root, order.host_key.as_ref()).map_err(said(Step::HostKeys))?;
             if replaced.had_any {
                 // Before the answer, also where all processes must be looked at: with it the network comes back.
-                host_keys::reload_server(root);
+                let server = known.map_or(host_keys::Server::Unknown, |it| it.server(clock.began));
+                host_keys::reload_server(root, server);
             }
             replaced
         }
@@ -93,11 +124,12 @@ pub(super) fn renew(order: &Order, mode: Mode) -> Result<(Proof, Remains), Faile
         .map_err(failed(Step::ProductUuid, PRODUCT_UUID))?;
     }
     clock.done(Step::ProductUuid.word());
-    cards::set(&order.cards).map_err(said(Step::Cards))?;
+    cards::set(&order.cards, cards_known).map_err(said(Step::Cards))?;
     clock.done(Step::Cards.word());
 
     let proof = prove(
         order,
+        cards_known,
         has_machine_id,
         shows_uuid,
         mode == Mode::InEarnest && keys.had_any,
@@ -139,7 +171,9 @@ impl Stopwatch {
     fn told(&self) -> String {
         let mut told = format!("renewed within {} ms:", self.latest.as_millis());
         for (step, took) in &self.steps {
-            told += &format!(" {step} {:.1}", took.as_secs_f64() * 1000.0);
+            // Without numbers of floating point, whose printing is a large program.
+            let (whole, tenth) = (took.as_millis(), took.subsec_micros() % 1000 / 100);
+            told += &format!(" {step} {whole}.{tenth}");
         }
         told
     }
@@ -148,6 +182,7 @@ impl Stopwatch {
 /// Reads everything back.
 fn prove(
     order: &Order,
+    cards_known: &[cards::Found],
     has_machine_id: bool,
     shows_uuid: bool,
     has_keys: bool,
@@ -186,7 +221,7 @@ fn prove(
         product_uuid: shows_uuid
             .then(|| id(Step::ProductUuid, PRODUCT_UUID))
             .transpose()?,
-        macs: cards::read_back(&order.cards).map_err(|message| Failed {
+        macs: cards::read_back(&order.cards, cards_known).map_err(|message| Failed {
             step: Step::Cards,
             message,
         })?,
@@ -194,8 +229,8 @@ fn prove(
     })
 }
 
-/// An order under which the machine stays what it is.
-pub(super) fn as_it_is() -> Result<Order, Failed> {
+/// An order under which the machine, which has these cards, stays what it is.
+pub(super) fn as_it_is(found: &[cards::Found]) -> Result<Order, Failed> {
     use crate::protocol::{Card, Id};
     let root = Path::new(ROOT);
     let fresh = || -> Result<[u8; 64], Failed> {
@@ -208,11 +243,6 @@ pub(super) fn as_it_is() -> Result<Order, Failed> {
     let mut spare = Id([0; 16]);
     spare.0.copy_from_slice(&fresh()?[..16]);
     let name = sys::hostname().map_err(failed(Step::Hostname, "reading the name"))?;
-    let said = |message: std::io::Error| Failed {
-        step: Step::Cards,
-        message: message.to_string(),
-    };
-    let found = cards::all(&sys::CardControl::open().map_err(said)?).map_err(said)?;
     Ok(Order {
         nonce: spare,
         seed: Secret(seed),
@@ -234,7 +264,7 @@ pub(super) fn as_it_is() -> Result<Order, Failed> {
         })?,
         product_uuid: read(PRODUCT_UUID).unwrap_or(spare),
         cards: found
-            .into_iter()
+            .iter()
             .map(|card| Card {
                 old: card.mac,
                 new: card.mac,

@@ -1,8 +1,8 @@
 //! Coming to rest before the machine is kept.
 
 use super::afterwards::{cloud_init_is_here, output_of};
-use super::renew::{Mode, as_it_is, renew};
-use super::{Failed, failed, sys};
+use super::renew::{Known, Mode, as_it_is, renew};
+use super::{Failed, cards, failed, host_keys, sys};
 use crate::protocol::Step;
 use std::path::Path;
 use std::thread::sleep;
@@ -20,8 +20,8 @@ const KEEP_KEYS: &str = "# Written by anyvirt-renew when this machine became a t
 const KEEP_KEYS_FILE: &str = "/etc/cloud/cloud.cfg.d/99-anyvirt-renewal.cfg";
 
 /// Waits until the machine's start is over, tries out each step of a renewal, and writes everything to the disks.
-/// Gives what was found out.
-pub(super) fn settle() -> Result<String, Failed> {
+/// Gives what is to be told of it, and what was found out.
+pub(super) fn settle() -> Result<(String, Known), Failed> {
     let until = Instant::now() + LONGEST;
     let mut about = Vec::new();
     if Path::new("/run/systemd/system").is_dir() {
@@ -34,14 +34,22 @@ pub(super) fn settle() -> Result<String, Failed> {
                 .map_err(failed(Step::Settle, KEEP_KEYS_FILE))?;
         }
     }
-    renew(&as_it_is()?, Mode::Rehearsal)?;
+    let control = sys::CardControl::open().map_err(failed(Step::Cards, "a socket"))?;
+    let cards = cards::all(&control).map_err(failed(Step::Cards, "/sys/class/net"))?;
+    renew(&as_it_is(&cards)?, Mode::Rehearsal, None)?;
     sys::write_all_to_disks();
     sleep(LULL);
     sys::write_all_to_disks();
     if about.is_empty() {
         about.push("nothing to wait for".to_owned());
     }
-    Ok(about.join(", "))
+    // Last, so that as little as can be happens between this and the end of it all.
+    let server = host_keys::server_now(Path::new("/"));
+    let known = Known {
+        cards,
+        server: (Instant::now(), server),
+    };
+    Ok((about.join(", "), known))
 }
 
 /// Waits until systemd has no more to start; gives its word for how it went.

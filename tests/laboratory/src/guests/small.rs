@@ -74,10 +74,6 @@ for server in $dns; do echo "nameserver $server" >> /etc/resolv.conf; done
 echo "anyvirt-guest: address $ip/${mask:-24}" > /dev/ttyS0
 "#;
 
-/// Run in the warm guest when it has become another machine: it asks for an address as that one. It starts few
-/// programs, as what a distribution has for its network does: each costs an emulated guest some 20 ms.
-const RENEWED: &str = "#!/bin/sh\nexec udhcpc -q -n -f -i eth0 -s /bin/lease > /dev/null 2>&1\n";
-
 const MACHINE_ID: &str = "00000000000000000000000000000001\n";
 
 /// Makes the small guest, or finds it in the cache.
@@ -107,7 +103,9 @@ pub fn small_files_of(architecture: Architecture) -> Result<SmallGuest, String> 
 }
 
 /// Makes the small guest that can go on from a template as another machine, or finds it in the cache: `hook` is the
-/// program that waits in it for that. It has what a machine must not share with another: a machine-id, host keys.
+/// program that waits in it for that. It has what a machine must not share with another: a machine-id, host keys. The
+/// address that it took at its boot it may share, since all guests of anyvirt have the same one, each behind a gateway of
+/// its own.
 ///
 /// # Errors
 /// Which of Debian's tools failed, and how.
@@ -117,10 +115,9 @@ pub fn warm_files(hook: &[u8]) -> Result<SmallGuest, String> {
         name: "warm",
         architecture: Architecture::Amd64,
         modules: [&MODULES[..], &["drivers/char/virtio_console"]].concat(),
-        folders: &["etc/ssh", "etc/anyvirt", "run"],
+        folders: &["etc/ssh", "run"],
         files: vec![
             ("bin/anyvirt-renew", 0o755, hook),
-            ("etc/anyvirt/renewed", 0o755, RENEWED.as_bytes()),
             ("etc/inittab", 0o644, inittab.as_bytes()),
             ("etc/machine-id", 0o444, MACHINE_ID.as_bytes()),
             ("etc/ssh/ssh_host_ed25519_key", 0o600, b"the image's key\n"),

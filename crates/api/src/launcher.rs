@@ -454,6 +454,8 @@ pub mod milestones {
     pub const RENEWED: &str = "renewed";
     /// The template was of no use: the guest boots. What was reached before does not count.
     pub const BOOTS_INSTEAD: &str = "boots-instead";
+    /// The guest's kernel gave up since the host was too busy to give it the ticks of its timer, and the guest was reset.
+    pub const BOOTS_AGAIN: &str = "boots-again";
     /// The guest's processors run for the first time.
     pub const RUNNING: &str = "running";
     /// The guest was paused before its start was over, so its times mean nothing.

@@ -3,6 +3,7 @@
 //! It never waits for QEMU: what asks the monitor runs in a task of its own, so that a QEMU that
 //! hangs can still be killed.
 
+mod boot_again;
 mod keep;
 mod save;
 
@@ -740,6 +741,9 @@ impl Owner {
     }
 
     fn milestone(&mut self, mut milestone: Milestone) {
+        if milestone.name == milestones::BOOTS_AGAIN {
+            self.boot_again(&mut milestone);
+        }
         if milestone.name == milestones::BOOTS_INSTEAD {
             self.note_warm();
             self.silence = Silence::default();

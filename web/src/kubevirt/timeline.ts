@@ -24,6 +24,7 @@ export function stepLabel(name: string): string {
     image: t('Image ready'),
     queued: t('Its turn has come'),
     'boots-instead': t('Boots instead'),
+    'boots-again': t('Boots again'),
     qemu: t('QEMU started'),
     firmware: t('Firmware'),
     kernel: t('Kernel'),

@@ -28,6 +28,9 @@ pub mod steps {
     pub const FIRMWARE: &str = "firmware";
     /// The kernel has said something.
     pub const KERNEL: &str = "kernel";
+    /// The kernel gave up since the host was too busy to give it the ticks of its timer, and the guest was reset; only where
+    /// that is so, the first time.
+    pub const BOOTS_AGAIN: &str = "boots-again";
     /// The kernel has started programs, and these have said something.
     pub const USER_SPACE: &str = "user-space";
     /// Somebody can log in at the serial console.
@@ -36,7 +39,7 @@ pub mod steps {
     pub const AGENT: &str = "agent";
 
     /// All of them.
-    pub const ALL: [&str; 13] = [
+    pub const ALL: [&str; 14] = [
         REQUESTED,
         SCHEDULED,
         IMAGE,
@@ -47,13 +50,14 @@ pub mod steps {
         RENEWED,
         FIRMWARE,
         KERNEL,
+        BOOTS_AGAIN,
         USER_SPACE,
         LOGIN,
         AGENT,
     ];
 
     /// Those that few starts have: they are shown once they are reached.
-    pub const RARE: [&str; 4] = [QUEUED, BOOTS_INSTEAD, RESTORED, RENEWED];
+    pub const RARE: [&str; 5] = [QUEUED, BOOTS_INSTEAD, RESTORED, RENEWED, BOOTS_AGAIN];
 }
 
 /// The start of a guest, step by step.
@@ -83,7 +87,7 @@ pub struct StartTimeline {
 #[serde(rename_all = "camelCase")]
 pub struct StartStep {
     /// Its name: `requested`, `scheduled`, `image`, `queued`, `boots-instead`, `qemu`, `restored`, `renewed`, `firmware`,
-    /// `kernel`, `user-space`, `login` or `agent`.
+    /// `kernel`, `boots-again`, `user-space`, `login` or `agent`.
     pub name: String,
     /// When it was reached. Absent: not yet, or, if a later step was, it gave no signal.
     #[serde(default, skip_serializing_if = "Option::is_none")]

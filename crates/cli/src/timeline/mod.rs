@@ -116,6 +116,7 @@ fn title(name: &str) -> &str {
         steps::IMAGE => "Image",
         steps::QUEUED => "Queued",
         steps::BOOTS_INSTEAD => "Boots instead",
+        steps::BOOTS_AGAIN => "Boots again",
         steps::RESTORED => "Restored",
         steps::RENEWED => "Renewed",
         steps::QEMU => "QEMU",

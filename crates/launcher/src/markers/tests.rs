@@ -266,6 +266,17 @@ fn the_firmwares_shell_tells_that_nothing_boots_unless_it_runs_a_script() {
 }
 
 #[test]
+fn a_kernel_without_ticks_is_told_each_time_and_only_while_it_is_on_its_own() {
+    let panic = "[    0.044000] Kernel panic - not syncing: IO-APIC + timer doesn't work!  Boot with apic=debug\r\n";
+    let words = "boots-again: Kernel panic - not syncing: IO-APIC + timer doesn't work!  Boot with apic=debug";
+    let twice = [panic.as_bytes(), panic.as_bytes()].concat();
+    assert_eq!(serial(&twice), ["kernel", words, "kernel", words]);
+    // Somebody who can write this has programs, and a timer.
+    let later = format!("debian login:{panic}");
+    assert_eq!(serial(later.as_bytes()), ["login"]);
+}
+
+#[test]
 fn the_firmwares_console_tells_of_the_firmware_only() {
     let kernel = b"x\n[    0.000000] Linux version 6.1\nhost login: \n# ";
     assert_eq!(told(Origin::Firmware, &[kernel]), ["firmware"]);

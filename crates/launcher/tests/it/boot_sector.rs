@@ -2,6 +2,10 @@
 
 /// What is written first on the serial line.
 pub(crate) const GREETING: &str = "anyvirt test guest\r\n";
+/// What such a boot writes.
+const NO_TICKS: &str = "[    0.044000] Kernel panic - not syncing: IO-APIC + timer doesn't work!  Boot with apic=debug\r\n";
+/// A place of the clock's memory that nobody uses, and that a reset leaves alone.
+const COUNTED_AT: u8 = 0x60;
 /// What is written when the power button was pressed.
 const PRESSED: u8 = b'!';
 
@@ -17,6 +21,8 @@ pub(crate) enum Manner {
     Brief,
     /// Writes without end, and reads nothing.
     Flood,
+    /// As `Polite`, after so many boots that end as Linux' does when its timer does not tick.
+    Tickless(u8),
 }
 
 /// The boot sector of such a guest.
@@ -74,6 +80,14 @@ fn code(manner: Manner, set_up: &[u8], at: u16) -> Vec<u8> {
     code.bytes[1] = u8::try_from(code.here() - 2).expect("near");
     code.put(set_up);
     code.put(&[0xba, 0x02, 0x06, 0xb8, 0x00, 0x01, 0xef]); // PM1 enable: the power button
+    let mut no_ticks_at = None;
+    if let Manner::Tickless(boots) = manner {
+        code.put(&[0xb0, COUNTED_AT, 0xe6, 0x70, 0xe4, 0x71]); // mov al, place; out 70, al; in al, 71
+        code.put(&[0x3c, boots, 0x73, 9]); // cmp al, boots; jae over the next four
+        code.put(&[0xfe, 0xc0, 0xe6, 0x71]); // inc al; out 71, al
+        no_ticks_at = Some(code.here() + 1);
+        code.put(&[0xbe, 0, 0, 0xeb, 3]); // mov si, the other message; jmp over the next one
+    }
     let message_at = code.here() + 1;
     code.put(&[0xbe, 0, 0]); // mov si, message
     let next = code.here();
@@ -88,9 +102,9 @@ fn code(manner: Manner, set_up: &[u8], at: u16) -> Vec<u8> {
             code.call(write);
             code.short(0xeb, again);
         }
-        Manner::Polite | Manner::Deaf => {
+        Manner::Polite | Manner::Deaf | Manner::Tickless(_) => {
             let look = code.here();
-            if matches!(manner, Manner::Polite) {
+            if !matches!(manner, Manner::Deaf) {
                 code.put(&[0xba, 0x00, 0x06, 0xed, 0xf6, 0xc4, 0x01]); // PM1 status: pressed?
                 code.short(0x75, off); // jnz off
             }
@@ -101,12 +115,10 @@ fn code(manner: Manner, set_up: &[u8], at: u16) -> Vec<u8> {
             code.short(0xeb, look);
         }
     }
-    let message = u16::try_from(usize::from(at) + code.here())
-        .expect("near")
-        .to_le_bytes();
-    code.bytes[message_at..message_at + 2].copy_from_slice(&message);
-    code.put(GREETING.as_bytes());
-    code.put(&[0]);
+    code.message(GREETING, message_at, at);
+    if let Some(no_ticks_at) = no_ticks_at {
+        code.message(NO_TICKS, no_ticks_at, at);
+    }
     code.bytes
 }
 
@@ -128,6 +140,14 @@ impl Code {
     fn short(&mut self, instruction: u8, target: usize) {
         let distance = i8::try_from(target as i64 - (self.here() as i64 + 2)).expect("near");
         self.put(&[instruction, distance.cast_unsigned()]);
+    }
+
+    /// A text, whose address stands in the code `read_at` there.
+    fn message(&mut self, text: &str, read_at: usize, code_at: u16) {
+        let message = u16::try_from(usize::from(code_at) + self.here()).expect("near");
+        self.bytes[read_at..read_at + 2].copy_from_slice(&message.to_le_bytes());
+        self.put(text.as_bytes());
+        self.put(&[0]);
     }
 
     fn call(&mut self, target: usize) {

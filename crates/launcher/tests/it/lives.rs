@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use api::accelerator::Accelerator;
 use api::launcher::{
-    Exit, ExitKind, ForwardedPort, Protocol, Reply, Request, ResolvedInterface, State, files,
+    Exit, ExitKind, ForwardedPort, Protocol, Reply, Request, ResolvedInterface, State, Status,
+    files, milestones,
 };
 use host::identity::{Identity, Signal};
 use host::lock::LifeLock;
@@ -593,4 +594,37 @@ async fn requests_that_are_no_requests_are_refused_by_name() {
         expect(&mut stream, "BadRequest").await;
     }
     launcher.end().await;
+}
+
+#[tokio::test]
+async fn a_guest_whose_timer_did_not_tick_boots_again_so_often_and_no_more() {
+    let home = Home::new("tickless");
+    let launcher = home.launcher().await;
+    launcher
+        .start_guest(home.request(Manner::Tickless(2)))
+        .await;
+    let log = home.directory.join(files::SERIAL_LOG);
+    file_has(&log, GREETING).await;
+    let named = |status: &Status, name: &str| {
+        let all = status.milestones.iter();
+        all.filter(|it| it.name == name).count()
+    };
+    let status = launcher.done(&Request::Status).await;
+    assert_eq!(status.state, State::Running);
+    assert_eq!(named(&status, milestones::BOOTS_AGAIN), 2);
+    assert_eq!(named(&status, milestones::PANIC), 0);
+    launcher.done(&Request::Kill).await;
+    launcher.ended().await;
+
+    let home = Home::new("tickless-for-ever");
+    let launcher = home.launcher().await;
+    launcher
+        .start_guest(home.request(Manner::Tickless(u8::MAX)))
+        .await;
+    let status = launcher
+        .until("it is told that its kernel gave up", |status| {
+            named(status, milestones::PANIC) == 1
+        })
+        .await;
+    assert_eq!(named(&status, milestones::BOOTS_AGAIN), 5);
 }

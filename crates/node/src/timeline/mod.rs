@@ -88,7 +88,13 @@ pub(crate) fn wanted(start: Start<'_>, now: Timestamp) -> (StartTimeline, Vec<Fa
     let known = known.and_then(|status| status.start_timeline.clone());
     let mut timeline = known.unwrap_or_else(|| begun(start, now));
     let mut facts = Vec::new();
+    let before = timeline.reached(steps::BOOTS_AGAIN);
     reach(&mut timeline, start, now);
+    if before.is_none() && timeline.reached(steps::BOOTS_AGAIN).is_some() {
+        let words = "the host was too busy to give the guest's kernel the ticks of its timer, without which it does not start: \
+                     the guest was reset, and boots again";
+        facts.push(Fact::warning("GuestBootsAgain", words.to_owned()));
+    }
     show_past(&mut timeline, start.past);
     let percent = progress(&timeline, start.past);
     timeline.progress_percent = timeline.progress_percent.max(percent);
@@ -190,6 +196,7 @@ fn reach(timeline: &mut StartTimeline, start: Start<'_>, now: Timestamp) {
         (steps::RENEWED, milestones::RENEWED),
         (steps::FIRMWARE, milestones::FIRMWARE),
         (steps::KERNEL, milestones::KERNEL),
+        (steps::BOOTS_AGAIN, milestones::BOOTS_AGAIN),
         (steps::USER_SPACE, milestones::USER_SPACE),
         (steps::LOGIN, milestones::LOGIN),
     ] {
@@ -520,6 +527,7 @@ pub(crate) fn to_remember(
                 | milestones::STEPPED_DOWN
                 | milestones::RENEWED
                 | milestones::BOOTS_INSTEAD
+                | milestones::BOOTS_AGAIN
         )
     });
     if disturbed || !timeline.is_done() || timeline.trouble.is_some() {

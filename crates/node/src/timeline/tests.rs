@@ -334,6 +334,20 @@ fn the_estimate_stays_as_it_was_told_when_the_login_comes() {
 }
 
 #[test]
+fn a_guest_that_boots_again_for_want_of_ticks_tells_it_once() {
+    let mut guest = Guest::new(Past::default());
+    let mut reached = WHOLE[..4].to_vec();
+    reached.push(("boots-again", 6.0, 0.0));
+    for second in [7.0, 8.0] {
+        let timeline = guest.look(Some(&launcher(&reached)), second);
+        assert!(timeline.trouble.is_none());
+        assert_eq!(timeline.reached(steps::BOOTS_AGAIN), Some(at(6.0)));
+    }
+    let told: Vec<_> = guest.facts.iter().map(|it| it.reason).collect();
+    assert_eq!(told, ["GuestBootsAgain"]);
+}
+
+#[test]
 fn trouble_is_told_once_and_forgotten_at_the_login() {
     let mut guest = Guest::new(Past::default());
     let mut reached = WHOLE[..4].to_vec();

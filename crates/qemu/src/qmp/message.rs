@@ -46,6 +46,8 @@ pub enum Command {
     },
     /// Presses the guest's power button.
     SystemPowerdown,
+    /// Presses its reset button: it boots anew.
+    SystemReset,
     /// Lets the guest's processors run.
     Cont,
     /// Stops the guest's processors.
@@ -165,6 +167,7 @@ impl Command {
             Self::QueryMachines => ("query-machines", none),
             Self::QueryBlockStats => ("query-blockstats", none),
             Self::SystemPowerdown => ("system_powerdown", none),
+            Self::SystemReset => ("system_reset", none),
             Self::Cont => ("cont", none),
             Self::Stop => ("stop", none),
             Self::Quit => ("quit", none),

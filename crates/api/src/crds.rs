@@ -12,6 +12,7 @@ use schemars::transform::AddNullable;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde_json::{Map, Value, json};
 
+mod pool;
 mod snapshot;
 
 use crate::hyper_converged::HyperConvergedStatus;
@@ -34,6 +35,7 @@ pub fn crds() -> Vec<CustomResourceDefinition> {
         hyper_converged(),
         kubevirt(),
         virtual_machine_instance(),
+        pool::machine_pool(),
         snapshot::restore(),
         virtual_machine(),
         snapshot::content(),
@@ -417,6 +419,8 @@ mod tests {
             .assert_eq(&json_of("virtualmachines.kubevirt.io"));
         expect_file!["../../../deploy/crds/warmstarttemplates.anyvirt.io.json"]
             .assert_eq(&json_of("warmstarttemplates.anyvirt.io"));
+        expect_file!["../../../deploy/crds/virtualmachinepools.pool.kubevirt.io.json"]
+            .assert_eq(&json_of("virtualmachinepools.pool.kubevirt.io"));
         expect_file!["../../../deploy/crds/virtualmachinesnapshots.snapshot.kubevirt.io.json"]
             .assert_eq(&json_of("virtualmachinesnapshots.snapshot.kubevirt.io"));
         expect_file![

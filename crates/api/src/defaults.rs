@@ -5,6 +5,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 
 use crate::configuration::ClusterConfiguration;
 use crate::names;
+use crate::pool::{DEFAULT_REPLICAS, VirtualMachinePool};
 use crate::quantity::Quantity;
 use crate::resources;
 use crate::virtual_machine::VirtualMachine;
@@ -54,6 +55,11 @@ pub fn virtual_machine(
     let before = old.and_then(|old| old.spec.template.as_ref()?.metadata.as_ref());
     made_up.extend(known_made_up(before));
     note_made_up(template.metadata.get_or_insert_default(), firmware, made_up);
+}
+
+/// Fills in a pool: how many machines it has. What its machines lack is filled in when they are made.
+pub fn virtual_machine_pool(pool: &mut VirtualMachinePool) {
+    pool.spec.replicas.get_or_insert(DEFAULT_REPLICAS);
 }
 
 /// The values of the firmware's identity that an object says were made up for it.

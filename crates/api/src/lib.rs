@@ -11,6 +11,7 @@ pub mod kubevirt;
 pub mod launcher;
 pub mod names;
 pub mod outlook;
+pub mod pool;
 pub mod quantity;
 pub mod resources;
 pub mod scaling;

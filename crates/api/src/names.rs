@@ -18,6 +18,12 @@ pub const SNAPSHOT_GROUP: &str = "snapshot.kubevirt.io";
 pub const SNAPSHOT_VERSION: &str = "v1beta1";
 /// The older version of them that is served.
 pub const SNAPSHOT_OLD_VERSION: &str = "v1alpha1";
+/// API group of pools of virtual machines.
+pub const POOL_GROUP: &str = "pool.kubevirt.io";
+/// The version in which the kind of [`POOL_GROUP`] is stored.
+pub const POOL_VERSION: &str = "v1beta1";
+/// The older version of it that is served.
+pub const POOL_OLD_VERSION: &str = "v1alpha1";
 /// Websocket subprotocol of console and VNC.
 pub const PLAIN_STREAM_PROTOCOL: &str = "plain.kubevirt.io";
 
@@ -75,6 +81,9 @@ pub mod labels {
     pub const HOSTNAME: &str = "kubernetes.io/hostname";
     /// On a VirtualMachineSnapshot that its machine's ring has made: the machine's UID.
     pub const SNAPSHOT_RING: &str = "anyvirt.io/snapshot-ring";
+
+    /// On a VM of a pool, its template and so its VMI: the state of the pool's template that it was made of.
+    pub const POOL_REVISION: &str = "kubevirt.io/vm-pool-revision-name";
 
     /// Labels a user may not put on a VMI.
     pub const RESERVED: [&str; 6] = [
@@ -253,6 +262,8 @@ pub mod components {
     pub const SNAPSHOT_CONTROLLER: &str = "snapshot-controller";
     /// Events about restores by the controllers.
     pub const RESTORE_CONTROLLER: &str = "restore-controller";
+    /// Events about pools by the controllers.
+    pub const POOL_CONTROLLER: &str = "virtualmachinepool-controller";
     /// Events about running guests by the node agent.
     pub const VIRT_HANDLER: &str = "virt-handler";
 }

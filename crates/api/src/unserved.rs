@@ -237,6 +237,22 @@ pub const RESTORE: &[Field] = &[
     ),
 ];
 
+/// Fields of a VirtualMachinePool's spec, its template apart, that are not served.
+pub const POOL: &[Field] = &[
+    field(
+        "autohealing",
+        "remove it: a machine that fails to start is started again by its runStrategy",
+    ),
+    field(
+        "scaleInStrategy.proactive.selectionPolicy.selectors",
+        "use sortPolicy",
+    ),
+    field(
+        "updateStrategy.proactive.selectionPolicy.selectors",
+        "use sortPolicy",
+    ),
+];
+
 /// Fields of a KubeVirt object's spec that are kept, have no effect, and are reported.
 pub const KUBEVIRT: &[Field] = &[
     field("certificateRotateStrategy", REMOVE),

@@ -11,8 +11,8 @@ use crate::names;
 use crate::suspend;
 use crate::warm_start;
 
-/// Labels must be labels, and the annotation that forces an accelerator must name one.
-pub(super) fn check(path: &Path, metadata: &ObjectMeta, causes: &mut Causes) {
+/// Labels must be labels.
+pub(super) fn check_labels(path: &Path, metadata: &ObjectMeta, causes: &mut Causes) {
     let labels = path.field("labels");
     for (key, value) in metadata.labels.iter().flatten() {
         if !text::is_label_key(key) {
@@ -27,6 +27,11 @@ pub(super) fn check(path: &Path, metadata: &ObjectMeta, causes: &mut Causes) {
             causes.invalid(&labels, message);
         }
     }
+}
+
+/// Labels must be labels, and the annotations that say how a guest runs must be understood.
+pub(super) fn check(path: &Path, metadata: &ObjectMeta, causes: &mut Causes) {
+    check_labels(path, metadata, causes);
     let Some(annotations) = &metadata.annotations else {
         return;
     };
@@ -66,7 +71,11 @@ pub(super) fn check_suspend(path: &Path, metadata: &ObjectMeta, causes: &mut Cau
 }
 
 /// The annotations on warm starts must be understood.
-fn check_warm_start(path: &Path, annotations: &BTreeMap<String, String>, causes: &mut Causes) {
+pub(super) fn check_warm_start(
+    path: &Path,
+    annotations: &BTreeMap<String, String>,
+    causes: &mut Causes,
+) {
     if let Err(value) = warm_start::asked(annotations) {
         let message = format!(
             "{path}: \"{value}\" is no value for {}: write Auto, Never or Require, or remove it",

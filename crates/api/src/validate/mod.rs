@@ -8,6 +8,7 @@ mod devices;
 mod domain;
 mod metadata;
 mod networks;
+mod pool;
 mod snapshot;
 mod text;
 mod volumes;
@@ -15,6 +16,9 @@ mod volumes;
 pub use cause::{Cause, Denial, Reason};
 use cause::{Causes, Path};
 pub use metadata::{annotations_of_controllers, stuck_after};
+pub use pool::{
+    pool_annotations_of_controllers, virtual_machine_pool, virtual_machine_pool_update,
+};
 pub use snapshot::{
     machine_lock, virtual_machine_restore, virtual_machine_restore_update,
     virtual_machine_snapshot, virtual_machine_snapshot_update,
@@ -30,9 +34,21 @@ use crate::virtual_machine_instance::{VirtualMachineInstance, VirtualMachineInst
 /// What is wrong with a virtual machine. Its template is looked at with defaults filled in.
 pub fn virtual_machine(machine: &VirtualMachine, cluster: &ClusterConfiguration) -> Vec<Cause> {
     let mut causes = Causes::default();
-    let spec = Path::of("spec");
+    let (metadata, spec) = (Path::of("metadata"), Path::of("spec"));
+    check_machine(&metadata, &spec, machine, cluster, &mut causes);
+    causes.into()
+}
+
+/// What is wrong with a machine, or a pool's template of one, whose metadata and spec are at these paths.
+fn check_machine(
+    metadata: &Path,
+    spec: &Path,
+    machine: &VirtualMachine,
+    cluster: &ClusterConfiguration,
+    causes: &mut Causes,
+) {
     let value = serde_json::to_value(&machine.spec).unwrap_or_default();
-    refuse_unserved(&spec, unserved::MACHINE, &value, &mut causes);
+    refuse_unserved(spec, unserved::MACHINE, &value, causes);
     match (&machine.spec.run_strategy, machine.spec.running) {
         (Some(_), Some(_)) => causes.invalid(
             &spec.field("running"),
@@ -52,20 +68,20 @@ pub fn virtual_machine(machine: &VirtualMachine, cluster: &ClusterConfiguration)
     }
     let Some(template) = &machine.spec.template else {
         causes.required(&spec.field("template"), "missing virtual machine template.");
-        return causes.into();
+        return;
     };
     let own = template.spec.emulation_policy;
-    let annotations = Path::of("metadata").field("annotations");
-    metadata::check_accelerator(&annotations, &machine.metadata, &mut causes);
-    metadata::check_suspend(&annotations, &machine.metadata, &mut causes);
-    metadata::check_contradiction(&annotations, &machine.metadata, own, &mut causes);
-    snapshot::check_ring(&machine.metadata, &mut causes);
+    let annotations = metadata.field("annotations");
+    metadata::check_accelerator(&annotations, &machine.metadata, causes);
+    metadata::check_suspend(&annotations, &machine.metadata, causes);
+    metadata::check_contradiction(&annotations, &machine.metadata, own, causes);
+    snapshot::check_ring(metadata, &machine.metadata, causes);
     let path = spec.field("template");
     if let Some(metadata) = &template.metadata {
-        metadata::check(&path.field("metadata"), metadata, &mut causes);
-        metadata::refuse_reserved_labels(&path.field("metadata"), metadata, &mut causes);
+        metadata::check(&path.field("metadata"), metadata, causes);
+        metadata::refuse_reserved_labels(&path.field("metadata"), metadata, causes);
         let annotations = path.field("metadata").field("annotations");
-        metadata::check_contradiction(&annotations, metadata, own, &mut causes);
+        metadata::check_contradiction(&annotations, metadata, own, causes);
     }
     // Filled in as the instance will be; the identity is random there, and any valid one here.
     let mut filled = template.spec.clone();
@@ -74,8 +90,7 @@ pub fn virtual_machine(machine: &VirtualMachine, cluster: &ClusterConfiguration)
         serial: String::new(),
     };
     defaults::instance_spec(&mut filled, cluster, &identity);
-    check_instance_spec(&path.field("spec"), &filled, cluster, &mut causes);
-    causes.into()
+    check_instance_spec(&path.field("spec"), &filled, cluster, causes);
 }
 
 /// What is wrong with an update of a virtual machine. A spec that stays is not looked at again: what
@@ -92,7 +107,7 @@ pub fn virtual_machine_update(
     if new.spec == old.spec {
         let mut causes = Causes::default();
         if new.metadata.annotations != old.metadata.annotations {
-            snapshot::check_ring(&new.metadata, &mut causes);
+            snapshot::check_ring(&Path::of("metadata"), &new.metadata, &mut causes);
         }
         return causes.into();
     }

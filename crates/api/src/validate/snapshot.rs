@@ -104,8 +104,8 @@ fn check_reference(path: &Path, reference: &LocalReference, causes: &mut Causes)
 }
 
 /// The annotation that asks for a ring of snapshots must be understood.
-pub(super) fn check_ring(metadata: &ObjectMeta, causes: &mut Causes) {
-    let path = Path::of("metadata").field("annotations");
+pub(super) fn check_ring(path: &Path, metadata: &ObjectMeta, causes: &mut Causes) {
+    let path = path.field("annotations");
     let asked = metadata.annotations.as_ref().map(ring::asked);
     if let Some(Err(why)) = asked {
         causes.not_supported(&path, format!("{path}: {why}"));

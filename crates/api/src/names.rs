@@ -111,9 +111,9 @@ pub mod annotations {
     /// stuck, instead of what its earlier starts say.
     pub const STUCK_AFTER: &str = "anyvirt.io/stuck-after-seconds";
     /// On a VM's template or VMI: whether it starts from a template, `Auto`, `Never` or `Require`. Written on a VMI that
-    /// says nothing by what the cluster wants.
+    /// says nothing by what the cluster wants. On a pool: the same for its machines that say nothing.
     pub const WARM_START: &str = "anyvirt.io/warm-start";
-    /// On a VMI: the place that decided [`WARM_START`], where that is not the VMI or its VM.
+    /// On a VMI, and the template of a pool's VM: the place that decided [`WARM_START`], where that is not the VMI or its VM.
     pub const WARM_START_DECIDED_BY: &str = "anyvirt.io/warm-start-decided-by";
     /// On a VM's template or VMI: a text on the serial console by which a guest that becomes a template is ready,
     /// instead of its login or its agent.

@@ -12,6 +12,7 @@ pub mod event;
 pub mod kubevirt;
 pub mod metrics;
 pub mod overview;
+pub mod pool;
 mod queue;
 pub mod restore;
 pub mod schedule;
@@ -99,8 +100,12 @@ pub async fn run(
         let (client, settings) = all.clone();
         snapshot_ring::run(client, settings, cancel.clone())
     });
+    let pools = keep("pool", stop, || {
+        let (client, settings) = all.clone();
+        pool::run(client, settings, cancel.clone())
+    });
     tokio::join!(
-        schedule, machines, instances, kubevirt, snapshots, restores, rings
+        schedule, machines, instances, kubevirt, snapshots, restores, rings, pools
     );
 }
 

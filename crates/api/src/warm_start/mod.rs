@@ -99,7 +99,8 @@ pub fn marker(annotations: &BTreeMap<String, String>) -> Result<Option<&str>, St
     }
 }
 
-/// The mode of an instance with these annotations in this cluster: its own word, or else the cluster's.
+/// The mode of an instance with these annotations in this cluster: its own word, its pool's, which its machine has from
+/// there, or else the cluster's.
 #[must_use]
 pub fn effective(
     annotations: &BTreeMap<String, String>,
@@ -113,9 +114,15 @@ pub fn effective(
         // Admission lets nothing else through.
         asked => Effective {
             mode: asked.ok().flatten().unwrap_or_default(),
-            decided_by: own_place(),
+            decided_by: recorded_place(annotations),
         },
     }
+}
+
+/// The place that has written the annotation: the object's own, unless it says otherwise.
+fn recorded_place(annotations: &BTreeMap<String, String>) -> String {
+    let recorded = annotations.get(annotations::WARM_START_DECIDED_BY);
+    recorded.cloned().unwrap_or_else(own_place)
 }
 
 fn own_place() -> String {
@@ -145,12 +152,11 @@ pub fn recorded(
 #[must_use]
 pub fn of_annotations(annotations: &BTreeMap<String, String>) -> Effective {
     let mode = asked(annotations).ok().flatten();
-    let recorded = annotations.get(annotations::WARM_START_DECIDED_BY).cloned();
     Effective {
         mode: mode.unwrap_or_default(),
         decided_by: match mode {
             None => "default".to_owned(),
-            Some(_) => recorded.unwrap_or_else(own_place),
+            Some(_) => recorded_place(annotations),
         },
     }
 }

@@ -56,6 +56,24 @@ fn a_machines_own_word_stands_before_the_clusters_and_nobody_means_never() {
 }
 
 #[test]
+fn a_pools_word_stands_between_its_machines_and_the_clusters() {
+    let pool = "VirtualMachinePool ns/web annotation anyvirt.io/warm-start";
+    let annotations = annotated(&[
+        (annotations::WARM_START, "Require"),
+        (annotations::WARM_START_DECIDED_BY, pool),
+    ]);
+    let cluster = cluster(Some("Auto"));
+    for found in [
+        effective(&annotations, &cluster),
+        of_annotations(&annotations),
+    ] {
+        assert_eq!(found.mode, Mode::Require);
+        assert_eq!(found.decided_by, pool);
+    }
+    assert!(recorded(&annotations, &cluster).is_empty());
+}
+
+#[test]
 fn a_mode_is_written_exactly_or_refused_with_its_value_and_field() {
     for (value, understood) in [
         ("Auto", true),

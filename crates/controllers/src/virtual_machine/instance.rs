@@ -229,7 +229,7 @@ fn template_fingerprint(spec: &VirtualMachineInstanceSpec) -> String {
 }
 
 /// Writes JSON with sorted keys, whichever order `serde_json` was built to keep.
-fn write_sorted(value: &Value, text: &mut String) {
+pub(crate) fn write_sorted(value: &Value, text: &mut String) {
     match value {
         Value::Object(fields) => {
             let mut fields: Vec<_> = fields.iter().collect();

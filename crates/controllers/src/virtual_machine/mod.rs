@@ -15,7 +15,7 @@ mod suspend;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use instance::{goes_on_as_asked, is_outdated};
+pub(crate) use instance::{goes_on_as_asked, is_outdated, write_sorted};
 
 use crate::Settings;
 use crate::engine::{Engine, Next, Presence};

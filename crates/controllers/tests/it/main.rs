@@ -9,6 +9,7 @@ mod flips;
 mod machine;
 mod node;
 mod places;
+mod pools;
 mod restarts;
 mod snapshots;
 mod strategies;

@@ -236,25 +236,7 @@ impl Admission for KubeVirtAdmission {
                 return self.warnings(request, object, &cluster);
             }
             Some(Subject::Machine) => {
-                let machine = checked::<VirtualMachine>(object)?;
-                let causes = match request.old {
-                    None => {
-                        let mut causes = validate::virtual_machine(&machine, &cluster);
-                        if !trusted(request) {
-                            causes.extend(of_controllers(None, &machine));
-                        }
-                        causes
-                    }
-                    Some(old) => {
-                        let old = checked(old)?;
-                        let mut causes = validate::virtual_machine_update(&old, &machine, &cluster);
-                        if !trusted(request) {
-                            causes.extend(validate::machine_lock(&old, &machine));
-                            causes.extend(of_controllers(Some(&old), &machine));
-                        }
-                        causes
-                    }
-                };
+                let causes = machine_causes(request, object, &cluster)?;
                 ("virtualmachine-validator.kubevirt.io", causes)
             }
             Some(Subject::Instance) => {
@@ -319,6 +301,28 @@ impl Admission for KubeVirtAdmission {
             Some(denial) => Err(refusal(causes.0, request, &denial)),
         }
     }
+}
+
+/// What is wrong with a machine.
+fn machine_causes(
+    request: &AdmissionRequest<'_>,
+    object: &Value,
+    cluster: &ClusterConfiguration,
+) -> Result<Vec<Cause>, Status> {
+    let machine = checked::<VirtualMachine>(object)?;
+    let old: Option<VirtualMachine> = request.old.map(checked).transpose()?;
+    let mut causes = match &old {
+        None => validate::virtual_machine(&machine, cluster),
+        Some(old) => validate::virtual_machine_update(old, &machine, cluster),
+    };
+    if !trusted(request) {
+        let lock = old
+            .iter()
+            .flat_map(|old| validate::machine_lock(old, &machine));
+        causes.extend(lock);
+        causes.extend(of_controllers(old.as_ref(), &machine));
+    }
+    Ok(causes)
 }
 
 /// What is wrong with a pool.

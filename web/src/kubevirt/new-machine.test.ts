@@ -12,7 +12,7 @@ const KEY = 'ssh-ed25519 AAAA me';
 const everything: NewMachine = {
   ...good,
   user: 'me', password: 'secret', sshKey: KEY, starts: false, model: 'e1000', mac: '02:00:00:00:00:01', ports: '22, 53/UDP', architecture: 'arm64', machineType: 'virt',
-  hasScreen: false, emulationPolicy: 'Software', grace: '30', ownData: '#cloud-config\npackages: [vim]\n', labels: 'tier=front\nempty=',
+  hasScreen: false, emulationPolicy: 'Software', warmStart: 'Auto', grace: '30', ownData: '#cloud-config\npackages: [vim]\n', labels: 'tier=front\nempty=',
   disks: [{ kind: 'emptyDisk', source: '', size: '2Gi' }, { kind: 'containerDisk', source: 'a/b:1', size: '' }, { kind: 'hostDisk', source: '/srv/d', size: '1Gi' }],
 };
 
@@ -51,7 +51,7 @@ describe('a new machine', () => {
   test('has everything that was chosen', () => {
     const { metadata, spec } = manifestOf(everything);
     expect(metadata.labels).toEqual({ tier: 'front', empty: '' });
-    expect(spec.template?.metadata).toEqual({ labels: { tier: 'front', empty: '' } });
+    expect(spec.template?.metadata).toEqual({ labels: { tier: 'front', empty: '' }, annotations: { 'anyvirt.io/warm-start': 'Auto' } });
     expect(spec.template?.spec).toMatchObject({
       architecture: 'arm64', emulationPolicy: 'Software', terminationGracePeriodSeconds: 30,
       domain: { machine: { type: 'virt' }, devices: { autoattachGraphicsDevice: false, interfaces: [{ model: 'e1000', macAddress: '02:00:00:00:00:01', ports: [{ port: 22 }, { port: 53, protocol: 'UDP' }] }] } },
@@ -106,6 +106,7 @@ describe('the form and the YAML', () => {
   test.each([
     ['another volume', (vm: VirtualMachine) => vm.spec.template?.spec.volumes?.push({ name: 'other', emptyDisk: { capacity: '1Gi' } })],
     ['a field that the form has not', (vm: VirtualMachine) => Object.assign(vm.spec.template?.spec ?? {}, { hostname: 'h' })],
+    ['a warm start of another kind', (vm: VirtualMachine) => Object.assign(vm.spec.template ?? {}, { metadata: { annotations: { 'anyvirt.io/warm-start': 'Maybe' } } })],
     ['a template that is none', (vm: VirtualMachine) => Object.assign(vm.spec, { template: { spec: 7 } })],
     ['a number for a MAC address', (vm: VirtualMachine) => Object.assign(vm.spec.template?.spec.domain.devices.interfaces?.[0] ?? {}, { macAddress: 5 })],
     ['a number for an image', (vm: VirtualMachine) => Object.assign(vm.spec.template?.spec.volumes?.[0] ?? {}, { containerDisk: { image: 42 } })],
@@ -140,6 +141,7 @@ test.each([
   ['spec.template.spec.domain.devices.interfaces[0].ports[1].port', 'ports'],
   ['spec.template.spec.architecture', 'architecture'],
   ['spec.template.metadata.labels', 'labels'],
+  ['spec.template.metadata.annotations', 'warmStart'],
   ['spec.runStrategy', undefined],
   ['spec.template.spec.volumes[9].name', undefined],
 ])('what the server says of %s stands at %s', (field, wanted) => {

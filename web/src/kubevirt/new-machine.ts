@@ -35,6 +35,8 @@ export interface NewMachine {
   machineType: string;
   hasScreen: boolean;
   emulationPolicy: EmulationPolicy | '';
+  /** Whether it starts from a template, as {@link WARM_STARTS} has it. */
+  warmStart: string;
   /** Seconds that a guest has to shut down; empty: as usual. */
   grace: string;
   /** Cloud-init user data of a person's own. */
@@ -47,9 +49,15 @@ export interface NewMachine {
 export function blank(namespace: string, image: string): NewMachine {
   return {
     name: '', namespace, image, cores: 1, memory: '1Gi', user: '', password: '', sshKey: '', hasNetwork: true, starts: true,
-    disks: [], model: '', mac: '', ports: '', architecture: '', machineType: '', hasScreen: true, emulationPolicy: '', grace: '', ownData: '', labels: '',
+    disks: [], model: '', mac: '', ports: '', architecture: '', machineType: '', hasScreen: true, emulationPolicy: '', warmStart: '', grace: '', ownData: '', labels: '',
   };
 }
+
+/** The annotation of a machine's template that decides how it starts. */
+const WARM_START = 'anyvirt.io/warm-start';
+
+/** What it may say; empty: nothing, so the cluster decides. */
+export const WARM_STARTS = ['', 'Never', 'Auto', 'Require'] as const;
 
 /** Sizes on buttons. */
 export const SIZES: readonly { name: string; cores: number; memory: string }[] = [
@@ -197,6 +205,10 @@ export function manifestOf(machine: NewMachine): VirtualMachine {
   const ports = portsOf(machine.ports) ?? [];
   const labels = labelsOf(machine.labels) ?? {};
   const hasLabels = Object.keys(labels).length > 0;
+  const metadata = {
+    ...(hasLabels ? { labels } : {}),
+    ...(machine.warmStart === '' ? {} : { annotations: { [WARM_START]: machine.warmStart } }),
+  };
   const disk = (name: string): Disk => ({ name, disk: { bus: 'virtio' } });
   const card: NetworkInterface = {
     name: 'default',
@@ -212,7 +224,7 @@ export function manifestOf(machine: NewMachine): VirtualMachine {
     spec: {
       runStrategy: machine.starts ? 'Always' : 'Halted',
       template: {
-        ...(hasLabels ? { metadata: { labels } } : {}),
+        ...(Object.keys(metadata).length === 0 ? {} : { metadata }),
         spec: {
           ...(machine.architecture === '' ? {} : { architecture: machine.architecture }),
           ...(machine.emulationPolicy === '' ? {} : { emulationPolicy: machine.emulationPolicy }),
@@ -288,6 +300,8 @@ function guess(object: VirtualMachine, near: NewMachine): NewMachine {
     machineType: spec?.domain.machine?.type ?? '',
     hasScreen: spec?.domain.devices.autoattachGraphicsDevice !== false,
     emulationPolicy: spec?.emulationPolicy ?? '',
+    // Another word is one that the form cannot say.
+    warmStart: WARM_STARTS.find((word) => word === object.spec.template?.metadata?.annotations?.[WARM_START]) ?? '',
     grace: spec?.terminationGracePeriodSeconds === undefined ? '' : String(spec.terminationGracePeriodSeconds),
     labels: linesOf(object.metadata.labels),
   };
@@ -323,6 +337,7 @@ const FIELDS: readonly [RegExp, string][] = [
   [/^metadata\.name$/, 'name'],
   [/^metadata\.namespace$/, 'namespace'],
   [/^(metadata|spec\.template\.metadata)\.labels/, 'labels'],
+  [/^spec\.template\.metadata\.annotations$/, 'warmStart'],
   [/^domain\.cpu/, 'cores'],
   [/^domain\.(memory|resources)/, 'memory'],
   [/^domain\.machine/, 'machineType'],

@@ -3,13 +3,13 @@ import { Button, Card, CardBody, ExpandableSection, FormGroup, FormSelect, FormS
 import { RESOURCES } from '../kubernetes/resource';
 import { useWatched } from '../kubernetes/store';
 import { hasFeature, type KubeVirt, kubeVirtOf } from '../kubevirt/configuration';
-import { diskName, type NewDisk, type NewMachine } from '../kubevirt/new-machine';
+import { diskName, type NewDisk, type NewMachine, WARM_STARTS } from '../kubevirt/new-machine';
 import { EMULATION_POLICIES, emulationPolicyLabel } from '../parts/emulation-policy';
 import { t } from '../words/words';
 import { type Editing, Flaw } from './create-cards';
 
 /** Values of this card's fields; with one of them it is open. */
-const OWN = ['ownData', 'labels', 'model', 'mac', 'ports', 'architecture', 'machineType', 'emulationPolicy', 'grace'] as const;
+const OWN = ['ownData', 'labels', 'model', 'mac', 'ports', 'architecture', 'machineType', 'emulationPolicy', 'warmStart', 'grace'] as const;
 
 /** What most machines need not say. */
 export function MoreCard(props: Editing & { isOpen: boolean; onToggle: (isOpen: boolean) => void }): React.JSX.Element {
@@ -119,12 +119,20 @@ function Network(props: Editing): React.JSX.Element {
 function Hardware(props: Editing): React.JSX.Element {
   const architectures = ['', 'amd64', 'arm64'].map((value) => ({ value, label: value === '' ? t("the cluster's") : value }));
   const policies = EMULATION_POLICIES.map((value) => ({ value, label: emulationPolicyLabel(value) }));
+  const words: Readonly<Record<string, string>> = {
+    '': t("the cluster's"),
+    Never: t('Never: it boots'),
+    Auto: t('Auto: from a template if there is one'),
+    Require: t('Require: it waits until its template is made'),
+  };
+  const warmStarts = WARM_STARTS.map((value) => ({ value, label: words[value] ?? value }));
   return (
     <>
       <h3>{t('Machine and firmware')}</h3>
       <Field {...props} id="architecture" label={t('Architecture')} options={architectures} hint={t('amd64 starts by BIOS, arm64 by EFI without secure boot; this release serves no other firmware.')} />
       <Field {...props} id="machineType" label={t('Machine type')} hint={t('Empty: as the cluster says; q35 for amd64, virt for arm64.')} />
       <Field {...props} id="emulationPolicy" label={t('Emulation policy')} options={policies} />
+      <Field {...props} id="warmStart" label={t('Warm start')} options={warmStarts} hint={t('From a template it answers in tenths of a second. Its image needs the guest agent, or the renewal hook.')} />
       <Field {...props} id="grace" label={t('Seconds to shut down')} hint={t('After these a guest that was asked to stop is turned off. Empty: as usual.')} />
       <Switch id="new-screen" label={t('It has a screen (VNC)')} isChecked={props.machine.hasScreen} onChange={(_event, hasScreen) => props.set({ hasScreen })} />
     </>

@@ -150,6 +150,98 @@ fn changes(server: &Server) {
     assert!(server.get("vm", "quiet", "default").is_none());
 }
 
+/// A pool of VMs that never start, so that no guest is needed.
+const POOL: &str = r#"
+apiVersion: pool.kubevirt.io/v1beta1
+kind: VirtualMachinePool
+metadata:
+  name: web
+  annotations: {anyvirt.io/warm-start: Auto}
+spec:
+  replicas: 2
+  selector: {matchLabels: {pool: web}}
+  virtualMachineTemplate:
+    metadata: {labels: {pool: web}}
+    spec:
+      runStrategy: Halted
+      template:
+        spec:
+          domain: {memory: {guest: 64Mi}, devices: {}}
+"#;
+
+#[test]
+fn kubectl_scales_a_pool_and_deletes_it_with_its_machines() {
+    let server = Server::start(&["--emulation", "on"]);
+    server.apply(POOL);
+    let has = |machines: &[&str]| {
+        wait_for("the pool has its machines", PATIENCE, || {
+            let found = server.kubectl(&["get", "vm", "-l", "pool=web", "-o", "name"]);
+            let names = found.lines().map(|line| line.rsplit('/').next());
+            if names.eq(machines.iter().map(|name| Some(*name))) {
+                Ok(())
+            } else {
+                Err(found)
+            }
+        });
+    };
+    has(&["web-0", "web-1"]);
+    assert_eq!(
+        server.kubectl(&["scale", "vmpool", "web", "--replicas", "3"]),
+        "virtualmachinepool.pool.kubevirt.io/web scaled\n"
+    );
+    has(&["web-0", "web-1", "web-2"]);
+    let counted = "--for=jsonpath={.status.replicas}=3";
+    server.kubectl(&["wait", "vmpool", "web", counted, "--timeout=60s"]);
+    let table = server.kubectl(&["get", "vmpools"]);
+    let rows: Vec<Vec<&str>> = table
+        .lines()
+        .map(|row| row.split_whitespace().collect())
+        .collect();
+    assert_eq!(rows[0], ["NAME", "DESIRED", "CURRENT", "READY", "AGE"]);
+    assert_eq!(rows[1][..4], ["web", "3", "3", "0"]);
+    let scale = "/apis/pool.kubevirt.io/v1beta1/namespaces/default/virtualmachinepools/web/scale";
+    let scale = server.kubectl(&["get", "--raw", scale]);
+    let scale: serde_json::Value = serde_json::from_str(&scale).expect("JSON");
+    assert_eq!(scale["status"]["selector"], "pool=web");
+    let mode = "jsonpath={.spec.template.metadata.annotations.anyvirt\\.io/warm-start}";
+    assert_eq!(server.kubectl(&["get", "vm", "web-2", "-o", mode]), "Auto");
+
+    for (patch, said) in [
+        (
+            r#"{"spec":{"selector":{"matchLabels":{"pool":"other"}}}}"#,
+            "selector is immutable after creation.",
+        ),
+        (
+            r#"{"spec":{"autohealing":{"startUpFailureThreshold":3}}}"#,
+            "spec.autohealing is not served",
+        ),
+        (
+            r#"{"spec":{"virtualMachineTemplate":{"spec":{"runStrategy":"Never"}}}}"#,
+            "Invalid RunStrategy (Never)",
+        ),
+    ] {
+        let refused = server.try_kubectl(&["patch", "vmpool", "web", "--type=merge", "-p", patch]);
+        assert!(
+            !refused.success && refused.err.contains(said),
+            "{refused:?}"
+        );
+    }
+    let refused = server.try_kubectl(&["scale", "vmpool", "web", "--replicas", "-1"]);
+    assert!(!refused.success, "{refused:?}");
+
+    server.kubectl(&["scale", "vmpool", "web", "--replicas", "1"]);
+    wait_for("one machine stays", PATIENCE, || {
+        let found = server.kubectl(&["get", "vm", "-o", "name"]);
+        if found.lines().count() == 1 {
+            Ok(())
+        } else {
+            Err(found)
+        }
+    });
+    server.kubectl(&["delete", "vmpool", "web", "--timeout=60s"]);
+    has(&[]);
+}
+
 #[test]
 fn kubectl_works_on_every_built_in_kind() {
     let server = Server::start(&["--emulation", "on"]);
@@ -312,7 +404,7 @@ struct Subject {
     built_in: bool,
 }
 
-const SUBJECTS: [Subject; 14] = [
+const SUBJECTS: [Subject; 15] = [
     Subject {
         kind: "namespace",
         name: "v-namespace",
@@ -386,6 +478,12 @@ const SUBJECTS: [Subject; 14] = [
         built_in: false,
         // No node matches, so that no guest starts.
         manifest: "{apiVersion: kubevirt.io/v1, kind: VirtualMachineInstance, metadata: {name: v-instance}, spec: {nodeSelector: {none: such}, domain: {memory: {guest: 64Mi}, devices: {}}}}",
+    },
+    Subject {
+        kind: "vmpool",
+        name: "v-pool",
+        built_in: false,
+        manifest: "{apiVersion: pool.kubevirt.io/v1alpha1, kind: VirtualMachinePool, metadata: {name: v-pool}, spec: {replicas: 0, selector: {matchLabels: {a: b}}, virtualMachineTemplate: {metadata: {labels: {a: b}}, spec: {runStrategy: Halted, template: {spec: {domain: {memory: {guest: 64Mi}, devices: {}}}}}}}}",
     },
     Subject {
         kind: "hyperconverged",

@@ -329,3 +329,46 @@ fn what_is_deleted_ends_and_what_lost_its_network_says_so() {
         still.then_some(()).ok_or(now)
     });
 }
+
+/// A pool of the stage's guests, one of which may be down at a time.
+fn pool(stage: &Stage, name: &str) -> String {
+    let machine = stage.manifest(name, "RerunOnFailure");
+    let (_, spec) = machine.split_once("\nspec:\n").expect("a spec");
+    let spec: Vec<String> = spec.lines().map(|line| format!("    {line}")).collect();
+    format!(
+        "apiVersion: pool.kubevirt.io/v1beta1\nkind: VirtualMachinePool\nmetadata: {{name: {name}}}\nspec:\n  \
+         replicas: 2\n  maxUnavailable: 1\n  selector: {{matchLabels: {{pool: {name}}}}}\n  \
+         virtualMachineTemplate:\n    metadata: {{labels: {{pool: {name}}}}}\n    spec:\n  {}\n",
+        spec.join("\n  ")
+    )
+}
+
+#[test]
+fn the_guests_of_a_pool_follow_its_template_and_stay_who_they_are() {
+    let stage = Stage::new();
+    let server = &stage.server;
+    server.apply(&pool(&stage, "web"));
+    let names = ["web-0", "web-1"];
+    let before = names.map(|name| uid(&stage.running(name)));
+    let who = |name| {
+        let vm = server.get("vm", name, "default").expect("a machine");
+        vm["spec"]["template"]["spec"]["domain"]["firmware"]["uuid"].clone()
+    };
+    let identities = names.map(who);
+    assert_ne!(identities[0], identities[1]);
+    let longer = r#"{"spec":{"virtualMachineTemplate":{"spec":{"template":{"spec":{"terminationGracePeriodSeconds":6}}}}}}"#;
+    server.kubectl(&["patch", "vmpool", "web", "--type=merge", "-p", longer]);
+    for (name, before) in names.iter().zip(&before) {
+        stage.another(name, before);
+        let vmi = server.get("vmi", name, "default").expect("an instance");
+        assert_eq!(vmi["spec"]["terminationGracePeriodSeconds"], 6);
+    }
+    assert_eq!(names.map(who), identities);
+    let ready = "--for=jsonpath={.status.readyReplicas}=2";
+    server.kubectl(&["wait", "vmpool", "web", ready, "--timeout=120s"]);
+    server.kubectl(&["delete", "vmpool", "web", "--timeout=60s"]);
+    wait_for("the end of the pool's guests", PATIENCE, || {
+        let left = server.kubectl(&["get", "vm,vmi,pod", "-o", "name"]);
+        left.is_empty().then_some(()).ok_or(left)
+    });
+}

@@ -41,6 +41,18 @@ pub(crate) struct Change {
     pub(crate) facts: Vec<Fact>,
 }
 
+impl Change {
+    /// Whether it tells only how far the start of `instance` is.
+    pub(crate) fn is_progress(&self, instance: &VirtualMachineInstance) -> bool {
+        let before = instance.status.as_ref();
+        let timeline = before.and_then(|before| before.start_timeline.clone());
+        let before = before.cloned().unwrap_or_default();
+        let mut after = self.status.clone();
+        after.start_timeline = timeline;
+        self.facts.is_empty() && before == after
+    }
+}
+
 /// The change that the VMI's status needs, if it needs one. `pulled` are its pulled disks.
 pub(crate) fn wanted(
     seen: &Seen<'_>,

@@ -57,6 +57,13 @@ use warm::Warm;
 /// longest: short enough that nobody notices one, long enough not to flood a log.
 const FIRST_RETRY: Duration = Duration::from_millis(500);
 const LONGEST_RETRY: Duration = Duration::from_secs(30);
+/// How a start goes is told at most this often while nothing else of its machine changes: a write costs more than many a
+/// step of a start, and most starts from templates are over by then.
+const LULL: Duration = Duration::from_millis(250);
+
+/// Images that are here are found in this time, mostly in a tenth of it.
+const QUICK_PULL: Duration = Duration::from_millis(20);
+
 /// A launcher that lives and does not answer is asked again this often.
 const SILENT_RETRY: Duration = Duration::from_secs(5);
 
@@ -125,6 +132,8 @@ pub(crate) struct Machine {
     warm: Warm,
     save: Save,
     start: Start,
+    /// When the VMI's status was last written.
+    told_at: Option<Timestamp>,
     failures: u32,
 }
 
@@ -146,6 +155,16 @@ enum Step {
     Wait(Option<Timestamp>),
     /// Nothing is left.
     Done,
+}
+
+/// How it went to tell of a machine.
+enum Telling {
+    /// Something was written.
+    Written,
+    /// Nothing is to be told.
+    Nothing,
+    /// What there is to tell can wait until this time.
+    Later(Timestamp),
 }
 
 /// A step failed, and is tried again.
@@ -187,6 +206,7 @@ impl Machine {
             warm: Warm::default(),
             save: Save::default(),
             start: Start::default(),
+            told_at: None,
             failures: 0,
         }
     }
@@ -245,6 +265,16 @@ impl Machine {
     async fn take_finished_pull(&mut self) {
         if let Some(pulling) = self.pulling.take_if(|pulling| pulling.is_finished()) {
             self.take_pull_of(pulling.await);
+        }
+    }
+
+    /// Takes what a pull gives at once: of images that are here there is nothing to tell.
+    async fn take_quick_pull(&mut self) {
+        if let Some(pulling) = &mut self.pulling
+            && let Ok(result) = tokio::time::timeout(QUICK_PULL, pulling).await
+        {
+            self.pulling = None;
+            self.take_pull_of(result);
         }
     }
 
@@ -335,22 +365,54 @@ impl Machine {
         Ok((step_down, answer))
     }
 
-    /// Writes what is to be told, one object at a time. False: all is told.
-    async fn write_statuses(&self, seen: &Seen<'_>, now: Timestamp) -> Result<bool, StepError> {
-        // The VMI first: once its pod is over, others ask why.
+    /// Writes what is to be told, one object at a time; nothing if a start `begins`.
+    async fn write_statuses(
+        &mut self,
+        seen: &Seen<'_>,
+        begins: bool,
+        now: Timestamp,
+    ) -> Result<Telling, StepError> {
+        if begins {
+            return Ok(Telling::Nothing);
+        }
+        let pod = pod_status::wanted(seen, now).and_then(|status| Some((seen.pod?, status)));
+        // Once its pod is over, others ask why.
+        let is_over = |phase: &str| phase == "Succeeded" || phase == "Failed";
+        if let Some((pod, status)) = &pod
+            && !status.phase.as_deref().is_some_and(is_over)
+        {
+            // It is what others wait for.
+            self.write_pod(pod, status).await?;
+            return Ok(Telling::Written);
+        }
+        let mut told = Telling::Nothing;
         if let Some(change) = instance_status::wanted(seen, &self.pulled.disks, now)
             && let Some(instance) = seen.instance
         {
-            self.write_instance(instance, change).await?;
-            return Ok(true);
+            // A clock that was set back says nothing.
+            let told_at = self.told_at.filter(|at| *at <= now);
+            let lull = told_at.and_then(|at| at.checked_add(LULL).ok());
+            match lull.filter(|lull| now < *lull && change.is_progress(instance)) {
+                Some(lull) => told = Telling::Later(lull),
+                None => {
+                    self.write_instance(instance, change).await?;
+                    self.told_at = Some(now);
+                    return Ok(Telling::Written);
+                }
+            }
         }
-        if let Some(status) = pod_status::wanted(seen, now)
-            && let Some(pod) = seen.pod
-        {
+        if let Some((pod, status)) = pod {
             self.write_pod(pod, &status).await?;
-            return Ok(true);
+            return Ok(Telling::Written);
         }
-        Ok(false)
+        Ok(told)
+    }
+
+    /// Whether `action` begins a start: nothing that is told waits for it then, and it waits for nothing that is to be
+    /// told, which is told at once with what comes of it. Where it waits or has failed before, that is told first.
+    fn begins(&self, action: &Action) -> bool {
+        let is_first = self.failures == 0 && self.start_failure.is_none() && !self.waits();
+        is_first && matches!(action, Action::StartLauncher | Action::StartGuest)
     }
 
     /// Looks, tells, acts once.
@@ -385,8 +447,8 @@ impl Machine {
         {
             return Ok(Step::Again);
         }
-        let save = self.save.clone();
-        let (queued, warm) = (self.queued.clone(), self.warm.told.clone());
+        let (save, queued) = (self.save.clone(), self.queued.clone());
+        let warm = self.warm.told.clone();
         let seen = Seen {
             node: &self.context.settings.name.clone(),
             pod: pod.as_deref(),
@@ -412,11 +474,15 @@ impl Machine {
         // Begun before anything is told: images that are here are found while it is written.
         if let (Action::PullImages, None, Some(instance)) = (&action, &self.pulling, &instance) {
             self.pull_images(instance);
+            self.take_quick_pull().await;
             return Ok(Step::Again);
         }
-        if self.write_statuses(&seen, now).await? {
-            return Ok(Step::Again);
-        }
+        let begins = self.begins(&action);
+        let later = match self.write_statuses(&seen, begins, now).await? {
+            Telling::Written => return Ok(Step::Again),
+            Telling::Later(at) => Some(at),
+            Telling::Nothing => None,
+        };
         if let Some(instance) = &instance {
             self.start
                 .remember(&self.context, instance, &launcher)
@@ -432,11 +498,11 @@ impl Machine {
         let performed = self
             .perform(action, pod, instance, record.as_ref(), answer.or(step_down))
             .await?;
+        let retry = silent.and_then(|wait| now.checked_add(wait).ok());
         Ok(match performed {
-            Step::Wait(at) => {
-                let retry = silent.and_then(|wait| now.checked_add(wait).ok());
-                Step::Wait(at.or(retry).into_iter().chain(due).min())
-            }
+            // What is to be told still is.
+            Step::Wait(_) if begins => Step::Again,
+            Step::Wait(at) => Step::Wait(at.or(retry).into_iter().chain(due).chain(later).min()),
             step => step,
         })
     }

@@ -421,7 +421,7 @@ impl Machine {
     }
 
     /// Whether it has to wait: for its turn to boot, or for a template.
-    fn waits(&self) -> bool {
+    pub(super) fn waits(&self) -> bool {
         self.queued.is_some() || self.warm.waits
     }
 

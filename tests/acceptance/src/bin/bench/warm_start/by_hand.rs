@@ -7,7 +7,6 @@ use laboratory::guests;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-const FOLDER: &str = "by-hand";
 /// A guest that takes less than this part of a processor has nothing to do any more.
 const IDLE: f64 = 0.1;
 const LOOK: Duration = Duration::from_secs(2);
@@ -22,39 +21,55 @@ pub(super) struct ByHand {
 }
 
 impl ByHand {
-    /// Boots the small guest, and keeps it in `folder`.
-    pub(super) fn small(files: &guests::SmallGuest, folder: &Path) -> std::io::Result<Self> {
-        let shape = Shape::small(files, 128);
-        Self::boot(shape, None, folder)
+    /// The small guest.
+    pub(super) fn small(files: &guests::SmallGuest, cache: &Path) -> std::io::Result<Self> {
+        let recipe = format!("{files:?}");
+        Self::kept(&cache.join("by-hand-small"), &recipe, |_| {
+            Ok((Shape::small(files, 128), None))
+        })
     }
 
-    /// The Debian guest, which was booted and kept in `cache` by an earlier run, or is now.
+    /// The Debian guest.
     pub(super) fn debian(disk: &Path, cache: &Path) -> std::io::Result<Self> {
-        // What goes into it; its own folder is named by the recipe of the disk.
+        let recipe = disk.display().to_string();
+        Self::kept(&cache.join("by-hand"), &recipe, |folder| {
+            let own = folder.join("disk.qcow2");
+            if !own.exists() {
+                overlay(&own, disk)?;
+            }
+            Ok((debian_shape(&own), Some(own)))
+        })
+    }
+
+    /// One that an earlier run has kept in `folder`, if it was made by this `recipe` and this QEMU; else it is booted
+    /// now. `guest` gives its shape and its disk, which is made if it is not there.
+    fn kept(
+        folder: &Path,
+        recipe: &str,
+        guest: impl FnOnce(&Path) -> std::io::Result<(Shape, Option<PathBuf>)>,
+    ) -> std::io::Result<Self> {
         let version = run(Path::new("qemu-system-x86_64"), &["--version"], &[]).out;
-        let recipe = format!("{}\n{version}", disk.display());
-        let folder = cache.join(FOLDER);
-        let (noted, own) = (folder.join("recipe"), folder.join("disk.qcow2"));
-        let shape = debian_shape(&own);
+        let recipe = format!("{recipe}\n{version}");
+        let noted = folder.join("recipe");
         if let Ok(text) = std::fs::read_to_string(&noted)
             && let Some(cold) = text.strip_prefix(&recipe)
         {
-            return Ok(Self {
-                kept: Kept {
-                    shape,
-                    memory: folder.join("memory"),
-                    state: folder.join("state"),
-                },
-                disk: Some(own),
-                cold: cold.trim().parse().map_err(std::io::Error::other)?,
-            });
+            let cold = cold.trim().parse().map_err(std::io::Error::other)?;
+            let (shape, disk) = guest(folder)?;
+            let (memory, state) = (folder.join("memory"), folder.join("state"));
+            let kept = Kept {
+                shape,
+                memory,
+                state,
+            };
+            return Ok(Self { kept, disk, cold });
         }
         if folder.exists() {
-            std::fs::remove_dir_all(&folder)?;
+            std::fs::remove_dir_all(folder)?;
         }
-        std::fs::create_dir_all(&folder)?;
-        overlay(&own, disk)?;
-        let made = Self::boot(shape, Some(own), &folder)?;
+        std::fs::create_dir_all(folder)?;
+        let (shape, disk) = guest(folder)?;
+        let made = Self::boot(shape, disk, folder)?;
         // Noted last: what is cut short is made again.
         std::fs::write(noted, format!("{recipe}{}", made.cold))?;
         Ok(made)

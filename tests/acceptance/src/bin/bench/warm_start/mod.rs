@@ -64,8 +64,7 @@ pub(crate) fn measure(is_json: bool) -> Result<(), String> {
             .map_err(|_| "booting by hand failed".to_owned())
     })?
     .map_err(failed)?;
-    let memory = tempfile::tempdir_in("/dev/shm").map_err(failed)?;
-    let small_by_hand = ByHand::small(&files, memory.path()).map_err(failed)?;
+    let small_by_hand = ByHand::small(&files, &cache).map_err(failed)?;
     // The first makes the template, and reads it.
     stage.start("first-small", &stage.small_vm("first-small"), LONG_PAUSE);
     stage.remove_all();

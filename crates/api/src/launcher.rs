@@ -90,6 +90,11 @@ pub struct Identity {
 pub enum Request {
     /// Start the guest. Starting the same VMI UID again is `Ok` and changes nothing.
     Start(Box<StartRequest>),
+    /// Get a guest ready for a machine that is not known yet: restore the template of this start, which is nobody's, let
+    /// its guest come to rest, and stop it. Answered when that has begun; [`Status::standby`] tells of its end. The next
+    /// [`Request::Start`] adopts the guest if it can, and starts another one if not. Before it the launcher's directory may
+    /// be moved, and another [`Identity`] put into it: the launcher looks at both again then.
+    Prepare(Box<StartRequest>),
     /// How does it stand?
     Status,
     /// A status line now and after each change, until either side closes.
@@ -338,6 +343,9 @@ pub struct Status {
     /// How the restore of a template went, if this start was to be one and it is decided.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub warm: Option<warm::WarmOutcome>,
+    /// How the guest stands that was got ready by [`Request::Prepare`]; none once it was adopted, or is not wanted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub standby: Option<warm::Standby>,
     /// How the guest was saved last, if it was.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub saved: Option<saved::SavedNow>,
@@ -347,10 +355,14 @@ pub struct Status {
 }
 
 impl Status {
-    /// The milestones of the guest's latest start: those after it was started again, or booted instead of restored.
+    /// The milestones of the guest's latest start: those after it was started again, booted instead of restored, or
+    /// restored instead of adopted.
     pub fn latest_milestones(&self) -> &[Milestone] {
         let again = self.milestones.iter().rposition(|it| {
-            it.name == milestones::STEPPED_DOWN || it.name == milestones::BOOTS_INSTEAD
+            matches!(
+                it.name.as_str(),
+                milestones::STEPPED_DOWN | milestones::BOOTS_INSTEAD | milestones::NOT_ADOPTED
+            )
         });
         self.milestones
             .get(again.map_or(0, |again| again + 1)..)
@@ -376,6 +388,7 @@ impl Default for Status {
             last_sign: None,
             kvm_failure: None,
             warm: None,
+            standby: None,
             saved: None,
             resumed: None,
         }
@@ -450,6 +463,10 @@ pub mod milestones {
     pub const QMP: &str = "qmp";
     /// A template's memory and devices are there.
     pub const RESTORED: &str = "restored";
+    /// A standby guest was taken, which was restored before this machine was known.
+    pub const ADOPTED: &str = "adopted";
+    /// The standby guest was of no use: another one starts. What was reached before does not count.
+    pub const NOT_ADOPTED: &str = "not-adopted";
     /// The restored guest is somebody of its own: names, addresses, keys, clock and random numbers.
     pub const RENEWED: &str = "renewed";
     /// The template was of no use: the guest boots. What was reached before does not count.

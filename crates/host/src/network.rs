@@ -88,6 +88,64 @@ pub struct Passt {
     pub name_servers: Vec<Ipv4Addr>,
 }
 
+/// The socket of a guest's network card, before anything carries what passes there.
+#[derive(Debug)]
+pub struct Card {
+    /// The end for QEMU, as [`Passt::socket`].
+    pub socket: OwnedFd,
+    /// The other end.
+    pub end: CardEnd,
+}
+
+/// Our end of a [`Card`]. Closed, it ends the card's network.
+#[derive(Debug)]
+pub struct CardEnd(OwnedFd);
+
+impl Card {
+    /// A new one, at which nobody listens yet.
+    ///
+    /// # Errors
+    /// The kernel's answer.
+    pub fn new() -> io::Result<Self> {
+        let (socket, end) = socket::pair()?;
+        for end in [&socket, &end] {
+            set_buffer(end, SOCKET_BUFFER)?;
+        }
+        Ok(Self {
+            socket,
+            end: CardEnd(end),
+        })
+    }
+}
+
+/// What carries a guest's network.
+#[derive(Debug)]
+pub struct Carrier {
+    child: Child,
+    traffic: Arc<Traffic>,
+    name_servers: Vec<Ipv4Addr>,
+}
+
+impl Carrier {
+    /// Its process.
+    #[must_use]
+    pub fn identity(&self) -> &Identity {
+        self.child.identity()
+    }
+
+    /// What passes through the guest's card.
+    #[must_use]
+    pub fn traffic(&self) -> Arc<Traffic> {
+        Arc::clone(&self.traffic)
+    }
+
+    /// Its process, whose end somebody has to wait for.
+    #[must_use]
+    pub fn into_child(self) -> Child {
+        self.child
+    }
+}
+
 /// A guest's network was not started.
 #[derive(Debug, thiserror::Error)]
 pub enum NetworkError {
@@ -127,6 +185,25 @@ impl Network {
     /// # Errors
     /// [`NetworkError`]; nothing runs then.
     pub fn start(self) -> Result<Passt, NetworkError> {
+        let Card { socket, end } = Card::new()?;
+        let Carrier {
+            child,
+            traffic,
+            name_servers,
+        } = self.carry(end)?;
+        Ok(Passt {
+            child,
+            traffic,
+            socket,
+            name_servers,
+        })
+    }
+
+    /// Starts passt for a card that a QEMU has already. It ends by itself when that QEMU does.
+    ///
+    /// # Errors
+    /// [`NetworkError`]; nothing runs then, and the card's network has ended.
+    pub fn carry(self, CardEnd(end): CardEnd) -> Result<Carrier, NetworkError> {
         if !self.program.is_file() {
             return Err(NetworkError::Missing {
                 program: self.program,
@@ -138,10 +215,7 @@ impl Network {
         let name_servers = name_servers();
         let low_ports = self.user.is_some() && self.forwards.iter().any(|(_, port)| *port < 1024);
         let (ours, theirs) = socket::pair()?;
-        let (card, ours_of_card) = socket::pair()?;
-        for end in [&theirs, &card, &ours_of_card] {
-            set_buffer(end, SOCKET_BUFFER)?;
-        }
+        set_buffer(&theirs, SOCKET_BUFFER)?;
         set_buffer(&ours, BUFFER_TO_PASST)?;
         let child = Program::new(&self.program)
             .arguments(arguments(self.address, &self.forwards, &name_servers))
@@ -155,11 +229,10 @@ impl Network {
             })
             .spawn()?;
         let traffic = Arc::<Traffic>::default();
-        cable::join(ours_of_card, ours, Arc::clone(&traffic))?;
-        Ok(Passt {
+        cable::join(end, ours, Arc::clone(&traffic))?;
+        Ok(Carrier {
             child,
             traffic,
-            socket: card,
             name_servers,
         })
     }

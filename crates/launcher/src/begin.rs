@@ -14,13 +14,13 @@ use qemu::version::Version;
 use tokio::net::UnixStream;
 
 use crate::blueprint::processor::check_missing;
+use crate::debug_console;
 use crate::markers::Mark;
 use crate::monitor::{Connected, Monitor, MonitorError};
 use crate::serial::Serial;
 use crate::start::{ENDS_WITHIN, Home, LaunchError, Progress, Sockets, StartError, failed};
 use crate::warm::channel::{Channel, Listening};
 use crate::warm::restore::{self, Origin};
-use crate::{debug_console, kvm_failure};
 
 /// How a guest has begun.
 #[derive(Debug)]
@@ -53,6 +53,8 @@ pub(crate) struct Beginning<'a> {
     /// Processor features without which it must not run: name and field of the VMI.
     pub(crate) required: &'a [(String, String)],
     pub(crate) progress: &'a Progress,
+    /// What stands in the serial log before what the guest says, if that goes on with an earlier one.
+    pub(crate) marks: Option<String>,
     /// The file with its template's state, if it has one.
     pub(crate) state: Option<Incoming>,
     /// Where its serial line goes, even if it comes to nothing.
@@ -69,6 +71,7 @@ impl Beginning<'_> {
             request,
             required,
             progress,
+            marks,
             state,
             serial,
             restored,
@@ -77,7 +80,7 @@ impl Beginning<'_> {
         if let Some(line) = sockets.firmware {
             tokio::spawn(debug_console::run(line, progress.clone()));
         }
-        *serial = open_serial(sockets.serial, home, request, progress)?;
+        *serial = open_serial(sockets.serial, home, marks.as_deref(), progress)?;
         let channel = sockets.renewal.map(Channel::new);
         let monitor = connected.monitor.clone();
         let facts = facts(&monitor, request, required);
@@ -148,7 +151,7 @@ async fn go_on(
     Ok((facts, begun))
 }
 
-fn no_port() -> StartError {
+pub(crate) fn no_port() -> StartError {
     StartError(
         "the guest cannot become another one: it has no port for the program that renews it"
             .to_owned(),
@@ -199,7 +202,7 @@ pub(crate) struct Facts {
 }
 
 /// Waits for QEMU's greeting.
-async fn connect(
+pub(crate) async fn connect(
     monitor: UnixStream,
     request: &StartRequest,
     progress: &Progress,
@@ -234,7 +237,7 @@ async fn connect(
 }
 
 /// Checks that QEMU is what was asked for.
-async fn facts(
+pub(crate) async fn facts(
     monitor: &Monitor,
     request: &StartRequest,
     required: &[(String, String)],
@@ -270,15 +273,14 @@ async fn facts(
 }
 
 /// Reads the serial line, if there is one.
-fn open_serial(
+pub(crate) fn open_serial(
     line: Option<UnixStream>,
     home: &Home,
-    request: &StartRequest,
+    marks: Option<&str>,
     progress: &Progress,
 ) -> Result<Option<Serial>, StartError> {
     let Some(line) = line else { return Ok(None) };
-    let marks = request.stepped_down.as_ref().map(kvm_failure::marker);
-    Serial::start(line, &home.directory, marks.as_deref(), progress.clone())
+    Serial::start(line, &home.directory, marks, progress.clone())
         .map(Some)
         .map_err(failed)
 }

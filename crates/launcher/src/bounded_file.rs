@@ -2,6 +2,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
+use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
@@ -94,6 +95,19 @@ impl Tail {
         Ok(())
     }
 
+    /// Where the file is now: its folder may have been moved.
+    fn place(&self) -> PathBuf {
+        let open = format!("/proc/self/fd/{}", self.file.as_raw_fd());
+        let open = std::fs::read_link(open).ok();
+        match (
+            open.as_deref().and_then(Path::parent),
+            self.path.file_name(),
+        ) {
+            (Some(folder), Some(name)) => folder.join(name),
+            _ => self.path.clone(),
+        }
+    }
+
     /// Writes the younger half to a new file and puts it in this one's place, so that a reader
     /// sees either.
     fn halve(&mut self) -> io::Result<()> {
@@ -103,6 +117,7 @@ impl Tail {
         self.file
             .seek(SeekFrom::Start(length.saturating_sub(self.limit / 2)))?;
         (&self.file).take(self.limit).read_to_end(&mut young)?;
+        self.path = self.place();
         let aside = self.path.with_extension("new");
         let mut file = create(&aside)?;
         file.write_all(&young)?;

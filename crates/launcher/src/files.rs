@@ -1,6 +1,7 @@
 //! Opens what a [`Blueprint`](crate::blueprint::Blueprint) names, anew for each launch: two QEMUs
 //! that share one open file are not kept apart by QEMU's image locks.
 
+use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::os::fd::{AsRawFd as _, OwnedFd, RawFd};
@@ -26,6 +27,8 @@ pub(crate) struct Places<'a> {
     pub(crate) locks: &'a Path,
     /// Who we are, for whoever finds a lock held.
     pub(crate) holder: &'a str,
+    /// What lies below the disks of a guest that starts again, by its names among what is saved.
+    pub(crate) lower: &'a BTreeMap<String, File>,
 }
 
 /// An open file and its number in QEMU.
@@ -182,6 +185,21 @@ pub(crate) fn open(
                 read_only,
                 direct,
             } => resume::disk(places.disks, file, *take_over, (*read_only, *direct))?.into(),
+            Source::Own { name, read_only } => {
+                let path = places.disks.join(name);
+                OpenOptions::new()
+                    .read(true)
+                    .write(!read_only)
+                    .custom_flags(OFlags::NOFOLLOW.bits().cast_signed())
+                    .open(&path)
+                    .map_err(doing("open", &path))?
+                    .into()
+            }
+            Source::Lower(name) => {
+                let held = places.lower.get(name).map(File::try_clone);
+                let held = held.unwrap_or_else(|| Err(io::ErrorKind::NotFound.into()));
+                held.map_err(doing("hold", Path::new(name)))?.into()
+            }
             Source::FirmwareCode(guest) => {
                 let code = firmware(*guest)?.code;
                 File::open(code)
@@ -267,48 +285,101 @@ struct CloudInitImage<'a> {
     padded: bool,
 }
 
+impl CloudInitImage<'_> {
+    /// Its bytes; those of a padded one go on with zeros.
+    fn bytes(
+        &self,
+        path: &Path,
+        request: &StartRequest,
+        now: Timestamp,
+    ) -> Result<Vec<u8>, FileError> {
+        let (user_data, network_data) = self.data;
+        let meta_data = MetaData {
+            instance_id: &request.instance_id,
+            hostname: &request.hostname,
+        };
+        let time = now.to_zoned(jiff::tz::TimeZone::UTC).datetime();
+        let image =
+            cloud_init::no_cloud(user_data, network_data, meta_data, time).map_err(|source| {
+                FileError::CloudInit {
+                    volume: self.volume.to_owned(),
+                    source,
+                }
+            })?;
+        if self.padded && image.len() as u64 > warm::CLOUD_INIT_IMAGE_BYTES {
+            let most = warm::LARGEST_CLOUD_INIT_BYTES;
+            return Err(FileError::Template {
+                path: path.to_owned(),
+                problem: format!(
+                    "a machine of a template has at most {most} bytes of cloud-init data"
+                ),
+            });
+        }
+        Ok(image)
+    }
+}
+
 fn cloud_init_disk(
     disks: &Path,
     image: &CloudInitImage<'_>,
     request: &StartRequest,
     now: Timestamp,
 ) -> Result<File, FileError> {
-    let CloudInitImage {
-        volume,
-        data: (user_data, network_data),
-        read_only,
-        padded,
-    } = *image;
-    let meta_data = MetaData {
-        instance_id: &request.instance_id,
-        hostname: &request.hostname,
-    };
-    let time = now.to_zoned(jiff::tz::TimeZone::UTC).datetime();
-    let image =
-        cloud_init::no_cloud(user_data, network_data, meta_data, time).map_err(|source| {
-            FileError::CloudInit {
-                volume: volume.to_owned(),
-                source,
-            }
-        })?;
-    let path = disks.join(format!("{volume}.iso"));
-    if padded && image.len() as u64 > warm::CLOUD_INIT_IMAGE_BYTES {
-        let most = warm::LARGEST_CLOUD_INIT_BYTES;
-        return Err(FileError::Template {
-            path,
-            problem: format!("a machine of a template has at most {most} bytes of cloud-init data"),
-        });
-    }
+    let path = disks.join(format!("{}.iso", image.volume));
+    let bytes = image.bytes(&path, request, now)?;
     let mut file = new_file(&path)?;
-    file.write_all(&image).map_err(doing("write", &path))?;
-    if padded {
+    file.write_all(&bytes).map_err(doing("write", &path))?;
+    if image.padded {
         let bytes = warm::CLOUD_INIT_IMAGE_BYTES;
         file.set_len(bytes).map_err(doing("write", &path))?;
     }
-    if read_only {
+    if image.read_only {
         return File::open(&path).map_err(doing("open", &path));
     }
     Ok(file)
+}
+
+/// Puts a machine's cloud-init data into the images of the guest that it adopts, which its QEMU has open.
+///
+/// # Errors
+/// [`FileError`]; the images are of no use then.
+pub(crate) fn renew_cloud_init(
+    pieces: &[Piece],
+    request: &StartRequest,
+    disks: &Path,
+    now: Timestamp,
+) -> Result<(), FileError> {
+    for piece in pieces {
+        let Source::CloudInit {
+            volume,
+            user_data,
+            network_data,
+            ..
+        } = &piece.source
+        else {
+            continue;
+        };
+        let image = CloudInitImage {
+            volume,
+            data: (user_data.as_str(), network_data.as_deref()),
+            read_only: false,
+            padded: true,
+        };
+        let path = disks.join(format!("{volume}.iso"));
+        let bytes = image.bytes(&path, request, now)?;
+        let write = || {
+            let mut file = OpenOptions::new()
+                .write(true)
+                .custom_flags(OFlags::NOFOLLOW.bits().cast_signed())
+                .open(&path)?;
+            // The guest stands still: nobody reads between what was there and what comes.
+            file.set_len(0)?;
+            file.write_all(&bytes)?;
+            file.set_len(warm::CLOUD_INIT_IMAGE_BYTES)
+        };
+        write().map_err(doing("write", &path))?;
+    }
+    Ok(())
 }
 
 /// The firmware that is installed.

@@ -15,8 +15,10 @@ use crate::kvm_failure;
 use crate::life::{Ended, Refusal};
 use crate::networks::NetworkEnded;
 use crate::owner::Ordered;
+use crate::owner::standby::Got;
 use crate::signs::Look;
 use crate::start::{Guest, StartError};
+use crate::warm::standby::Prepared;
 use crate::warm::{Note, keep, save};
 
 /// A start under way.
@@ -27,6 +29,8 @@ pub(crate) struct Starting {
     pub(crate) note: Note,
     pub(crate) abort: Option<oneshot::Sender<()>>,
     pub(crate) task: JoinHandle<Result<Guest, StartError>>,
+    /// It is no start of the machine, but one of its guest, which has restarted.
+    pub(crate) restarts: bool,
 }
 
 /// A guest that runs; each flag is whether that can still be heard of.
@@ -79,6 +83,10 @@ pub(crate) enum Heard {
     NoOrders,
     Milestone(Milestone),
     Started(Box<Result<Guest, StartError>>),
+    /// A guest stands by, or cannot.
+    Prepared(Box<Got>),
+    /// The guest that stood by has ended, in these words.
+    StandbyEnded(String),
     /// It was kept, or not.
     Kept(Box<Result<keep::Done, JoinError>>),
     /// It was saved, or not.
@@ -112,6 +120,15 @@ pub(crate) async fn started(starting: &mut Option<Starting>) -> Result<Guest, St
             .await
             .unwrap_or_else(|error| Err(StartError::from_panic(&error))),
         None => std::future::pending().await,
+    }
+}
+
+/// Waits until a guest stands by, or the one that does ends by itself; for ever without one.
+pub(crate) async fn stands_by(standby: &mut Prepared) -> Heard {
+    match standby {
+        Prepared::Nothing => std::future::pending().await,
+        Prepared::UnderWay(under_way) => Heard::Prepared(Box::new((&mut under_way.task).await)),
+        Prepared::Ready(standby) => Heard::StandbyEnded(standby.ended().await),
     }
 }
 

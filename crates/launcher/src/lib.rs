@@ -125,7 +125,9 @@ pub async fn run(directory: &Path) -> Result<(), LauncherError> {
             }
         }
     });
-    owner.run(asked).await;
+    let directory = owner.run(asked).await;
+    // It may have been moved.
+    let socket = directory.join(names::SOCKET);
     server.abort();
     signals.abort();
     room.left().await;

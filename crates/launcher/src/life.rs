@@ -120,6 +120,10 @@ pub(crate) enum Input {
     Started { paused: bool },
     /// The guest could not be started, and QEMU does not run.
     StartFailed(String),
+    /// The guest runs again in another QEMU, after it has restarted.
+    Restarted,
+    /// It could not.
+    RestartFailed(String),
     /// QEMU says something.
     Said(Event),
     /// QEMU has ended, as these words say.
@@ -221,6 +225,22 @@ impl Life {
         stopping.into_iter().chain(going).min()
     }
 
+    /// Whether QEMU has ended because the guest restarts, and nobody wants it to stop.
+    pub(crate) fn restarts(&self) -> bool {
+        let going = self.going.as_ref();
+        self.has_guest()
+            && self.killed.is_none()
+            && self.stopping.is_none()
+            && going.is_some_and(|going| going.reason == ShutdownReason::GuestReset)
+    }
+
+    /// The guest is started again: what its QEMU said of its end is no end of the guest.
+    pub(crate) fn goes_on(&mut self) {
+        self.going = None;
+        self.panicked = false;
+        self.state = State::Running;
+    }
+
     fn has_guest(&self) -> bool {
         matches!(self.state, State::Running | State::Paused)
     }
@@ -286,6 +306,18 @@ impl Life {
                     (Some(words), _) => (ExitKind::Killed, words.to_owned()),
                     (None, Some(_)) => stopped_before(),
                     (None, None) => (ExitKind::StartFailed, message),
+                };
+                done(self.finish(exit))
+            }
+            Input::Restarted => done(self.started(now)),
+            Input::RestartFailed(message) => {
+                let exit = match (self.killed, self.stopping) {
+                    (Some(words), _) => (ExitKind::Killed, words.to_owned()),
+                    (None, Some(_)) => stopped_before(),
+                    (None, None) => {
+                        let (signal, code) = (None, None);
+                        (ExitKind::Crashed { signal, code }, message)
+                    }
                 };
                 done(self.finish(exit))
             }

@@ -5,8 +5,11 @@
 
 mod boot_again;
 mod keep;
+mod restart;
 mod save;
+pub(crate) mod standby;
 
+use std::fs::File;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,7 +29,7 @@ use tokio::time::Instant;
 
 use crate::exit_file::{put_aside, write_durably};
 use crate::heard::{
-    Heard, Keep, Running, Save, Starting, at, clock, happening, kept, saved, started,
+    Heard, Keep, Running, Save, Starting, at, clock, happening, kept, saved, stands_by, started,
 };
 use crate::kvm_failure;
 use crate::life::{Action, Decision, Ended, Input, Life, Refusal};
@@ -38,6 +41,7 @@ use crate::start::{Guest, Home, Progress, start};
 use crate::usage::Accounts;
 use crate::warm::Note;
 use crate::warm::save::Manner;
+use crate::warm::standby::Prepared;
 
 /// How often the status tells how many bytes the guest has written, and the directory is looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -63,6 +67,8 @@ const REACHED_BY_GUEST: [&str; 5] = [
 pub(crate) enum Order {
     /// Start this.
     Start(Box<StartRequest>),
+    /// Have a guest stand by that this restores.
+    Prepare(Box<StartRequest>),
     /// Keep the guest in this folder.
     Keep(PathBuf),
     /// Save the guest.
@@ -110,6 +116,9 @@ pub(crate) struct Owner {
     progress: (Progress, mpsc::Receiver<Milestone>),
     silence: Silence,
     starting: Option<Starting>,
+    standby: Prepared,
+    /// The launcher's directory, which may be moved: of one that has had a guest stand by.
+    folder: Option<File>,
     guest: Option<Running>,
     keep: Option<Keep>,
     save: Option<Save>,
@@ -147,6 +156,8 @@ impl Owner {
             progress: (Progress(tell), told),
             silence: Silence::default(),
             starting: None,
+            standby: Prepared::Nothing,
+            folder: None,
             guest: None,
             keep: None,
             save: None,
@@ -163,8 +174,8 @@ impl Owner {
         )
     }
 
-    /// Runs until the launcher shall leave. `leave` is told something when it is asked to.
-    pub(crate) async fn run(mut self, mut leave: mpsc::Receiver<()>) {
+    /// Runs until the launcher shall leave, and gives its directory. `leave` is told something when it is asked to.
+    pub(crate) async fn run(mut self, mut leave: mpsc::Receiver<()>) -> PathBuf {
         let mut look = tokio::time::interval(LOOK_EVERY);
         look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
         loop {
@@ -173,6 +184,7 @@ impl Owner {
                 biased;
                 happened = happening(&mut self.guest) => happened,
                 started = started(&mut self.starting) => Heard::Started(Box::new(started)),
+                stands = stands_by(&mut self.standby) => stands,
                 done = kept(&mut self.keep) => Heard::Kept(Box::new(done)),
                 done = saved(&mut self.save) => Heard::Saved(Box::new(done)),
                 told = clock(&mut self.clock) => Heard::Clock(told),
@@ -183,7 +195,8 @@ impl Owner {
                 _ = look.tick() => Heard::Look,
             };
             if self.take(heard).await {
-                return;
+                self.take_standby().end("its launcher leaves").await;
+                return self.home.directory;
             }
         }
     }
@@ -195,6 +208,11 @@ impl Owner {
             // The server is gone, which happens only when the launcher ends.
             Heard::NoOrders => return true,
             Heard::Milestone(milestone) => self.milestone(milestone),
+            Heard::Prepared(got) => self.prepared(*got),
+            Heard::StandbyEnded(how) => self.standby_ended(how),
+            Heard::Started(started) if self.is_restarting() => {
+                return self.restarted(*started).await;
+            }
             Heard::Started(started) => {
                 let input = match *started {
                     Ok(guest) => {
@@ -238,7 +256,7 @@ impl Owner {
             Heard::Tick => return self.input(Input::Tick).await,
             Heard::Look => {
                 self.count_serial();
-                if !self.home.directory.is_dir() {
+                if self.is_homeless() {
                     return self.input(Input::DirectoryGone).await;
                 }
             }
@@ -258,8 +276,14 @@ impl Owner {
                 self.save(manner, Input::Save, Some(answer));
                 return false;
             }
+            Order::Prepare(request) => {
+                // The client may have gone; then nobody needs the answer.
+                let _ = answer.send(self.prepare(*request));
+                return false;
+            }
             Order::Start(request) => {
-                if let Err(refusal) = self.check_identity(&request) {
+                let known = self.look_who_it_is();
+                if let Err(refusal) = known.and_then(|()| self.check_identity(&request)) {
                     // The client may have gone; then nobody needs the answer.
                     let _ = answer.send(Err(refusal));
                     return false;
@@ -427,11 +451,12 @@ impl Owner {
         let (abort, aborted) = oneshot::channel();
         let progress = self.progress.0.clone();
         let note = Note::default();
+        let standby = self.take_standby();
         let task = tokio::spawn(start(
             self.home.clone(),
             Arc::clone(&request),
             progress,
-            note.clone(),
+            (note.clone(), standby),
             aborted,
         ));
         self.starting = Some(Starting {
@@ -439,10 +464,16 @@ impl Owner {
             note,
             abort: Some(abort),
             task,
+            restarts: false,
         });
     }
 
-    fn kill(&self) {
+    fn kill(&mut self) {
+        if self.is_restarting() {
+            let abort = self.starting.as_mut().and_then(|it| it.abort.take());
+            // One that is just done hears nothing, and is killed then.
+            let _ = abort.map(|abort| abort.send(()));
+        }
         if let Some(running) = &self.guest
             && let Err(error) = running.guest.qemu.identity().signal(Signal::Kill)
         {
@@ -674,6 +705,9 @@ impl Owner {
         {
             tracing::warn!("QEMU has ended, but its monitor is still open");
         }
+        let Some(running) = self.restart(running) else {
+            return false;
+        };
         if let Some(serial) = &running.guest.serial {
             if tokio::time::timeout(LAST_EVENTS_WITHIN, serial.ended())
                 .await
@@ -744,7 +778,10 @@ impl Owner {
         if milestone.name == milestones::BOOTS_AGAIN {
             self.boot_again(&mut milestone);
         }
-        if milestone.name == milestones::BOOTS_INSTEAD {
+        if matches!(
+            milestone.name.as_str(),
+            milestones::BOOTS_INSTEAD | milestones::NOT_ADOPTED
+        ) {
             self.note_warm();
             self.silence = Silence::default();
         }

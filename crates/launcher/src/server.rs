@@ -172,6 +172,7 @@ impl Connection {
             Request::Usage => return self.usage().await,
             Request::Screenshot { move_pointer } => return self.screenshot(move_pointer).await,
             Request::Start(request) => Order::Start(request),
+            Request::Prepare(request) => Order::Prepare(request),
             Request::Stop {
                 grace_period_seconds,
             } => Order::Do(Input::Stop {

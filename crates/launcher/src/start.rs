@@ -1,5 +1,7 @@
 //! From a request to a guest that runs: locks, disks, sockets, network, QEMU, monitor, `cont`.
 
+use std::collections::BTreeMap;
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -25,21 +27,25 @@ use tokio::sync::{Notify, mpsc, oneshot, watch};
 use crate::begin::{Beginning, Begun, Greeted};
 use crate::blueprint::{self, Blueprint, Piece, Socket, Source, Surroundings};
 use crate::files::{self, FileError, Opened, Places};
-use crate::kvm_failure::Watch;
+use crate::kvm_failure::{self, Watch};
 use crate::markers::Mark;
 use crate::monitor::Monitor;
-use crate::networks::{self, NetworkEnded, Networks};
+use crate::networks::{self, Ends, NetworkEnded, Networks};
 use crate::output::Output;
 use crate::serial::Serial;
 use crate::usage::Cable;
 use crate::warm::channel::{Channel, Listening};
 use crate::warm::keep::Keepable;
 use crate::warm::save::Saveable;
+use crate::warm::standby::{self, Prepared};
 use crate::warm::{Note, resume, template};
 use crate::{agent, jail};
 
 /// A QEMU that gives up closes its monitor, and has then ended at once.
 pub(crate) const ENDS_WITHIN: Duration = Duration::from_secs(2);
+
+/// Stands in the serial log between what a guest said before its restart and after it.
+const RESTARTS: &str = "\r\n[anyvirt: the guest restarts]\r\n";
 
 /// The launcher's place and name.
 #[derive(Clone, Debug)]
@@ -101,6 +107,9 @@ pub(crate) struct Guest {
     pub(crate) listening: Option<Listening>,
     /// How it goes on, if it was saved before.
     pub(crate) resumed: Option<Resumed>,
+    /// Its QEMU was started before its machine was known, and ends when the guest restarts: the next one is told who it
+    /// is.
+    pub(crate) adopted: bool,
 }
 
 /// Why a guest does not run: a sentence for people with all causes.
@@ -125,6 +134,11 @@ pub(crate) fn failed(error: impl std::fmt::Display) -> StartError {
 pub(crate) struct Progress(pub(crate) mpsc::Sender<Milestone>);
 
 impl Progress {
+    /// For what is no start of a machine.
+    pub(crate) fn of_nobody() -> Self {
+        Self(mpsc::channel(1).0)
+    }
+
     /// It was reached now.
     pub(crate) fn reached(&self, name: &'static str) {
         self.mark(Mark { name, text: None }, Timestamp::now());
@@ -148,9 +162,9 @@ impl Progress {
 /// A launch that came to nothing.
 #[derive(Debug)]
 pub(crate) struct LaunchError {
-    error: StartError,
+    pub(crate) error: StartError,
     /// The template is to blame, at this step: without it the guest may start all the same.
-    stage: Option<WarmStage>,
+    pub(crate) stage: Option<WarmStage>,
 }
 
 impl From<StartError> for LaunchError {
@@ -178,8 +192,8 @@ impl From<WarmFailure> for LaunchError {
     }
 }
 
-/// Starts the guest: from its template, if it has one, and without it if that is of no use. When `abort` is told
-/// something, whatever was started is ended. `note` says how it went with the template.
+/// Starts the guest: the one that stands by, if there is one; from its template, if it has one; and without it if that is
+/// of no use. When `abort` is told something, whatever was started is ended. `note` says how it went with the template.
 ///
 /// # Errors
 /// [`StartError`]; nothing runs then.
@@ -187,14 +201,19 @@ pub(crate) async fn start(
     home: Home,
     request: Arc<StartRequest>,
     progress: Progress,
-    note: Note,
+    (note, standby): (Note, Prepared),
     mut abort: oneshot::Receiver<()>,
 ) -> Result<Guest, StartError> {
+    let adopted = standby::adopted(standby, &home, &request, &progress, &mut abort).await;
+    if let (Some((guest, since)), Some(template)) = (adopted?, template(&request)) {
+        note.restored(template, guest.random.clone(), Some(since));
+        return Ok(guest);
+    }
     let launched = launch(&home, &request, &progress, &mut abort).await;
     let (LaunchError { error, stage }, template) = match (launched, template(&request)) {
         (Ok(guest), template) => {
             if let Some(template) = template {
-                note.restored(template, guest.random.clone());
+                note.restored(template, guest.random.clone(), None);
             }
             return Ok(guest);
         }
@@ -233,6 +252,40 @@ pub(crate) async fn start(
     launched.map_err(|failed| failed.error)
 }
 
+/// Starts a guest once more that went on from a template and has restarted: with the disks that it has, and what lies
+/// `below` them.
+///
+/// # Errors
+/// [`StartError`]; nothing runs then.
+pub(crate) async fn start_again(
+    home: Home,
+    request: Arc<StartRequest>,
+    below: BTreeMap<String, File>,
+    mut abort: oneshot::Receiver<()>,
+) -> Result<Guest, StartError> {
+    // It is no start of the machine: nothing of it is told.
+    let progress = Progress::of_nobody();
+    let mut again = StartRequest {
+        warm: None,
+        stepped_down: None,
+        ..StartRequest::clone(&request)
+    };
+    again.instance.spec.start_strategy = None;
+    let again = Arc::new(again);
+    let launched = launch_as(
+        (&home, Manner::Again(&request, &below)),
+        &again,
+        &progress,
+        &mut abort,
+    );
+    let mut guest = launched.await.map_err(|failed| failed.error)?;
+    // It is a machine, and no template.
+    guest.keepable = None;
+    let within = Wait::Renewal.within(request.accelerator, request.slowdown);
+    guest.listening = guest.renewal.take().map(|channel| channel.listen(within));
+    Ok(guest)
+}
+
 fn given_up() -> LaunchError {
     failed("the start was given up").into()
 }
@@ -244,11 +297,20 @@ async fn launch(
     progress: &Progress,
     abort: &mut oneshot::Receiver<()>,
 ) -> Result<Guest, LaunchError> {
-    let prepared = tokio::select! {
-        prepared = prepare(home, request, progress) => prepared?,
+    launch_as((home, Manner::Start), request, progress, abort).await
+}
+
+async fn launch_as(
+    (home, manner): (&Home, Manner<'_>),
+    request: &Arc<StartRequest>,
+    progress: &Progress,
+    abort: &mut oneshot::Receiver<()>,
+) -> Result<Guest, LaunchError> {
+    let setup = tokio::select! {
+        setup = set_up(home, request, progress, manner) => setup?,
         _ = &mut *abort => return Err(given_up()),
     };
-    let Prepared {
+    let Setup {
         program,
         output,
         sockets,
@@ -262,7 +324,9 @@ async fn launch(
         saveable,
         state,
         outputs,
-    } = prepared;
+        ends: _,
+        blueprint: _,
+    } = setup;
     let mut qemu = program.spawn().map_err(failed)?;
     progress.reached(milestones::SPAWNED);
     for missing in &qemu.jail_report().missing {
@@ -275,6 +339,12 @@ async fn launch(
         request,
         required: &required,
         progress,
+        marks: match manner {
+            Manner::Again(..) => Some(RESTARTS.to_owned()),
+            Manner::Start | Manner::Standby => {
+                request.stepped_down.as_ref().map(kvm_failure::marker)
+            }
+        },
         state,
         serial: &mut serial,
         restored: &restored,
@@ -327,6 +397,7 @@ async fn launch(
         hook: begun.hook,
         listening: begun.listening,
         resumed: begun.resumed,
+        adopted: false,
     })
 }
 
@@ -367,7 +438,7 @@ fn ended_early(ended: std::io::Result<Ending>, restored: bool) -> LaunchError {
 }
 
 /// Waits for what goes with a QEMU that has ended, so that another one can have its addresses and its logs.
-async fn clear_away(cables: &[Cable], serial: Option<Serial>) {
+pub(crate) async fn clear_away(cables: &[Cable], serial: Option<Serial>) {
     networks::end(cables).await;
     if let Some(serial) = serial {
         // What it still writes would be in the next one's log.
@@ -376,16 +447,16 @@ async fn clear_away(cables: &[Cable], serial: Option<Serial>) {
 }
 
 /// What listens to the guest's agent.
-struct Listener {
+pub(crate) struct Listener {
     /// Whether it answers.
-    answers: watch::Receiver<bool>,
+    pub(crate) answers: watch::Receiver<bool>,
     /// To be told when it has opened its channel.
-    opened: Arc<Notify>,
+    pub(crate) opened: Arc<Notify>,
     /// Lends the channel.
-    loans: agent::Loans,
+    pub(crate) loans: agent::Loans,
 }
 
-fn listen_to_agent(
+pub(crate) fn listen_to_agent(
     channel: Option<UnixStream>,
     accelerator: Accelerator,
     request: &StartRequest,
@@ -411,7 +482,7 @@ fn listen_to_agent(
 }
 
 /// Kills QEMU if it still runs, and adds its last words to the error.
-async fn end(mut qemu: Child, output: Output, error: StartError) -> StartError {
+pub(crate) async fn end(mut qemu: Child, output: Output, error: StartError) -> StartError {
     if let Err(error) = qemu.identity().signal(Signal::Kill) {
         tracing::warn!("cannot kill QEMU: {error}");
     }
@@ -424,24 +495,39 @@ async fn end(mut qemu: Child, output: Output, error: StartError) -> StartError {
     }
 }
 
+/// For what a QEMU is set up.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Manner<'a> {
+    /// For a machine.
+    Start,
+    /// For one that is not known yet: it has cards, and no networks.
+    Standby,
+    /// For a guest that went on from the template of this request and has restarted; what lies below its disks.
+    Again(&'a StartRequest, &'a BTreeMap<String, File>),
+}
+
 /// Everything up to the program that is ready to be spawned.
-struct Prepared {
-    program: Program,
-    output: Output,
-    sockets: Sockets,
+pub(crate) struct Setup {
+    pub(crate) program: Program,
+    pub(crate) output: Output,
+    pub(crate) sockets: Sockets,
     accelerator: Accelerator,
     /// Processor features without which the guest must not run: name and field of the VMI.
-    required: Vec<(String, String)>,
-    adjustments: Vec<String>,
-    graphics: bool,
+    pub(crate) required: Vec<(String, String)>,
+    pub(crate) adjustments: Vec<String>,
+    pub(crate) graphics: bool,
     networks: mpsc::Receiver<NetworkEnded>,
     cables: Vec<Cable>,
     keepable: Option<Keepable>,
-    saveable: Saveable,
+    pub(crate) saveable: Saveable,
     /// The file with the template's state, if there is one.
-    state: Option<Incoming>,
+    pub(crate) state: Option<Incoming>,
     /// What the networks say.
     outputs: Vec<Output>,
+    /// Our ends of the cards, of a guest that stands by.
+    pub(crate) ends: Ends,
+    /// What it was made by.
+    pub(crate) blueprint: Blueprint,
 }
 
 /// QEMU's program for guests of this architecture. The one that the owner has set is for guests of
@@ -477,7 +563,7 @@ fn program(
 pub(crate) struct Sockets {
     pub(crate) monitor: UnixStream,
     pub(crate) serial: Option<UnixStream>,
-    agent: Option<UnixStream>,
+    pub(crate) agent: Option<UnixStream>,
     pub(crate) firmware: Option<UnixStream>,
     pub(crate) renewal: Option<UnixStream>,
 }
@@ -503,20 +589,36 @@ fn check_origin(request: &StartRequest) -> Result<(), LaunchError> {
     Ok(())
 }
 
-async fn prepare(
+/// What a blueprint depends on here.
+pub(crate) fn surroundings(now: Timestamp) -> Surroundings {
+    Surroundings {
+        now,
+        root: rustix::process::geteuid().is_root(),
+        host: Architecture::of_machine(std::env::consts::ARCH),
+    }
+}
+
+/// Opens all that a QEMU needs.
+pub(crate) async fn set_up(
     home: &Home,
     request: &Arc<StartRequest>,
     progress: &Progress,
-) -> Result<Prepared, LaunchError> {
+    manner: Manner<'_>,
+) -> Result<Setup, LaunchError> {
     check_origin(request)?;
-    let root = rustix::process::geteuid().is_root();
     let now = Timestamp::now();
-    let surroundings = Surroundings {
-        now,
-        root,
-        host: Architecture::of_machine(std::env::consts::ARCH),
+    let surroundings = surroundings(now);
+    let root = surroundings.root;
+    let blueprint = match manner {
+        Manner::Start | Manner::Standby => blueprint::blueprint(request, surroundings),
+        Manner::Again(first, _) => blueprint::blueprint(first, surroundings).map(Blueprint::again),
     };
-    let blueprint = blueprint::blueprint(request, surroundings).map_err(failed)?;
+    let blueprint = blueprint.map_err(failed)?;
+    let nothing = BTreeMap::new();
+    let lower = match manner {
+        Manner::Again(_, lower) => lower,
+        Manner::Start | Manner::Standby => &nothing,
+    };
     let guest = blueprint.machine.machine_type.architecture();
     let program = program(home, guest, surroundings.host)?;
     let arguments = command_line(&blueprint.machine).map_err(failed)?;
@@ -527,8 +629,19 @@ async fn prepare(
     let life =
         LifeLock::acquire(&home.directory.join(names::LIFE_LOCK), &holder).map_err(failed)?;
     let (qemu_user, network_user) = jail::users(&home.identity.uid);
-    let files = open_files(home, request, &blueprint, holder, now, progress);
-    let networks = networks::start(home, request, &blueprint, root.then_some(network_user));
+    let files = open_files((home, holder), request, &blueprint, (lower, now), progress);
+    let (cards, ends) = match manner {
+        Manner::Standby => networks::cards(&blueprint)?,
+        Manner::Start | Manner::Again(..) => Default::default(),
+    };
+    let networks = async {
+        match manner {
+            Manner::Standby => Ok(Networks::none()),
+            Manner::Start | Manner::Again(..) => {
+                networks::start(home, request, &blueprint, root.then_some(network_user)).await
+            }
+        }
+    };
     // Side by side: one waits for a file system, the other for a program.
     let (opened, networks) = match tokio::join!(files, networks) {
         (Ok(opened), networks) => (opened, networks?),
@@ -551,6 +664,7 @@ async fn prepare(
     let (mut inherited, sockets) = open_sockets(home, &blueprint.files).await?;
     inherited.extend(opened.files);
     inherited.extend(files);
+    inherited.extend(cards);
     let number = blueprint
         .files
         .iter()
@@ -588,13 +702,13 @@ async fn prepare(
     for Opened { number, file } in inherited {
         program = program.inherit(file, number);
     }
-    Ok(Prepared {
+    Ok(Setup {
         program,
         output,
         sockets,
         accelerator: request.accelerator,
-        required: blueprint.required,
-        adjustments: blueprint.adjustments,
+        required: blueprint.required.clone(),
+        adjustments: blueprint.adjustments.clone(),
         graphics: blueprint.machine.graphics,
         networks,
         cables,
@@ -602,10 +716,12 @@ async fn prepare(
         saveable,
         state: blueprint.machine.incoming,
         outputs,
+        ends,
+        blueprint,
     })
 }
 
-fn holder(home: &Home) -> String {
+pub(crate) fn holder(home: &Home) -> String {
     let Identity {
         namespace,
         name,
@@ -616,11 +732,10 @@ fn holder(home: &Home) -> String {
 }
 
 async fn open_files(
-    home: &Home,
+    (home, holder): (&Home, String),
     request: &Arc<StartRequest>,
     blueprint: &Blueprint,
-    holder: String,
-    now: Timestamp,
+    (lower, now): (&BTreeMap<String, File>, Timestamp),
     progress: &Progress,
 ) -> Result<files::OpenedFiles, LaunchError> {
     let disks = home.directory.join(names::DISKS);
@@ -628,12 +743,17 @@ async fn open_files(
     let locks = home.directory.join("../../locks");
     host::socket::private_directory(&disks).map_err(failed)?;
     let (pieces, request) = (blueprint.files.clone(), Arc::clone(request));
+    let lower = lower.iter();
+    let lower = lower.map(|(name, file)| Ok((name.clone(), file.try_clone()?)));
+    let lower: std::io::Result<BTreeMap<String, File>> = lower.collect();
+    let lower = lower.map_err(failed)?;
     // A disk may be on a file system that takes its time.
     let opened = tokio::task::spawn_blocking(move || {
         let places = Places {
             disks: &disks,
             locks: &locks,
             holder: &holder,
+            lower: &lower,
         };
         files::open(&pieces, &request, places, now)
     })

@@ -123,9 +123,27 @@ pub struct WarmOutcome {
     /// Why the guest was booted instead; none: it goes on from the template.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failure: Option<WarmFailure>,
+    /// Since when a standby guest of the template had been ready that the machine adopted; none: it restored the template
+    /// itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub standby_since: Option<Timestamp>,
     /// Hexadecimal digits of random bytes that the guest's kernel gave after the renewal: different in each guest.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub random: Option<String>,
+}
+
+/// How a guest stands that waits for a machine.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub enum Standby {
+    /// It is being restored, or comes to rest.
+    Preparing,
+    /// It waits, stopped.
+    Ready {
+        /// Since then.
+        since: Timestamp,
+    },
+    /// There is none: it could not be got ready, or has ended.
+    Failed(WarmFailure),
 }
 
 /// Why a template was of no use.

@@ -8,7 +8,7 @@ pub(crate) mod processor;
 
 use std::net::Ipv4Addr;
 use std::os::fd::RawFd;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use api::accelerator::Accelerator;
 use api::launcher::saved::{Saved, files as saved_names};
@@ -156,6 +156,15 @@ pub(crate) enum Source {
         /// Past the page cache.
         direct: bool,
     },
+    /// A file in the folder of disks, as the guest left it when it started again.
+    Own {
+        /// Its name.
+        name: String,
+        /// The guest only reads it.
+        read_only: bool,
+    },
+    /// What lies below a disk of a guest that starts again, by its name among what is saved.
+    Lower(String),
     /// The code of the architecture's EFI firmware.
     FirmwareCode(Architecture),
     /// A new copy of its variables.
@@ -297,6 +306,84 @@ pub(crate) fn blueprint(
         required,
         adjustments,
     })
+}
+
+impl Blueprint {
+    /// The machine of a guest that went on from a template and starts again: it boots, with the disks that it has.
+    pub(crate) fn again(mut self) -> Self {
+        if let Memory::Private { file, .. } = self.machine.memory {
+            self.machine.memory = Memory::Shared(file);
+        }
+        self.machine.incoming = None;
+        self.files
+            .retain(|piece| !matches!(piece.source, Source::TemplateState(_)));
+        for piece in &mut self.files {
+            piece.source = match std::mem::replace(&mut piece.source, Source::LifeLock) {
+                Source::TemplateMemory { bytes, .. } => Source::Memory { bytes },
+                Source::NewDisk { volume, .. } => Source::Own {
+                    name: format!("{volume}{}", saved_names::DISK_SUFFIX),
+                    read_only: false,
+                },
+                Source::CloudInit {
+                    volume, read_only, ..
+                } => Source::Own {
+                    name: format!("{volume}{}", saved_names::CLOUD_INIT_SUFFIX),
+                    read_only,
+                },
+                Source::FirmwareVariables(_) => Source::Own {
+                    name: saved_names::EFI_VARIABLES.to_owned(),
+                    read_only: false,
+                },
+                Source::TemplateDisk { file, .. } => Source::Lower(lower_name(&file.path)),
+                other => other,
+            };
+        }
+        self
+    }
+
+    /// Whether a guest that was started so can be the machine of `other`: all is alike but who it is.
+    ///
+    /// # Errors
+    /// What is not.
+    pub(crate) fn suits(&self, other: &Self) -> Result<(), String> {
+        let mut machine = self.machine.clone();
+        machine.name.clone_from(&other.machine.name);
+        machine.system.clone_from(&other.machine.system);
+        let cards = machine.network_cards.iter_mut();
+        for (card, theirs) in cards.zip(&other.machine.network_cards) {
+            card.mac = theirs.mac;
+        }
+        if machine != other.machine {
+            return Err("its devices are others".to_owned());
+        }
+        let nobodys = |it: &Self| -> Vec<Piece> {
+            let mut pieces = it.files.clone();
+            for piece in &mut pieces {
+                if let Source::CloudInit {
+                    user_data,
+                    network_data,
+                    ..
+                } = &mut piece.source
+                {
+                    user_data.clear();
+                    *network_data = None;
+                }
+            }
+            pieces
+        };
+        if nobodys(self) != nobodys(other) {
+            return Err("its files are others".to_owned());
+        }
+        Ok(())
+    }
+}
+
+/// The name among what is saved of what lies below a disk.
+pub(crate) fn lower_name(path: &Path) -> String {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let volume = name.strip_suffix(saved_names::LOWER_SUFFIX);
+    let volume = volume.or_else(|| name.strip_suffix(saved_names::DISK_SUFFIX));
+    format!("{}{}", volume.unwrap_or(&name), saved_names::LOWER_SUFFIX)
 }
 
 /// Where the guest's memory is, and the state in which it begins, if it is a kept one's.

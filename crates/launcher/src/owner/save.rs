@@ -41,6 +41,12 @@ impl Owner {
         if self.save.is_some() {
             return Err(saving());
         }
+        if self.is_restarting() {
+            return Err(Refusal {
+                reason: "Restarting",
+                message: "the guest restarts: ask again once it runs".to_owned(),
+            });
+        }
         if let Some(running) = &self.guest {
             let saveable = running.guest.saveable.as_ref().ok_or_else(saving)?;
             save::check(saveable, &manner, *running.hook.borrow())?;

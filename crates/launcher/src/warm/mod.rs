@@ -1,5 +1,5 @@
 //! Warm starts: a guest is kept ([`keep`]), and others go on from there as somebody else ([`restore`]); or it is saved
-//! ([`save`]), and goes on itself ([`resume`]).
+//! ([`save`]), and goes on itself ([`resume`]). A [`standby`] was restored before anybody wanted it.
 
 pub(crate) mod channel;
 pub(crate) mod keep;
@@ -7,12 +7,14 @@ pub(crate) mod orders;
 pub(crate) mod restore;
 pub(crate) mod resume;
 pub(crate) mod save;
+pub(crate) mod standby;
 pub(crate) mod template;
 
 use std::sync::{Arc, Mutex, PoisonError};
 
 use api::launcher::StartRequest;
 use api::launcher::warm::{Template, WarmFailure, WarmOutcome, WarmStart};
+use jiff::Timestamp;
 
 /// The template of a start that is to restore one.
 pub(crate) fn template(request: &StartRequest) -> Option<&Template> {
@@ -35,23 +37,39 @@ impl Note {
             .clone()
     }
 
-    /// The guest goes on from the template.
-    pub(crate) fn restored(&self, template: &Template, random: Option<String>) {
-        self.write(template, None, random);
+    /// The guest goes on from the template; if it was adopted, it had been ready since then.
+    pub(crate) fn restored(
+        &self,
+        template: &Template,
+        random: Option<String>,
+        standby_since: Option<Timestamp>,
+    ) {
+        self.write(WarmOutcome {
+            random,
+            standby_since,
+            ..of(template)
+        });
     }
 
     /// The template is of no use.
     pub(crate) fn failed(&self, template: &Template, failure: WarmFailure) {
-        self.write(template, Some(failure), None);
+        self.write(WarmOutcome {
+            failure: Some(failure),
+            ..of(template)
+        });
     }
 
-    fn write(&self, template: &Template, failure: Option<WarmFailure>, random: Option<String>) {
-        let outcome = WarmOutcome {
-            key: template.key.clone(),
-            made_at: template.made_at,
-            failure,
-            random,
-        };
+    fn write(&self, outcome: WarmOutcome) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(outcome);
+    }
+}
+
+fn of(template: &Template) -> WarmOutcome {
+    WarmOutcome {
+        key: template.key.clone(),
+        made_at: template.made_at,
+        failure: None,
+        standby_since: None,
+        random: None,
     }
 }

@@ -27,7 +27,7 @@ use crate::warm::orders::{self, Fresh};
 /// told its time once.
 const CLOCK_TOLERANCE: Duration = Duration::from_secs(1);
 /// The device of the guest agent's port; see the crate `qemu`.
-const AGENT_PORT: &str = "agent0";
+pub(crate) const AGENT_PORT: &str = "agent0";
 
 /// Where a guest goes on from.
 #[derive(Clone, Copy, Debug)]
@@ -123,6 +123,10 @@ fn failed(stage: WarmStage, message: impl std::fmt::Display) -> WarmFailure {
     }
 }
 
+fn late(what: &str, within: Duration) -> String {
+    format!("{what} within {} s", within.as_secs())
+}
+
 impl Restoring<'_> {
     /// Restores the guest, over this channel to the hook in it.
     ///
@@ -130,40 +134,99 @@ impl Restoring<'_> {
     /// [`WarmFailure`]; the guest is of no use then, and must not run. Also `facts`'.
     pub(crate) async fn restore(
         mut self,
-        mut channel: Channel,
+        channel: Channel,
         facts: impl Future<Output = Result<Facts, StartError>>,
     ) -> Result<(Facts, Begun), LaunchError> {
-        let within = |wait: Wait| wait.within(self.request.accelerator, self.request.slowdown);
-        let load_within = within(Wait::Migration) + self.origin.patience();
-        let renew_within = within(Wait::Renewal);
-        let late = |what: &str, within: Duration| format!("{what} within {} s", within.as_secs());
         let order = self.order()?;
-        let loaded = tokio::time::timeout(load_within, self.load());
+        let facts = self.load_whole(facts).await?;
+        self.progress.reached(milestones::RESTORED);
+        let begun = self.become_somebody(channel, order).await?;
+        Ok((facts, begun))
+    }
+
+    /// Restores the guest as nobody, lets it come to rest, and stops it: it has done then once what makes it somebody,
+    /// which QEMU need not translate again. True if its agent has opened its channel.
+    ///
+    /// # Errors
+    /// As [`Self::restore`].
+    pub(crate) async fn wait_for_somebody(
+        mut self,
+        channel: &mut Channel,
+        facts: impl Future<Output = Result<Facts, StartError>>,
+    ) -> Result<(Facts, bool), LaunchError> {
+        let facts = self.load_whole(facts).await?;
+        let within = Wait::Settling.within(self.request.accelerator, self.request.slowdown);
+        let begin = self.links(false).chain([Command::Cont]);
+        self.ask(WarmStage::Restore, begin).await?;
+        let mut agent_opened = false;
+        let settled = async {
+            tokio::select! {
+                settled = settle(channel) => settled,
+                trouble = trouble(&mut self.connected.events, &mut agent_opened) => Err(trouble),
+            }
+        };
+        let settled = tokio::time::timeout(within, settled).await;
+        settled.unwrap_or_else(|_| {
+            let words = format!(
+                "the guest has not come to rest within {} s",
+                within.as_secs()
+            );
+            Err(failed(WarmStage::Renewal, words))
+        })?;
+        self.ask(WarmStage::Renewal, [Command::Stop]).await?;
+        Ok((facts, agent_opened))
+    }
+
+    /// A guest that waits becomes the machine of this request.
+    ///
+    /// # Errors
+    /// [`WarmFailure`]; the guest is of no use then.
+    pub(crate) async fn adopt(mut self, channel: Channel) -> Result<Begun, LaunchError> {
+        let order = self.order()?;
+        Ok(self.become_somebody(channel, order).await?)
+    }
+
+    /// Checks what QEMU is, and reads the state.
+    async fn load_whole(
+        &mut self,
+        facts: impl Future<Output = Result<Facts, StartError>>,
+    ) -> Result<Facts, LaunchError> {
+        let within = Wait::Migration.within(self.request.accelerator, self.request.slowdown)
+            + self.origin.patience();
+        let loaded = tokio::time::timeout(within, self.load());
         let (facts, loaded) = tokio::join!(facts, loaded);
         let facts = facts?;
         self.compare(&facts)?;
         loaded.unwrap_or_else(|_| {
             let what = format!("QEMU has not read the state of {}", self.origin.name());
-            Err(failed(WarmStage::Restore, late(&what, load_within)))
+            Err(failed(WarmStage::Restore, late(&what, within)))
         })?;
         self.restored.store(true, Ordering::Relaxed);
-        self.progress.reached(milestones::RESTORED);
-        let renewed = tokio::time::timeout(renew_within, self.renew(&mut channel, order)).await;
+        Ok(facts)
+    }
+
+    async fn become_somebody(
+        &mut self,
+        mut channel: Channel,
+        order: Order,
+    ) -> Result<Begun, WarmFailure> {
+        let within = Wait::Renewal.within(self.request.accelerator, self.request.slowdown);
+        let renewed = tokio::time::timeout(within, self.renew(&mut channel, order)).await;
         let Renewed {
             proof,
             agent_opened,
         } = renewed.unwrap_or_else(|_| {
             let what = "the hook in the guest has not answered";
-            Err(failed(WarmStage::Renewal, late(what, renew_within)))
+            Err(failed(WarmStage::Renewal, late(what, within)))
         })?;
         let paused = begins_paused(self.request);
         let last = paused.then_some(Command::Stop).into_iter();
         self.ask(WarmStage::Renewal, last.chain(self.links(true)))
             .await?;
         self.progress.reached(milestones::RENEWED);
-        let listening = Some(channel.listen(renew_within));
+        let listening = Some(channel.listen(within));
         let digits = proof.random.iter().map(|byte| format!("{byte:02x}"));
-        let begun = Begun {
+        Ok(Begun {
             paused,
             channel: None,
             random: Some(digits.collect()),
@@ -171,8 +234,7 @@ impl Restoring<'_> {
             hook: true,
             listening,
             resumed: None,
-        };
-        Ok((facts, begun))
+        })
     }
 
     /// The same guest goes on. With `used`, its disks are its own from then on: told just before it runs. True if the
@@ -363,6 +425,38 @@ async fn answer(channel: &mut Channel) -> Result<Proof, WarmFailure> {
             // What it said before it was kept.
             FromGuest::Hello(_)
             | FromGuest::Settled(_)
+            | FromGuest::ClockSet(_)
+            | FromGuest::Note(_) => {}
+        }
+    }
+}
+
+/// Has the guest come to rest, which tries out each step of a renewal.
+async fn settle(channel: &mut Channel) -> Result<(), WarmFailure> {
+    let stage = WarmStage::Renewal;
+    let said = channel.say(&FromHost::Settle).await;
+    said.map_err(|error| failed(stage, format_args!("the hook cannot be told: {error}")))?;
+    loop {
+        let heard = channel.hear().await.map_err(|error| {
+            failed(
+                stage,
+                format_args!(
+                    "the hook's channel was closed before the guest came to rest: {error}"
+                ),
+            )
+        })?;
+        match heard {
+            FromGuest::Settled(_) => return Ok(()),
+            FromGuest::Failed(failure) => {
+                let (step, words) = (failure.step.word(), failure.message);
+                return Err(failed(
+                    stage,
+                    format_args!("the guest does not come to rest ({step}): {words}"),
+                ));
+            }
+            // What it said before it was kept.
+            FromGuest::Hello(_)
+            | FromGuest::Renewed(_)
             | FromGuest::ClockSet(_)
             | FromGuest::Note(_) => {}
         }

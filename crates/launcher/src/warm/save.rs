@@ -18,7 +18,7 @@ use qemu::version::Version;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use crate::blueprint::{Blueprint, Source};
+use crate::blueprint::{Blueprint, Source, lower_name};
 use crate::files::Opened;
 use crate::life::Refusal;
 use crate::monitor::{Monitor, MonitorError};
@@ -82,13 +82,9 @@ impl Saveable {
             own.insert(name.clone(), folder.join(&name));
         }
         for (number, path) in below {
-            let name = path.file_name().unwrap_or_default().to_string_lossy();
-            let volume = name.strip_suffix(names::LOWER_SUFFIX);
-            let volume = volume.or_else(|| name.strip_suffix(names::DISK_SUFFIX));
             let opened = opened.iter().find(|opened| opened.number == number);
-            if let (Some(volume), Some(opened)) = (volume, opened) {
-                let name = format!("{volume}{}", names::LOWER_SUFFIX);
-                lower.insert(name, opened.file.try_clone()?.into());
+            if let Some(opened) = opened {
+                lower.insert(lower_name(&path), opened.file.try_clone()?.into());
             }
         }
         let host_disks = request.volumes.iter();
@@ -108,6 +104,30 @@ impl Saveable {
             accelerator: request.accelerator,
             slowdown: request.slowdown,
         })
+    }
+
+    /// That of the guest once it is the machine of `request`, in this home.
+    pub(crate) fn adopted(self, request: &StartRequest, home: &Home) -> Self {
+        let folder = home.directory.join(files::DISKS);
+        let names = self.own.into_keys();
+        Self {
+            own: names
+                .map(|name| (name.clone(), folder.join(name)))
+                .collect(),
+            macs: request.interfaces.iter().map(|it| it.mac.clone()).collect(),
+            volumes: volumes(request),
+            images: images(request),
+            slowdown: request.slowdown,
+            ..self
+        }
+    }
+
+    /// What lies below the guest's own disks, by its names among what is saved.
+    pub(crate) fn lower(&self) -> io::Result<BTreeMap<String, File>> {
+        let lower = self.lower.iter();
+        lower
+            .map(|(name, file)| Ok((name.clone(), file.try_clone()?)))
+            .collect()
     }
 
     /// All that may be written into the folder.

@@ -85,6 +85,15 @@ impl Home {
         std::fs::write(directory.join(files::IDENTITY), text).expect("written");
     }
 
+    /// Moves its directory to where that of this machine is, whose identity it has then.
+    pub(crate) fn move_to(&mut self, uid: &str) {
+        let to = self.root.path().join("machines").join(uid);
+        self.prepare(&self.directory, uid);
+        std::fs::rename(&self.directory, &to).expect("moved");
+        self.directory = to;
+        uid.clone_into(&mut self.uid);
+    }
+
     /// A file of the installation.
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.root.path().join(name)
@@ -178,6 +187,11 @@ impl Launcher {
             .await
             .expect("it listens");
         launcher
+    }
+
+    /// Its directory was moved there.
+    pub(crate) fn is_in(&mut self, directory: &Path) {
+        self.socket = directory.join(files::SOCKET);
     }
 
     /// Sends a request, and gives the answer and the connection behind it.

@@ -8,5 +8,6 @@ mod log;
 mod save;
 mod screens;
 mod speed;
+mod standby;
 mod usage;
 mod warm;

@@ -241,6 +241,12 @@ impl Shell {
         said.trim_end_matches("end2\r\n").trim().to_owned()
     }
 
+    /// Gives it a command after which the guest says nothing any more.
+    pub(crate) async fn give(&mut self, command: &str) {
+        let line = format!("{command}\n");
+        self.0.write_all(line.as_bytes()).await.expect("typed");
+    }
+
     async fn until(&mut self, end: &str) -> String {
         let mut seen = Vec::new();
         let reading = async {

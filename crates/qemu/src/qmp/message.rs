@@ -87,6 +87,8 @@ pub enum Command {
         /// In.
         up: bool,
     },
+    /// When the guest restarts, QEMU ends ([`ShutdownReason::GuestReset`]).
+    EndAtRestart,
     /// Migrations leave out memory that others can read too, and tell by [`Event::Migration`] how far they are. Both in
     /// the QEMU that sends and in the one that receives.
     LeaveOutSharedMemory,
@@ -189,6 +191,7 @@ impl Command {
             Self::SetLink { card, up } => {
                 ("set_link", json!({"name": format!("card{card}"), "up": up}))
             }
+            Self::EndAtRestart => ("set-action", json!({"reboot": "shutdown"})),
             Self::LeaveOutSharedMemory => (
                 "migrate-set-capabilities",
                 json!({"capabilities": [

@@ -59,6 +59,9 @@ pub struct KubeVirtConfiguration {
     /// `Require`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub warm_start: Option<Mode>,
+    /// Guests that stand by: restored from templates in demand before a machine is there, which then only adopts one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub warm_start_pool: Option<WarmStartPoolConfiguration>,
     /// Default processor model.
     #[serde(default, rename = "cpuModel", skip_serializing_if = "Option::is_none")]
     pub cpu_model: Option<String>,
@@ -82,6 +85,20 @@ pub struct KubeVirtConfiguration {
     #[serde(flatten)]
     #[schemars(skip)]
     pub unserved: Unserved,
+}
+
+/// How many guests stand by.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct WarmStartPoolConfiguration {
+    /// Of each template that machines started from in the last half hour, on each node: 0 (none) to 16. Default 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(max = 16))]
+    pub size: Option<u32>,
+    /// The most memory that all of a node take beside what they share with their templates. Default: a twentieth of
+    /// the node's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub maximum_memory: Option<Quantity>,
 }
 
 /// Settings that KubeVirt files under development.

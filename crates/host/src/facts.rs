@@ -169,6 +169,13 @@ pub fn available_memory_bytes() -> Option<u64> {
     )
 }
 
+/// Memory that a process shares with nobody and no file, in bytes; `None` if it has ended, or the kernel does not tell.
+#[must_use]
+pub fn own_memory_bytes(pid: u32) -> Option<u64> {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    parse_kibibytes(&text, "RssAnon:")
+}
+
 /// How a file stands: kind, mode, owner and group as `crw-rw---- user 0 group 108`; or why that cannot
 /// be told.
 #[must_use]

@@ -18,7 +18,8 @@ use crate::debug_console;
 use crate::markers::Mark;
 use crate::monitor::{Connected, Monitor, MonitorError};
 use crate::serial::Serial;
-use crate::start::{ENDS_WITHIN, Home, LaunchError, Progress, Sockets, StartError, failed};
+use crate::setup::Sockets;
+use crate::start::{ENDS_WITHIN, Home, LaunchError, Progress, StartError, failed};
 use crate::warm::channel::{Channel, Listening};
 use crate::warm::restore::{self, Origin};
 

@@ -32,6 +32,7 @@ mod screen;
 mod screenshot;
 mod serial;
 mod server;
+mod setup;
 mod signs;
 mod start;
 mod usage;

@@ -45,18 +45,6 @@ pub(crate) struct Networks {
     pub(crate) outputs: Vec<Output>,
 }
 
-impl Networks {
-    /// Those of a guest without any.
-    pub(crate) fn none() -> Self {
-        Self {
-            files: Vec::new(),
-            ended: mpsc::channel(1).1,
-            cables: Vec::new(),
-            outputs: Vec::new(),
-        }
-    }
-}
-
 /// Starts them. `user` is that of their processes. A guest that is restored takes longer until it has a network than
 /// these take, so nobody waits for them; see [`have_ended`].
 ///
@@ -103,17 +91,23 @@ pub(crate) type Ends = Vec<(usize, CardEnd)>;
 ///
 /// # Errors
 /// [`StartError`]: the kernel has none.
-pub(crate) fn cards(blueprint: &Blueprint) -> Result<(Vec<Opened>, Ends), StartError> {
-    let (mut files, mut ends) = (Vec::new(), Vec::new());
+pub(crate) fn cards(blueprint: &Blueprint) -> Result<(Networks, Ends), StartError> {
+    let mut networks = Networks {
+        files: Vec::new(),
+        ended: mpsc::channel(1).1,
+        cables: Vec::new(),
+        outputs: Vec::new(),
+    };
+    let mut ends = Ends::new();
     for (number, index, _) in pieces(blueprint) {
         let card = Card::new().map_err(failed)?;
-        files.push(Opened {
+        networks.files.push(Opened {
             number,
             file: card.socket,
         });
         ends.push((index, card.end));
     }
-    Ok((files, ends))
+    Ok((networks, ends))
 }
 
 /// Starts the networks of a guest that has its cards already.

@@ -55,12 +55,24 @@ impl Stage {
     pub fn of(image: &Image, name: &str) -> Stage {
         let registry = Registry::serve(&image.layout).expect("a registry on loopback");
         let server = Server::start(&["--emulation", "on"]);
-        Stage {
+        let stage = Stage {
             client: Client::of(&server),
             image: registry.reference(name),
             _registry: registry,
             server,
-        }
+        };
+        // What is counted there are machines' QEMUs.
+        stage.stand_by(0);
+        stage
+    }
+
+    /// Has so many guests of each template stand by.
+    pub fn stand_by(&self, size: u32) {
+        let patch =
+            format!(r#"{{"spec":{{"configuration":{{"warmStartPool":{{"size":{size}}}}}}}}}"#);
+        let kubevirt = ["-n", "kubevirt", "patch", "kubevirt", "kubevirt"];
+        let how = ["--type=merge", "-p", &patch];
+        self.server.kubectl(&[&kubevirt[..], &how[..]].concat());
     }
 
     /// The manifest of a machine with these disks, of one line of YAML each, and these volumes.

@@ -37,6 +37,30 @@ pub fn precedence(metadata: &ObjectMeta, namespace: &str, name: &str) -> impl Or
     (!is_usual, metadata.namespace.clone(), metadata.name.clone())
 }
 
+/// How many guests stand by on each node, restored from templates before their machines are known.
+#[derive(Clone, Debug, PartialEq)]
+pub struct WarmStartPool {
+    /// Of each template in demand.
+    pub size: u32,
+    /// The most memory that all of them take; none: a part of the node's.
+    pub maximum_memory: Option<Quantity>,
+}
+
+impl WarmStartPool {
+    /// The most of each template.
+    pub const LARGEST: u32 = 16;
+}
+
+impl Default for WarmStartPool {
+    /// One takes little, and only of templates that somebody has asked for.
+    fn default() -> Self {
+        Self {
+            size: 1,
+            maximum_memory: None,
+        }
+    }
+}
+
 /// How virtual machines are made, defaults filled in.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ClusterConfiguration {
@@ -49,6 +73,8 @@ pub struct ClusterConfiguration {
     pub emulated_processors_per_core: u32,
     /// Whether guests that say nothing themselves start from templates.
     pub warm_start: Mode,
+    /// How many guests stand by for such starts.
+    pub warm_start_pool: WarmStartPool,
     /// Feature gates that are on.
     pub feature_gates: BTreeSet<String>,
     /// Architecture of guests that name none, in Go's names.
@@ -87,6 +113,7 @@ impl ClusterConfiguration {
             tenancy: Tenancy::default(),
             emulated_processors_per_core: EMULATED_PROCESSORS_PER_CORE,
             warm_start: Mode::default(),
+            warm_start_pool: WarmStartPool::default(),
             feature_gates: BTreeSet::new(),
             architecture: architecture.to_owned(),
             machine_type: machines.default,

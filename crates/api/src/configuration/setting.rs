@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::ClusterConfiguration;
+use super::{ClusterConfiguration, WarmStartPool};
 use crate::accelerator::ClusterInputs;
 use crate::kubevirt::{KubeVirt, KubeVirtConfiguration};
 use crate::names;
@@ -24,6 +24,8 @@ pub(super) enum Setting {
     EvictionStrategy,
     EmulatedProcessorsPerCore,
     WarmStart,
+    WarmStartPoolSize,
+    WarmStartPoolMemory,
 }
 
 /// Why a value has no effect.
@@ -35,7 +37,7 @@ pub(super) enum Fault {
 }
 
 impl Setting {
-    pub(super) const ALL: [Self; 12] = [
+    pub(super) const ALL: [Self; 14] = [
         Self::FeatureGates,
         Self::MachineType,
         Self::EmulatedMachines,
@@ -48,6 +50,8 @@ impl Setting {
         Self::EvictionStrategy,
         Self::EmulatedProcessorsPerCore,
         Self::WarmStart,
+        Self::WarmStartPoolSize,
+        Self::WarmStartPoolMemory,
     ];
 
     /// Its field below `spec.configuration` of the KubeVirt object.
@@ -69,6 +73,8 @@ impl Setting {
             Self::EvictionStrategy => "evictionStrategy",
             Self::EmulatedProcessorsPerCore => "emulatedProcessorsPerCore",
             Self::WarmStart => "warmStart",
+            Self::WarmStartPoolSize => "warmStartPool.size",
+            Self::WarmStartPoolMemory => "warmStartPool.maximumMemory",
         }
         .to_owned()
     }
@@ -85,7 +91,11 @@ impl Setting {
             Self::CpuAllocationRatio => Some("cpu-allocation-ratio"),
             Self::NodeSelectors => Some("node-selectors"),
             Self::DefaultNetworkInterface => Some("default-network-interface"),
-            Self::EvictionStrategy | Self::EmulatedProcessorsPerCore | Self::WarmStart => None,
+            Self::EvictionStrategy
+            | Self::EmulatedProcessorsPerCore
+            | Self::WarmStart
+            | Self::WarmStartPoolSize
+            | Self::WarmStartPoolMemory => None,
         }
     }
 
@@ -160,6 +170,11 @@ impl Setting {
                 configuration.emulated_processors_per_core?.to_string()
             }
             Self::WarmStart => configuration.warm_start?.to_string(),
+            Self::WarmStartPoolSize => configuration.warm_start_pool.as_ref()?.size?.to_string(),
+            Self::WarmStartPoolMemory => {
+                let pool = configuration.warm_start_pool.as_ref()?;
+                pool.maximum_memory.as_ref()?.0.clone()
+            }
         };
         Some(text).filter(|text| !text.is_empty())
     }
@@ -206,6 +221,18 @@ impl Setting {
             Self::WarmStart => {
                 configuration.warm_start =
                     Mode::parse(text).ok_or_else(|| invalid("Never, Auto or Require"))?;
+            }
+            Self::WarmStartPoolSize => {
+                let size = text.parse().ok();
+                let size = size.filter(|size| *size <= WarmStartPool::LARGEST);
+                configuration.warm_start_pool.size =
+                    size.ok_or_else(|| invalid("a whole number from 0 to 16"))?;
+            }
+            Self::WarmStartPoolMemory => {
+                let memory = Quantity::from(text);
+                let bytes = memory.to_units();
+                bytes.ok_or_else(|| invalid("an amount of memory such as 512Mi"))?;
+                configuration.warm_start_pool.maximum_memory = Some(memory);
             }
             Self::NodeSelectors => configuration.node_selectors = selectors(text)?,
             Self::DefaultNetworkInterface if text == "masquerade" => {}
@@ -254,6 +281,11 @@ impl Setting {
                 configuration.emulated_processors_per_core.to_string()
             }
             Self::WarmStart => configuration.warm_start.to_string(),
+            Self::WarmStartPoolSize => configuration.warm_start_pool.size.to_string(),
+            Self::WarmStartPoolMemory => {
+                let memory = configuration.warm_start_pool.maximum_memory.as_ref();
+                memory.map(|memory| memory.0.clone()).unwrap_or_default()
+            }
             Self::EvictionStrategy => {
                 let strategy = configuration.eviction_strategy.clone();
                 strategy.unwrap_or_else(|| "None".to_owned())

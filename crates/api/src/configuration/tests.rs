@@ -303,6 +303,37 @@ fn the_bound_of_emulated_processors_is_that_of_the_object_if_it_is_one() {
 }
 
 #[test]
+fn how_many_guests_stand_by_is_set_within_bounds() {
+    for (written, size, memory, problems) in [
+        (json!({}), 1, None, 0),
+        (json!({"warmStartPool": {}}), 1, None, 0),
+        (json!({"warmStartPool": {"size": 0}}), 0, None, 0),
+        (
+            json!({"warmStartPool": {"size": 16, "maximumMemory": "1Gi"}}),
+            16,
+            Some("1Gi"),
+            0,
+        ),
+        (json!({"warmStartPool": {"size": 17}}), 1, None, 1),
+        (
+            json!({"warmStartPool": {"maximumMemory": "much"}}),
+            1,
+            None,
+            1,
+        ),
+    ] {
+        let read = read(
+            Some(&kubevirt(json!({"configuration": written.clone()}))),
+            &[],
+        );
+        let pool = &read.warm_start_pool;
+        let found = pool.maximum_memory.as_ref().map(|it| it.0.as_str());
+        assert_eq!((pool.size, found), (size, memory), "{written}");
+        assert_eq!(read.problems.len(), problems, "{:?}", read.problems);
+    }
+}
+
+#[test]
 fn each_architecture_has_the_machine_types_written_for_it() {
     let types = json!({
         "amd64": {"machineType": "pc-q35-7.2"},

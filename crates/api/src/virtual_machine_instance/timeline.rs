@@ -20,6 +20,8 @@ pub mod steps {
     pub const BOOTS_INSTEAD: &str = "boots-instead";
     /// QEMU runs and has answered.
     pub const QEMU: &str = "qemu";
+    /// A guest was adopted that stood by, restored from a template before; only where one did.
+    pub const ADOPTED: &str = "adopted";
     /// The memory and devices of a template are there; only in a start from one.
     pub const RESTORED: &str = "restored";
     /// The restored guest is somebody of its own, and ready; only in a start from a template.
@@ -39,13 +41,14 @@ pub mod steps {
     pub const AGENT: &str = "agent";
 
     /// All of them.
-    pub const ALL: [&str; 14] = [
+    pub const ALL: [&str; 15] = [
         REQUESTED,
         SCHEDULED,
         IMAGE,
         QUEUED,
         BOOTS_INSTEAD,
         QEMU,
+        ADOPTED,
         RESTORED,
         RENEWED,
         FIRMWARE,
@@ -57,7 +60,14 @@ pub mod steps {
     ];
 
     /// Those that few starts have: they are shown once they are reached.
-    pub const RARE: [&str; 5] = [QUEUED, BOOTS_INSTEAD, RESTORED, RENEWED, BOOTS_AGAIN];
+    pub const RARE: [&str; 6] = [
+        QUEUED,
+        BOOTS_INSTEAD,
+        ADOPTED,
+        RESTORED,
+        RENEWED,
+        BOOTS_AGAIN,
+    ];
 }
 
 /// The start of a guest, step by step.
@@ -86,7 +96,7 @@ pub struct StartTimeline {
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct StartStep {
-    /// Its name: `requested`, `scheduled`, `image`, `queued`, `boots-instead`, `qemu`, `restored`, `renewed`, `firmware`,
+    /// Its name: `requested`, `scheduled`, `image`, `queued`, `boots-instead`, `qemu`, `adopted`, `restored`, `renewed`, `firmware`,
     /// `kernel`, `boots-again`, `user-space`, `login` or `agent`.
     pub name: String,
     /// When it was reached. Absent: not yet, or, if a later step was, it gave no signal.

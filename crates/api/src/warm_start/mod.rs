@@ -14,7 +14,9 @@ use std::fmt;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-pub use template::{WarmStartTemplate, WarmStartTemplateSpec, WarmStartTemplateStatus, phases};
+pub use template::{
+    StandbyGuests, WarmStartTemplate, WarmStartTemplateSpec, WarmStartTemplateStatus, phases,
+};
 
 use crate::configuration::ClusterConfiguration;
 use crate::launcher::warm::LARGEST_CLOUD_INIT_BYTES;

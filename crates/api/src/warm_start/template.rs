@@ -91,4 +91,19 @@ pub struct WarmStartTemplateStatus {
     /// How many templates for the same were dropped because a machine could not be restored.
     #[serde(default)]
     pub failures: i64,
+    /// Guests of it that stand by; none while no machine has asked for it lately.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub standby: Option<StandbyGuests>,
+}
+
+/// Guests that were restored from a template before their machines are known.
+#[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct StandbyGuests {
+    /// How many there are.
+    #[serde(default)]
+    pub ready: u32,
+    /// How many there are to be, as far as there is memory for them.
+    #[serde(default)]
+    pub wanted: u32,
 }

@@ -1,6 +1,6 @@
 //! The templates that machines start from.
 
-use api::warm_start::{WarmStartTemplate, phases};
+use api::warm_start::{StandbyGuests, WarmStartTemplate, phases};
 use jiff::Timestamp;
 use kube::ResourceExt as _;
 use kube::api::{Api, ListParams};
@@ -38,6 +38,9 @@ struct Row {
     held_bytes: i64,
     uses: i64,
     failures: i64,
+    /// Guests of it that stand by, and that are to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    standby: Option<StandbyGuests>,
     #[serde(skip_serializing_if = "Option::is_none")]
     made_at: Option<Timestamp>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -95,6 +98,7 @@ fn row(object: WarmStartTemplate) -> Row {
         held_bytes: status.held_bytes.unwrap_or_default(),
         uses: status.uses,
         failures: status.failures,
+        standby: status.standby,
         made_at: status.made_at.map(|time| time.0),
         last_used_at: status.last_used_at.map(|time| time.0),
         message: status.message,
@@ -106,16 +110,20 @@ fn table(rows: &[Row], with_namespace: bool, now: Timestamp) -> String {
         return "No templates. A machine gets one by the annotation anyvirt.io/warm-start: Auto in its template.\n"
             .to_owned();
     }
-    let heads = ["NAME", "IMAGE", "PHASE", "SIZE", "USES", "MADE", "MESSAGE"];
+    let heads = [
+        "NAME", "IMAGE", "PHASE", "SIZE", "USES", "STANDBY", "MADE", "MESSAGE",
+    ];
     let mut lines = vec![heads.map(str::to_owned).to_vec()];
     for row in rows {
         let made = row.made_at.map(|at| format!("{} ago", ago(at, now)));
+        let standby = row.standby.map(|it| format!("{}/{}", it.ready, it.wanted));
         lines.push(vec![
             row.name.clone(),
             row.image.clone(),
             row.phase.clone(),
             row.size.clone().unwrap_or_default(),
             row.uses.to_string(),
+            standby.unwrap_or_default(),
             made.unwrap_or_default(),
             row.message.clone().unwrap_or_default(),
         ]);
@@ -158,7 +166,7 @@ mod tests {
     #[test]
     fn templates_are_shown_with_what_they_are_of_and_why_there_is_none() {
         let ready = json!({ "phase": "Ready", "size": "77Mi", "sizeBytes": 80_000_000, "uses": 3,
-            "madeAt": "2026-11-23T12:00:00Z" });
+            "standby": { "ready": 1, "wanted": 2 }, "madeAt": "2026-11-23T12:00:00Z" });
         let refused =
             json!({ "phase": "Refused", "reason": "NoHook", "message": "nothing renews it" });
         let rows = [
@@ -186,6 +194,7 @@ mod tests {
                 "Ready",
                 "77Mi",
                 "3",
+                "1/2",
                 "3h ago"
             ]
         );

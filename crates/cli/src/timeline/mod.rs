@@ -117,6 +117,7 @@ fn title(name: &str) -> &str {
         steps::QUEUED => "Queued",
         steps::BOOTS_INSTEAD => "Boots instead",
         steps::BOOTS_AGAIN => "Boots again",
+        steps::ADOPTED => "Adopted",
         steps::RESTORED => "Restored",
         steps::RENEWED => "Renewed",
         steps::QEMU => "QEMU",

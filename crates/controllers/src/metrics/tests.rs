@@ -372,8 +372,8 @@ fn templates_are_counted_by_node_and_phase_and_their_room_is_added_up() {
         });
         Arc::new(serde_json::from_value(object).expect("a template"))
     };
-    let ready =
-        json!({ "phase": "Ready", "sizeBytes": 10, "heldBytes": 7, "uses": 3, "failures": 1 });
+    let ready = json!({ "phase": "Ready", "sizeBytes": 10, "heldBytes": 7, "uses": 3, "failures": 1,
+            "standby": { "ready": 1, "wanted": 2 } });
     let view = View {
         templates: vec![
             template("a", ready.clone()),
@@ -402,6 +402,11 @@ fn templates_are_counted_by_node_and_phase_and_their_room_is_added_up() {
     assert_eq!(
         of("templates", &[("node", "b"), ("phase", "Unknown")]),
         Some(1.0)
+    );
+    let standby = |state| of("standby", &[("node", "a"), ("state", state)]);
+    assert_eq!(
+        (standby("ready"), standby("wanted")),
+        (Some(2.0), Some(4.0))
     );
     assert_eq!(of("template_disk_bytes", &[("node", "a")]), Some(20.0));
     assert_eq!(of("template_held_bytes", &[("node", "a")]), Some(14.0));

@@ -18,6 +18,17 @@ pub(super) fn families(view: &View) -> Vec<Family> {
     let by_phase = phases
         .into_iter()
         .map(|((node, phase), number)| series([("node", node), ("phase", phase)], count(number)));
+    let mut standby: BTreeMap<(String, &str), u64> = BTreeMap::new();
+    for template in &view.templates {
+        let guests = template.status.as_ref().and_then(|status| status.standby);
+        let guests = guests.unwrap_or_default();
+        for (state, number) in [("ready", guests.ready), ("wanted", guests.wanted)] {
+            *standby.entry((node(template), state)).or_default() += u64::from(number);
+        }
+    }
+    let standby = standby.into_iter().map(|((node, state), number)| {
+        series([("node", node), ("state", state.to_owned())], count(number))
+    });
     let sum = |name, help, of: fn(&WarmStartTemplateStatus) -> Option<i64>| {
         let mut sums: BTreeMap<String, u64> = BTreeMap::new();
         for template in &view.templates {
@@ -36,6 +47,11 @@ pub(super) fn families(view: &View) -> Vec<Family> {
             "anyvirt_warm_start_templates",
             "Templates for warm starts by node and phase",
             by_phase,
+        ),
+        family(
+            "anyvirt_warm_start_standby",
+            "Guests that stand by for warm starts, ready or wanted, by node",
+            standby,
         ),
         sum(
             "anyvirt_warm_start_template_disk_bytes",

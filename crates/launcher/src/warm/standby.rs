@@ -23,9 +23,8 @@ use crate::monitor::Connected;
 use crate::networks::{self, Ends, Networks};
 use crate::output::Output;
 use crate::serial::Serial;
-use crate::start::{
-    self, Guest, Home, LaunchError, Manner, Progress, Setup, Sockets, StartError, failed,
-};
+use crate::setup::{self, Manner, Setup, Sockets};
+use crate::start::{self, Guest, Home, LaunchError, Progress, StartError, failed};
 use crate::warm::channel::Channel;
 use crate::warm::restore::{AGENT_PORT, Origin, Restoring};
 use crate::warm::save::Saveable;
@@ -116,7 +115,7 @@ async fn try_to_get_ready(
     abort: &mut oneshot::Receiver<()>,
 ) -> Result<Box<Standby>, LaunchError> {
     let progress = Progress::of_nobody();
-    let setup = start::set_up(home, &request, &progress, Manner::Standby);
+    let setup = setup::set_up(home, &request, &progress, Manner::Standby);
     let setup = tokio::select! {
         setup = setup => setup?,
         _ = &mut *abort => return Err(given_up()),
@@ -133,7 +132,7 @@ async fn try_to_get_ready(
         ..
     } = setup;
     let state = state.ok_or_else(|| failed("the guest has no template"))?;
-    let mut qemu = program.spawn().map_err(failed)?;
+    let mut qemu = setup::spawn(program)?;
     let restored = AtomicBool::new(false);
     let getting = Getting {
         request: &request,
@@ -492,14 +491,14 @@ impl Standby {
         progress: &Progress,
     ) -> Result<Own, StartError> {
         let now = Timestamp::now();
-        let surroundings = start::surroundings(now);
+        let surroundings = setup::surroundings(now);
         let blueprint = blueprint::blueprint(request, surroundings).map_err(failed)?;
         self.suits(request, &blueprint)?;
         let disks = home.directory.join(names::DISKS);
         files::renew_cloud_init(&blueprint.files, request, &disks, now).map_err(failed)?;
         // Held by its QEMU; whoever finds it so reads for whom.
         let lock = home.directory.join(names::LIFE_LOCK);
-        std::fs::write(lock, start::holder(home)).map_err(failed)?;
+        std::fs::write(lock, setup::holder(home)).map_err(failed)?;
         let (_, network_user) = jail::users(&home.identity.uid);
         let user = surroundings.root.then_some(network_user);
         let ends = std::mem::take(&mut self.ends);

@@ -10,6 +10,7 @@ mod pod_status;
 mod record;
 mod save;
 mod saved_status;
+mod standby;
 mod start;
 pub(crate) mod step_down;
 #[cfg(test)]

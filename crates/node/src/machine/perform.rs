@@ -1,10 +1,13 @@
 //! Acts: writes statuses, starts and stops. Doing anything twice is harmless.
 
 use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use api::accelerator::{self, Accelerator, ClusterPolicy, EffectivePolicy, NodeFacts};
-use api::launcher::{ExitKind, Identity, KvmFailure, Request, State, Status, files, milestones};
+use api::launcher::{
+    ExitKind, Identity, KvmFailure, Request, StartRequest, State, Status, files, milestones,
+};
 use api::names::annotations;
 use api::resources;
 use api::virtual_machine_instance::VirtualMachineInstance;
@@ -246,6 +249,10 @@ impl Machine {
         pod: &Pod,
         instance: &VirtualMachineInstance,
     ) -> Result<(), StepError> {
+        if self.adopt_standby(pod, instance).await? {
+            return Ok(());
+        }
+        self.make_room(instance);
         let is_new = self.make_folder(pod, instance).await?;
         let directory = self.directory.clone();
         let durable = async move {
@@ -279,12 +286,24 @@ impl Machine {
             return Ok(false);
         }
         let _choosing = self.context.choosing_address.lock().await;
+        let record = self.record(pod, instance)?;
+        host::socket::private_directory(&self.directory)?;
+        record.write(&self.directory)?;
+        Ok(true)
+    }
+
+    /// Whose launcher it is, with an address that nobody has. To be written while no other address is chosen.
+    pub(super) fn record(
+        &self,
+        pod: &Pod,
+        instance: &VirtualMachineInstance,
+    ) -> Result<Record, StepError> {
         let pod_uid = pod.uid().unwrap_or_default();
         let range = self.context.settings.pod_addresses;
         let pod_address = range
             .choose(&pod_uid, &self.context.taken_addresses()?)
             .ok_or(StepError::NoAddress(range))?;
-        let record = Record {
+        Ok(Record {
             identity: Identity {
                 namespace: instance.namespace().unwrap_or_default(),
                 name: instance.name_any(),
@@ -295,10 +314,7 @@ impl Machine {
                 grace_period_seconds: grace_of(instance),
             },
             pod_address,
-        };
-        host::socket::private_directory(&self.directory)?;
-        record.write(&self.directory)?;
-        Ok(true)
+        })
     }
 
     async fn start_guest(
@@ -337,6 +353,54 @@ impl Machine {
         Ok(())
     }
 
+    /// What the guest is to run on.
+    pub(super) fn accelerator_for(
+        &self,
+        instance: &VirtualMachineInstance,
+        step_down: Option<&StepDown>,
+    ) -> Result<accelerator::Decision, NotStarted> {
+        let node = self.context.knowledge.facts();
+        let node = match step_down {
+            Some(step_down) => step_down::lowered(&node, &step_down.failure),
+            None => node,
+        };
+        let architecture = architecture(instance, &node);
+        let forced = accelerator::forced(instance.annotations()).map_err(|value| {
+            format!(
+                "annotation {}: {value:?} is neither kvm nor tcg",
+                annotations::ACCELERATOR
+            )
+        })?;
+        let decision = accelerator::resolve(&policy(instance), forced, &architecture, &node);
+        let decision = decision.map_err(|refusal| NotStarted {
+            message: refusal.to_string(),
+            refused: Some(REFUSED),
+        })?;
+        Ok(match step_down {
+            Some(step_down) => step_down.decision(decision),
+            None => decision,
+        })
+    }
+
+    /// The request that starts the VMI.
+    pub(super) fn request(
+        &self,
+        instance: &VirtualMachineInstance,
+        decision: &accelerator::Decision,
+        (address, stepped_down): (Ipv4Addr, Option<KvmFailure>),
+        secrets: &BTreeMap<String, Secret>,
+    ) -> Result<StartRequest, volumes::Unresolved> {
+        volumes::start_request(
+            instance,
+            decision.accelerator,
+            self.context.knowledge.known().offered.version,
+            (self.context.knowledge.facts().slowdown, stepped_down),
+            &self.pulled,
+            secrets,
+            address,
+        )
+    }
+
     /// Hands the VMI to its launcher. The inner error is what stands in the way of the start.
     async fn ask_to_start(
         &mut self,
@@ -344,34 +408,8 @@ impl Machine {
         record: &Record,
         step_down: Option<StepDown>,
     ) -> Result<Result<(), NotStarted>, StepError> {
-        let node = self.context.knowledge.facts();
-        let slowdown = node.slowdown;
-        let decision = {
-            let node = match &step_down {
-                Some(step_down) => step_down::lowered(&node, &step_down.failure),
-                None => node,
-            };
-            let architecture = architecture(instance, &node);
-            let forced = accelerator::forced(instance.annotations()).map_err(|value| {
-                format!(
-                    "annotation {}: {value:?} is neither kvm nor tcg",
-                    annotations::ACCELERATOR
-                )
-            });
-            forced.map_err(NotStarted::from).and_then(|forced| {
-                accelerator::resolve(&policy(instance), forced, &architecture, &node).map_err(
-                    |refusal| NotStarted {
-                        message: refusal.to_string(),
-                        refused: Some(REFUSED),
-                    },
-                )
-            })
-        };
-        let decision = match decision {
-            Ok(decision) => match &step_down {
-                Some(step_down) => step_down.decision(decision),
-                None => decision,
-            },
+        let decision = match self.accelerator_for(instance, step_down.as_ref()) {
+            Ok(decision) => decision,
             Err(refused) => {
                 self.queued = None;
                 return Ok(Err(refused));
@@ -379,14 +417,12 @@ impl Machine {
         };
         let waited = self.queued.take().is_some();
         let secrets = self.secrets(instance).await?;
-        let request = volumes::start_request(
+        let stepped_down = step_down.map(|it| it.failure);
+        let request = self.request(
             instance,
-            decision.accelerator,
-            self.context.knowledge.known().offered.version,
-            (slowdown, step_down.map(|it| it.failure)),
-            &self.pulled,
+            &decision,
+            (record.pod_address, stepped_down),
             &secrets,
-            record.pod_address,
         );
         let mut request = match request {
             Ok(request) => request,
@@ -524,7 +560,7 @@ impl Machine {
         Ok(())
     }
 
-    async fn secrets(
+    pub(super) async fn secrets(
         &self,
         instance: &VirtualMachineInstance,
     ) -> Result<BTreeMap<String, Secret>, StepError> {

@@ -51,14 +51,20 @@ impl Told {
         let key = outcome.key.get(..16).unwrap_or(&outcome.key);
         let made_at = outcome.made_at;
         match &outcome.failure {
-            None => Self {
-                warm: true,
-                reason: RESTORED.to_owned(),
-                message: format!(
-                    "it goes on from the template {key}, made at {made_at:.0}, {} before it started",
-                    age(made_at, started_at)
-                ),
-            },
+            None => {
+                let adopted = outcome.standby_since.map_or(String::new(), |since| {
+                    let age = age(since, started_at);
+                    format!("; it has adopted a guest of it that had stood by for {age}")
+                });
+                Self {
+                    warm: true,
+                    reason: RESTORED.to_owned(),
+                    message: format!(
+                        "it goes on from the template {key}, made at {made_at:.0}, {} before it started{adopted}",
+                        age(made_at, started_at)
+                    ),
+                }
+            }
             Some(failure) => {
                 let reason = match failure.stage {
                     WarmStage::Files => "TemplateUnusable",
@@ -143,6 +149,8 @@ impl Machine {
         let wake = (asked.mode == Mode::Require).then_some(&self.changed);
         match templates.choose(&shape, now, wake).await {
             Chosen::Start(hot) => {
+                let id = (shape.namespace.clone(), shape.key());
+                templates.pool.ask(&id, request, &self.pulled, now);
                 let required = asked.mode == Mode::Require;
                 request.warm = Some(WarmStart::Restore(Box::new(hot.template(required))));
                 self.warm.lease = Some(hot);
@@ -178,6 +186,25 @@ impl Machine {
                 Ok(())
             }
         }
+    }
+
+    /// The shape of the guest that this machine is to start from a template, if it is, as far as is known before it is
+    /// asked to start.
+    pub(super) fn warm_shape(
+        &self,
+        instance: &VirtualMachineInstance,
+        request: &mut StartRequest,
+    ) -> Option<Shape> {
+        let asked = warm_start::of_annotations(instance.annotations());
+        if asked.mode == Mode::Never || obstacle(request).is_some() {
+            return None;
+        }
+        let architecture = instance.spec.architecture.clone().unwrap_or_default();
+        let templates = &self.context.templates;
+        let learned = request.qemu_version.clone();
+        let surroundings = templates.surroundings(&architecture, learned)?;
+        request.qemu_version = Some(surroundings.qemu_version.clone());
+        Some(Shape::of(request, surroundings))
     }
 
     /// There is no template, and none is made for this start.
@@ -303,6 +330,7 @@ mod tests {
                     stage,
                     message: "QEMU said no".to_owned(),
                 }),
+                standby_since: None,
                 random: None,
             }),
             ..Status::default()

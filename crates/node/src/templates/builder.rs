@@ -140,6 +140,7 @@ pub(crate) fn neutral(request: &StartRequest, (namespace, key): &Id) -> StartReq
     request.instance_id = format!("anyvirt-template-{}", key.short());
     request.firmware_uuid = uuid;
     request.stepped_down = None;
+    request.save_on_leaving = None;
     request.warm = Some(WarmStart::Keepable);
     request
 }
@@ -514,7 +515,7 @@ pub(crate) async fn end_all(builders: &Path) -> io::Result<()> {
 }
 
 /// Ends the builder in `directory`, if there is one: guest, launcher and folder.
-async fn end(directory: &Path) -> io::Result<()> {
+pub(crate) async fn end(directory: &Path) -> io::Result<()> {
     if !directory.exists() {
         return Ok(());
     }

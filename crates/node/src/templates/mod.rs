@@ -15,6 +15,7 @@ pub(crate) mod fixtures;
 mod hot;
 pub(crate) mod key;
 mod objects;
+pub(crate) mod pool;
 pub(crate) mod store;
 
 use std::io;
@@ -35,6 +36,7 @@ use book::{Book, Entry, Found, Standing};
 pub(crate) use builder::Wanted;
 pub(crate) use hot::Hot;
 use key::{FORMAT, Installed, Shape, Surroundings};
+use pool::{Pool, Setting};
 use store::{Fault, Store, Stored};
 
 /// The folder below the data directory.
@@ -75,11 +77,15 @@ pub(crate) struct Templates {
     work: Notify,
     /// Held while a template is read into memory: two starts at once read it once.
     loading: tokio::sync::Mutex<()>,
+    /// This machine's.
+    memory_bytes: u64,
     held_bound: u64,
     anyvirt_program: PathBuf,
     processor: String,
     qemu_program: Option<PathBuf>,
     version: Mutex<Option<(Installed, String)>>,
+    /// Guests that stand by.
+    pub(crate) pool: Pool,
 }
 
 impl Templates {
@@ -95,6 +101,10 @@ impl Templates {
         if let Err(error) = builder::end_all(&builder::folder(&root)).await {
             tracing::warn!(%error, "what is left of templates is not looked at");
         }
+        let pool = Pool::new(&root, Setting::default_of(memory_bytes));
+        if let Err(error) = pool.end_all().await {
+            tracing::warn!(%error, "what is left of guests that stood by is not looked at");
+        }
         let version = read_understood(&root.join(VERSION)).unwrap_or_else(|error| {
             tracing::warn!(%error, "QEMU is asked for its version again");
             None
@@ -105,11 +115,13 @@ impl Templates {
             changed: Notify::new(),
             work: Notify::new(),
             loading: tokio::sync::Mutex::default(),
+            memory_bytes,
             held_bound: memory_bytes / HELD_PART,
             anyvirt_program: settings.anyvirt_program.clone(),
             processor: processor(),
             qemu_program: settings.qemu_program.clone(),
             version: Mutex::new(version),
+            pool,
             root,
         };
         let swept = templates.store.sweep(|made| templates.foreign(made))?;
@@ -146,9 +158,31 @@ impl Templates {
         builder::folder(&self.root)
     }
 
-    /// Ends the guest of a build that goes on: nobody will wait for it.
+    /// Ends the guest of a build that goes on, and those that stand by: nobody will wait for them.
     pub(crate) async fn end_builders(&self) -> io::Result<()> {
-        builder::end_all(&self.builders()).await
+        let builders = self.builders();
+        let (built, stood) = tokio::join!(builder::end_all(&builders), self.pool.end_all());
+        built.and(stood)
+    }
+
+    /// The template of this key is to be told anew.
+    fn tell(&self, id: &Id) {
+        if let Some(entry) = self.book().entries.get_mut(id) {
+            entry.changed = true;
+        }
+        self.changed.notify_one();
+    }
+
+    /// A guest of this shape that stands by, for a machine that is about to start.
+    pub(crate) fn take_standby(&self, shape: &Shape, now: Timestamp) -> Option<pool::Taken> {
+        let id = (shape.namespace.clone(), shape.key());
+        let Found::Hot(hot) = self.book().look(&id, now, None) else {
+            return None;
+        };
+        hot.check().ok()?;
+        let taken = self.pool.take(&id, &hot, now)?;
+        self.tell(&id);
+        Some(taken)
     }
 
     /// What shapes guests of `architecture` (in Go's names; empty: the host's) here; `None` while QEMU's version is not
@@ -417,7 +451,11 @@ pub(crate) async fn keep(context: &Context) {
                 "objects of kind WarmStartTemplate cannot be listed: is its CRD there, and may this node?"
             );
         }
-        keep_building(context).await;
+        tokio::join!(
+            keep_building(context),
+            pool::keep(context),
+            pool::keep_set(context)
+        );
     });
 }
 
@@ -542,11 +580,13 @@ mod tests {
             changed: Notify::new(),
             work: Notify::new(),
             loading: tokio::sync::Mutex::default(),
+            memory_bytes: 0,
             held_bound: u64::MAX,
             anyvirt_program: PathBuf::new(),
             processor: String::new(),
             qemu_program: None,
             version: Mutex::default(),
+            pool: Pool::new(folder, Setting::default_of(0)),
         };
         templates.book().entries.insert(id.clone(), entry);
         (templates, id)

@@ -280,7 +280,13 @@ impl Objects<'_> {
             };
             self.by_name.insert(name.clone(), created);
         }
-        let patch = json!({ "status": status(entry) });
+        let mut status = status(entry);
+        let standing = self.templates().pool.standing(id);
+        status["standby"] = standing.map_or(
+            Value::Null,
+            |(ready, wanted)| json!({ "ready": ready, "wanted": wanted }),
+        );
+        let patch = json!({ "status": status });
         let parameters = PatchParams::default();
         api.patch_status(&name.1, &parameters, &Patch::Merge(&patch))
             .await

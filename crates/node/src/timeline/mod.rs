@@ -181,7 +181,9 @@ fn reach(timeline: &mut StartTimeline, start: Start<'_>, now: Timestamp) {
     }
     let reached = launcher.latest_milestones();
     let of = |name: &str| reached.iter().find(|it| it.name == name).map(|it| it.at);
-    let Some(qemu) = of(milestones::QMP) else {
+    // The QEMU of a guest that stood by had answered long before.
+    let adopted = of(milestones::ADOPTED);
+    let Some(qemu) = of(milestones::QMP).or(adopted) else {
         return;
     };
     if timeline
@@ -191,7 +193,9 @@ fn reach(timeline: &mut StartTimeline, start: Start<'_>, now: Timestamp) {
         restart(timeline);
     }
     for (step, milestone) in [
+        (steps::QEMU, milestones::ADOPTED),
         (steps::QEMU, milestones::QMP),
+        (steps::ADOPTED, milestones::ADOPTED),
         (steps::RESTORED, milestones::RESTORED),
         (steps::RENEWED, milestones::RENEWED),
         (steps::FIRMWARE, milestones::FIRMWARE),

@@ -231,7 +231,7 @@ impl Life {
         self.has_guest()
             && self.killed.is_none()
             && self.stopping.is_none()
-            && going.is_some_and(|going| going.reason == ShutdownReason::GuestReset)
+            && going.is_some_and(|going| going.reason.is_reset())
     }
 
     /// The guest is started again: what its QEMU said of its end is no end of the guest.

@@ -254,10 +254,9 @@ pub(crate) async fn start_again(
     home: Home,
     request: Arc<StartRequest>,
     below: BTreeMap<String, File>,
+    progress: Progress,
     mut abort: oneshot::Receiver<()>,
 ) -> Result<Guest, StartError> {
-    // It is no start of the machine: nothing of it is told.
-    let progress = Progress::of_nobody();
     let mut again = StartRequest {
         warm: None,
         stepped_down: None,

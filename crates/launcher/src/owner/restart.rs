@@ -5,14 +5,17 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::sync::Arc;
 
-use api::launcher::StartRequest;
-use tokio::sync::oneshot;
+use api::launcher::{Milestone, StartRequest, milestones};
+use tokio::sync::{mpsc, oneshot};
 
 use super::Owner;
 use crate::heard::{Running, Starting};
 use crate::life::Input;
-use crate::start::{Guest, StartError, clear_away, start_again};
+use crate::start::{Guest, Progress, StartError, clear_away, start_again};
 use crate::warm::Note;
+
+/// A start has at most as many milestones as there are names.
+const MOST_TOLD: usize = 32;
 
 /// What another QEMU needs of the one that has ended.
 struct Left {
@@ -37,10 +40,11 @@ impl Owner {
         self.life.goes_on();
         let (abort, aborted) = oneshot::channel();
         let (home, request) = (self.home.clone(), Arc::clone(&left.request));
+        let progress = troubles(self.progress.0.clone());
         let Guest { cables, serial, .. } = running.guest;
         let task = tokio::spawn(async move {
             clear_away(&cables, serial).await;
-            start_again(home, left.request, left.below, aborted).await
+            start_again(home, left.request, left.below, progress, aborted).await
         });
         self.status
             .send_modify(|status| status.agent_connected = false);
@@ -75,6 +79,27 @@ impl Owner {
     pub(super) fn is_restarting(&self) -> bool {
         self.starting.as_ref().is_some_and(|it| it.restarts)
     }
+}
+
+/// Tells of troubles alone: it is no start of the machine.
+fn troubles(tell: Progress) -> Progress {
+    let (all, mut told) = mpsc::channel::<Milestone>(MOST_TOLD);
+    tokio::spawn(async move {
+        while let Some(milestone) = told.recv().await {
+            let is_trouble = matches!(
+                milestone.name.as_str(),
+                milestones::BOOTS_AGAIN
+                    | milestones::PANIC
+                    | milestones::EMERGENCY
+                    | milestones::NO_BOOT_DISK
+            );
+            // The launcher ends when nobody listens.
+            if is_trouble && tell.0.send(milestone).await.is_err() {
+                return;
+            }
+        }
+    });
+    Progress(all)
 }
 
 fn left(running: &Running) -> Result<Left, StartError> {

@@ -478,6 +478,17 @@ pub enum ShutdownReason {
 }
 
 impl ShutdownReason {
+    /// Whether it would start again, but for [`Command::EndAtRestart`]: by its own will, or because its reset button was
+    /// pressed.
+    #[must_use]
+    pub fn is_reset(&self) -> bool {
+        match self {
+            Self::GuestReset => true,
+            Self::Other(name) => name == "host-qmp-system-reset",
+            _ => false,
+        }
+    }
+
     fn of(name: &str) -> Self {
         match name {
             "guest-shutdown" => Self::GuestShutdown,

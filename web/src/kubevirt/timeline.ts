@@ -31,6 +31,7 @@ export function stepLabel(name: string): string {
     'user-space': t('User space'),
     login: t('Login possible'),
     agent: t('Guest agent'),
+    adopted: t('Adopted a guest that stood by'),
     restored: t('Restored from a template'),
     renewed: t('Identity renewed'),
   };

@@ -153,7 +153,7 @@ fn each_value_in_force_names_the_place_it_comes_from() {
     ] {
         assert_eq!(value(&values, field), (expected, from.as_str()), "{field}");
     }
-    assert_eq!(values.len(), 14);
+    assert_eq!(values.len(), 16);
 }
 
 #[test]

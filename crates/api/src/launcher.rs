@@ -142,7 +142,9 @@ pub enum Request {
         /// The guest goes on, and the answer tells for how long it stood still. Else it has ended when the answer comes,
         /// with [`ExitKind::Saved`]. Refused with `HostDisk` where it writes to a file of the host.
         go_on: bool,
-        /// Another machine is to go on from it: refused with `NoHook` where nothing in the guest could renew it.
+        /// Others are to go on from it: it comes to rest first, and a hook is put into it through its agent where its image
+        /// has none. Refused with `NoHook` where nothing in the guest could renew them, and with `Paused` where it stands
+        /// still and has not come to rest before.
         renewable: bool,
     },
     /// End the launcher; refused while a guest runs.

@@ -12,6 +12,7 @@
 //! | QEMU reads a template's state, or writes one | 5 s | 1 min | `launcher::warm` |
 //! | a restored guest renews itself and proves it | 3 s | 1 min | `launcher::warm` |
 //! | a guest that is to be kept comes to rest | 1 min | 15 min | `launcher::warm` |
+//! | a guest that is used, and of which others are to be made, comes to rest | 20 s | 3 min | `launcher::warm` |
 //! | a silent guest agent counts as gone | 25 s | 2 min | `launcher::agent` |
 //! | a guest shuts down, if its VMI does not say how long | 30 s | 5 min | `node::machine` |
 //! | a booting guest keeps others from booting | 20 s | 5 min | `node::gate` |
@@ -46,6 +47,9 @@ pub enum Wait {
     Renewal,
     /// A guest that is to be kept has done what it does after its start, e.g. all that cloud-init has to do.
     Settling,
+    /// A guest that somebody uses has done what it does after its start, and others can go on from it: as a rule it had
+    /// done that long ago.
+    Rest,
     /// The guest agent answers a question.
     Agent,
     /// The guest shuts down by itself, where its VMI does not say how long it may take.
@@ -56,13 +60,14 @@ pub enum Wait {
 
 impl Wait {
     /// All of them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Greeting,
         Self::Answer,
         Self::LastBreath,
         Self::Migration,
         Self::Renewal,
         Self::Settling,
+        Self::Rest,
         Self::Agent,
         Self::DefaultGrace,
         Self::Boot,
@@ -78,6 +83,7 @@ impl Wait {
             Self::Migration => seconds(5, 60),
             Self::Renewal => seconds(3, 60),
             Self::Settling => seconds(60, 900),
+            Self::Rest => seconds(20, 180),
             Self::Agent => seconds(25, 120),
             Self::DefaultGrace => seconds(GRACE_PERIOD_SECONDS, 300),
             Self::Boot => seconds(20, 300),

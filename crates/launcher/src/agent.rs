@@ -6,8 +6,10 @@ use std::time::Duration;
 
 use serde_json::Value;
 use tokio::net::UnixStream;
-use tokio::sync::{Notify, mpsc, oneshot, watch};
+use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
+
+use crate::loan::{self, Asked};
 
 /// Often enough for a status, rare enough to cost nothing.
 const ASK_EVERY: Duration = Duration::from_secs(10);
@@ -15,44 +17,6 @@ const ASK_EVERY: Duration = Duration::from_secs(10);
 const ASK_AGAIN_AFTER: Duration = Duration::from_secs(30);
 /// An answer is below 100 bytes; the guest may send anything.
 const LARGEST_LINE: usize = 4096;
-
-/// Asks for the channel.
-pub(crate) type Loans = mpsc::Sender<oneshot::Sender<Loan>>;
-
-/// Whoever wants to say more to the agent than whether it is there, and who lends the channel. One at a time has it.
-pub(crate) fn loans() -> (Loans, mpsc::Receiver<oneshot::Sender<Loan>>) {
-    mpsc::channel(1)
-}
-
-/// The channel, on loan: it goes back when this is dropped.
-#[derive(Debug)]
-pub(crate) struct Loan {
-    channel: Option<UnixStream>,
-    back: Option<oneshot::Sender<UnixStream>>,
-}
-
-impl Loan {
-    /// Borrows the channel; none: there is no agent's channel, or no guest any more.
-    pub(crate) async fn of(loans: &Loans) -> Option<Self> {
-        let (lend, lent) = oneshot::channel();
-        loans.send(lend).await.ok()?;
-        lent.await.ok()
-    }
-
-    /// The channel.
-    pub(crate) fn channel(&mut self) -> Option<&mut UnixStream> {
-        self.channel.as_mut()
-    }
-}
-
-impl Drop for Loan {
-    fn drop(&mut self) {
-        if let (Some(channel), Some(back)) = (self.channel.take(), self.back.take()) {
-            // Nobody wants it back once the guest is gone.
-            let _ = back.send(channel);
-        }
-    }
-}
 
 /// Asks on `channel` until QEMU closes it, and tells `connected` what is so. Asks at once when it is
 /// told that a program in the guest has `opened` the other end. An agent that has not answered
@@ -62,7 +26,7 @@ pub(crate) async fn run(
     connected: watch::Sender<bool>,
     opened: Arc<Notify>,
     gone_after: Duration,
-    mut loans: mpsc::Receiver<oneshot::Sender<Loan>>,
+    mut loans: Asked<UnixStream>,
 ) {
     let mut line = Line::default();
     let mut asked = 0_u64;
@@ -84,13 +48,9 @@ pub(crate) async fn run(
             }
             () = opened.notified() => next = Instant::now(),
             Some(borrower) = loans.recv() => {
-                let (back, returned) = oneshot::channel();
-                let loan = Loan { channel: Some(channel), back: Some(back) };
-                // A borrower that has gone drops it, which is how it comes back.
-                let _ = borrower.send(loan);
-                match returned.await {
-                    Ok(returned) => channel = returned,
-                    Err(_) => return,
+                match loan::lend(channel, borrower).await {
+                    Some(returned) => channel = returned,
+                    None => return,
                 }
                 line = Line::default();
                 next = Instant::now();
@@ -160,6 +120,7 @@ mod tests {
     use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 
     use super::*;
+    use crate::loan::Loan;
 
     #[test]
     fn answers_are_found_among_whatever_a_guest_sends() {
@@ -184,7 +145,7 @@ mod tests {
         let (ours, theirs) = UnixStream::pair().expect("a pair");
         let (tell, mut connected) = watch::channel(false);
         let opened = Arc::new(Notify::new());
-        let (loans, asked) = loans();
+        let (loans, asked) = loan::loans();
         let task = tokio::spawn(run(
             ours,
             tell,
@@ -218,7 +179,7 @@ mod tests {
             .expect("gone");
         // Lent, the channel belongs to one alone, and comes back.
         let mut loan = Loan::of(&loans).await.expect("lent");
-        let borrowed = loan.channel().expect("there");
+        let borrowed = loan.lent().expect("there");
         let mut said = String::new();
         borrowed.write_all(b"mine\n").await.expect("said");
         while said != "mine\n" {

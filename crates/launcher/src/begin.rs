@@ -28,15 +28,15 @@ use crate::warm::restore::{self, Origin};
 pub(crate) struct Begun {
     /// Its processors wait: `startStrategy: Paused`.
     pub(crate) paused: bool,
-    /// The channel of the hook in it, of a guest that can be kept.
-    pub(crate) channel: Option<Channel>,
     /// Random bytes of a guest that was renewed, in hexadecimal digits.
     pub(crate) random: Option<String>,
     /// Its agent has opened its channel already.
     pub(crate) agent_opened: bool,
     /// The hook in it waits, as far as is known.
     pub(crate) hook: bool,
-    /// What listens to that hook, if the guest went on with it.
+    /// It has come to rest before, with that hook in it.
+    pub(crate) rested: bool,
+    /// What listens at that hook's port, if the guest has one.
     pub(crate) listening: Option<Listening>,
     /// How it goes on, if it was saved before.
     pub(crate) resumed: Option<Resumed>,
@@ -174,13 +174,15 @@ async fn boot(
         let name = milestones::RUNNING;
         progress.mark(Mark { name, text: None }, before);
     }
+    let within = Wait::Renewal.within(request.accelerator, request.slowdown);
     Ok(Begun {
         paused,
-        channel,
         random: None,
         agent_opened: false,
         hook: false,
-        listening: None,
+        rested: false,
+        // Whatever is in it, it is not kept waiting by a channel that nobody empties.
+        listening: channel.map(|channel| channel.listen(within)),
         resumed: None,
     })
 }

@@ -8,13 +8,14 @@ use std::os::fd::{AsRawFd as _, OwnedFd, RawFd};
 use std::os::unix::fs::{FileTypeExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
-use api::launcher::{DiskFormat, StartRequest, warm};
+use api::launcher::warm::{CLOUD_INIT_IMAGE_BYTES, WarmStart};
+use api::launcher::{DiskFormat, StartRequest};
 use host::lock::{LifeLock, LockError};
 use jiff::Timestamp;
 use qemu::architecture::{Architecture, FirmwareImage};
 use rustix::fs::{Mode, OFlags, ResolveFlags};
 
-use crate::blueprint::{Piece, Source};
+use crate::blueprint::{ImageSize, Piece, Source};
 use crate::cloud_init::{self, MetaData};
 use crate::warm::{resume, template};
 
@@ -148,13 +149,13 @@ pub(crate) fn open(
                 user_data,
                 network_data,
                 read_only,
-                padded,
+                size,
             } => {
                 let image = CloudInitImage {
                     volume,
                     data: (user_data.as_str(), network_data.as_deref()),
                     read_only: *read_only,
-                    padded: *padded,
+                    size: *size,
                 };
                 cloud_init_disk(places.disks, &image, request, now)?.into()
             }
@@ -281,12 +282,11 @@ struct CloudInitImage<'a> {
     /// `user-data` and `network-config`.
     data: (&'a str, Option<&'a str>),
     read_only: bool,
-    /// In the one size that all guests of a template have it.
-    padded: bool,
+    size: ImageSize,
 }
 
 impl CloudInitImage<'_> {
-    /// Its bytes; those of a padded one go on with zeros.
+    /// Its bytes; up to its size zeros follow.
     fn bytes(
         &self,
         path: &Path,
@@ -306,14 +306,19 @@ impl CloudInitImage<'_> {
                     source,
                 }
             })?;
-        if self.padded && image.len() as u64 > warm::CLOUD_INIT_IMAGE_BYTES {
-            let most = warm::LARGEST_CLOUD_INIT_BYTES;
-            return Err(FileError::Template {
-                path: path.to_owned(),
-                problem: format!(
-                    "a machine of a template has at most {most} bytes of cloud-init data"
-                ),
-            });
+        let length = image.len() as u64;
+        match self.size {
+            ImageSize::Exactly(bytes) if length > bytes => {
+                let path = path.to_owned();
+                let problem = format!(
+                    "its guest knows a cloud-init disk of {bytes} bytes, and this machine's data need {length}"
+                );
+                return Err(match request.warm {
+                    Some(WarmStart::Resume(_)) => FileError::Saved { path, problem },
+                    _ => FileError::Template { path, problem },
+                });
+            }
+            ImageSize::AtLeast(_) | ImageSize::Exactly(_) => {}
         }
         Ok(image)
     }
@@ -329,10 +334,9 @@ fn cloud_init_disk(
     let bytes = image.bytes(&path, request, now)?;
     let mut file = new_file(&path)?;
     file.write_all(&bytes).map_err(doing("write", &path))?;
-    if image.padded {
-        let bytes = warm::CLOUD_INIT_IMAGE_BYTES;
-        file.set_len(bytes).map_err(doing("write", &path))?;
-    }
+    let (ImageSize::AtLeast(size) | ImageSize::Exactly(size)) = image.size;
+    let size = size.max(bytes.len() as u64);
+    file.set_len(size).map_err(doing("write", &path))?;
     if image.read_only {
         return File::open(&path).map_err(doing("open", &path));
     }
@@ -363,7 +367,7 @@ pub(crate) fn renew_cloud_init(
             volume,
             data: (user_data.as_str(), network_data.as_deref()),
             read_only: false,
-            padded: true,
+            size: ImageSize::Exactly(CLOUD_INIT_IMAGE_BYTES),
         };
         let path = disks.join(format!("{volume}.iso"));
         let bytes = image.bytes(&path, request, now)?;
@@ -375,7 +379,7 @@ pub(crate) fn renew_cloud_init(
             // The guest stands still: nobody reads between what was there and what comes.
             file.set_len(0)?;
             file.write_all(&bytes)?;
-            file.set_len(warm::CLOUD_INIT_IMAGE_BYTES)
+            file.set_len(CLOUD_INIT_IMAGE_BYTES)
         };
         write().map_err(doing("write", &path))?;
     }

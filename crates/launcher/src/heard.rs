@@ -18,6 +18,7 @@ use crate::owner::Ordered;
 use crate::owner::standby::Got;
 use crate::signs::Look;
 use crate::start::{Guest, StartError};
+use crate::warm::save::Manner;
 use crate::warm::standby::Prepared;
 use crate::warm::{Note, keep, save};
 
@@ -45,6 +46,8 @@ pub(crate) struct Running {
     pub(crate) looks: Option<mpsc::Receiver<Look>>,
     /// Whether a hook in the guest has opened its port.
     pub(crate) hook: watch::Sender<bool>,
+    /// The guest has come to rest since.
+    pub(crate) rested: bool,
     /// Whether an agent in it has.
     pub(crate) agent_open: watch::Sender<bool>,
     /// How it was started.
@@ -64,6 +67,16 @@ pub(crate) struct Keep {
     pub(crate) task: Option<JoinHandle<keep::Done>>,
 }
 
+/// A guest that comes to rest before it is saved.
+#[derive(Debug)]
+pub(crate) struct Rest {
+    /// How it is to be saved then.
+    pub(crate) manner: Manner,
+    /// Who wants to know.
+    pub(crate) answer: oneshot::Sender<Result<(), Refusal>>,
+    pub(crate) task: JoinHandle<Result<(), Refusal>>,
+}
+
 /// A guest that is being saved.
 #[derive(Debug)]
 pub(crate) struct Save {
@@ -77,6 +90,9 @@ pub(crate) struct Save {
     pub(crate) task: Option<JoinHandle<save::Done>>,
 }
 
+/// What comes of a rest.
+pub(crate) type Rested = Result<Result<(), Refusal>, JoinError>;
+
 /// What the loop hears.
 pub(crate) enum Heard {
     Order(Ordered),
@@ -89,6 +105,8 @@ pub(crate) enum Heard {
     StandbyEnded(String),
     /// It was kept, or not.
     Kept(Box<Result<keep::Done, JoinError>>),
+    /// It has come to rest, or not.
+    Rested(Box<Rested>),
     /// It was saved, or not.
     Saved(Box<Result<save::Done, JoinError>>),
     /// Its clock was set, or not.
@@ -143,6 +161,14 @@ pub(crate) async fn kept(keep: &mut Option<Keep>) -> Result<keep::Done, JoinErro
         keep.task = None;
     }
     done
+}
+
+/// Waits until the guest has come to rest, or does not; for ever when nobody wants it.
+pub(crate) async fn rested(rest: &mut Option<Rest>) -> Rested {
+    match rest {
+        Some(rest) => (&mut rest.task).await,
+        None => std::future::pending().await,
+    }
 }
 
 /// Waits until the guest is saved, or cannot be; for ever when nobody wants it, or it is done.

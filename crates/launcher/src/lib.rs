@@ -22,6 +22,7 @@ mod hook;
 mod jail;
 mod kvm_failure;
 mod life;
+mod loan;
 mod log;
 mod markers;
 mod monitor;

@@ -5,6 +5,7 @@
 
 mod boot_again;
 mod keep;
+mod rest;
 mod restart;
 mod save;
 pub(crate) mod standby;
@@ -29,7 +30,8 @@ use tokio::time::Instant;
 
 use crate::exit_file::{put_aside, write_durably};
 use crate::heard::{
-    Heard, Keep, Running, Save, Starting, at, clock, happening, kept, saved, stands_by, started,
+    Heard, Keep, Rest, Running, Save, Starting, at, clock, happening, kept, rested, saved,
+    stands_by, started,
 };
 use crate::kvm_failure;
 use crate::life::{Action, Decision, Ended, Input, Life, Refusal};
@@ -121,6 +123,7 @@ pub(crate) struct Owner {
     folder: Option<File>,
     guest: Option<Running>,
     keep: Option<Keep>,
+    rest: Option<Rest>,
     save: Option<Save>,
     /// What is known of the clock of a guest that goes on.
     clock: Option<oneshot::Receiver<Clock>>,
@@ -160,6 +163,7 @@ impl Owner {
             folder: None,
             guest: None,
             keep: None,
+            rest: None,
             save: None,
             clock: None,
             leaves: false,
@@ -186,6 +190,7 @@ impl Owner {
                 started = started(&mut self.starting) => Heard::Started(Box::new(started)),
                 stands = stands_by(&mut self.standby) => stands,
                 done = kept(&mut self.keep) => Heard::Kept(Box::new(done)),
+                done = rested(&mut self.rest) => Heard::Rested(Box::new(done)),
                 done = saved(&mut self.save) => Heard::Saved(Box::new(done)),
                 told = clock(&mut self.clock) => Heard::Clock(told),
                 Some(milestone) = self.progress.1.recv() => Heard::Milestone(milestone),
@@ -232,6 +237,7 @@ impl Owner {
                 return self.input(input).await;
             }
             Heard::Kept(done) => return self.kept(*done).await,
+            Heard::Rested(done) => self.rested(*done),
             Heard::Saved(done) => return self.saved(*done).await,
             Heard::Clock(clock) => self.clock_told(clock),
             Heard::Said(event) => return self.said(event).await,
@@ -273,7 +279,7 @@ impl Owner {
                 return false;
             }
             Order::Save(manner) => {
-                self.save(manner, Input::Save, Some(answer));
+                self.rest_and_save(manner, answer);
                 return false;
             }
             Order::Prepare(request) => {
@@ -587,7 +593,8 @@ impl Owner {
             status: self.status.subscribe(),
         };
         tokio::spawn(watched.look(tell));
-        let (hook, resumed) = (guest.hook, guest.resumed.clone());
+        let (hook, rested) = (guest.hook, guest.rested);
+        let resumed = guest.resumed.clone();
         self.guest = Some(Running {
             guest,
             events: true,
@@ -596,6 +603,7 @@ impl Owner {
             kvm: true,
             looks: Some(looks),
             hook: watch::Sender::new(hook),
+            rested,
             agent_open: watch::Sender::new(false),
             request,
         });
@@ -670,7 +678,7 @@ impl Owner {
             // There is room for all that QEMU says of one.
             let _ = save.migrations.try_send(*state);
         }
-        match (&event, &self.guest, &self.keep) {
+        match (&event, &mut self.guest, &self.keep) {
             (Event::PortChange { id, open }, Some(running), _) if id == AGENT_PORT => {
                 running.agent_open.send_replace(*open);
                 if *open {
@@ -679,6 +687,8 @@ impl Owner {
             }
             (Event::PortChange { id, open }, Some(running), _) if id == HOOK_PORT => {
                 running.hook.send_replace(*open);
+                // The next one may be of another start of the guest's system.
+                running.rested &= *open;
             }
             (Event::Migration(state), _, Some(keep)) => {
                 // There is room for all that QEMU says of one.

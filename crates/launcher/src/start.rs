@@ -24,6 +24,7 @@ use crate::agent;
 use crate::begin::{Beginning, Begun, Greeted};
 use crate::files::{self, FileError};
 use crate::kvm_failure::Watch;
+use crate::loan::{self, Loans};
 use crate::markers::Mark;
 use crate::monitor::Monitor;
 use crate::networks::{self, NetworkEnded};
@@ -31,7 +32,7 @@ use crate::output::Output;
 use crate::serial::Serial;
 use crate::setup::{self, Manner, Setup};
 use crate::usage::Cable;
-use crate::warm::channel::{Channel, Listening};
+use crate::warm::channel::Listening;
 use crate::warm::keep::Keepable;
 use crate::warm::save::Saveable;
 use crate::warm::standby::{self, Prepared};
@@ -85,18 +86,18 @@ pub(crate) struct Guest {
     /// Whether its processors wait: `startStrategy: Paused`.
     pub(crate) paused: bool,
     /// Lends the agent's channel.
-    pub(crate) agent_loans: agent::Loans,
+    pub(crate) agent_loans: Loans<UnixStream>,
     /// Random bytes of a guest that was renewed, in hexadecimal digits.
     pub(crate) random: Option<String>,
-    /// The channel of the hook in it, if it can be kept.
-    pub(crate) renewal: Option<Channel>,
     /// What it is kept by, if it can be.
     pub(crate) keepable: Option<Keepable>,
     /// What it is saved by, unless it is being saved.
     pub(crate) saveable: Option<Saveable>,
     /// The hook in it waits, as far as is known.
     pub(crate) hook: bool,
-    /// What listens to that hook, if it went on with it.
+    /// It has come to rest before, with that hook in it.
+    pub(crate) rested: bool,
+    /// What listens at that hook's port, if it has one.
     pub(crate) listening: Option<Listening>,
     /// How it goes on, if it was saved before.
     pub(crate) resumed: Option<Resumed>,
@@ -273,8 +274,6 @@ pub(crate) async fn start_again(
     let mut guest = launched.await.map_err(|failed| failed.error)?;
     // It is a machine, and no template.
     guest.keepable = None;
-    let within = Wait::Renewal.within(request.accelerator, request.slowdown);
-    guest.listening = guest.renewal.take().map(|channel| channel.listen(within));
     Ok(guest)
 }
 
@@ -374,10 +373,10 @@ async fn launch_as(
         cables,
         paused: begun.paused,
         random: begun.random,
-        renewal: begun.channel,
         keepable,
         saveable: Some(saveable),
         hook: begun.hook,
+        rested: begun.rested,
         listening: begun.listening,
         resumed: begun.resumed,
         adopted: false,
@@ -436,7 +435,7 @@ pub(crate) struct Listener {
     /// To be told when it has opened its channel.
     pub(crate) opened: Arc<Notify>,
     /// Lends the channel.
-    pub(crate) loans: agent::Loans,
+    pub(crate) loans: Loans<UnixStream>,
 }
 
 pub(crate) fn listen_to_agent(
@@ -446,7 +445,7 @@ pub(crate) fn listen_to_agent(
 ) -> Listener {
     let (tell, answers) = watch::channel(false);
     let opened = Arc::new(Notify::new());
-    let (loans, asked) = agent::loans();
+    let (loans, asked) = loan::loans();
     if let Some(channel) = channel {
         let gone_after = Wait::Agent.within(accelerator, request.slowdown);
         tokio::spawn(agent::run(

@@ -352,7 +352,7 @@ fn failure(error: SaveError) -> Failure {
 
 fn ready(record: &Record, disk_bytes: u64, stopped: Option<u64>) -> Value {
     let because = (!record.renewable).then_some(
-        "no renewal hook waits in it; a machine that started from a template has one (anyvirt.io/warm-start)",
+        "it has not come to rest with a renewal hook in it: take the snapshot with spec.requireRenewable (anyvirt snapshot --memory --renewable), or fork the machine while it runs (anyvirt fork)",
     );
     json!({
         "creationTime": Time(record.at),

@@ -15,8 +15,8 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 const LULL: Duration = Duration::from_millis(300);
 
 /// cloud-init is told to leave the keys alone that the machine was just given; it still makes kinds that are missing.
-const KEEP_KEYS: &str = "# Written by anyvirt-renew when this machine became a template: its host keys are renewed\n\
-    # when it goes on as another machine, before cloud-init runs again there.\nssh_deletekeys: false\n";
+const KEEP_KEYS: &str = "# Written by anyvirt-renew when others were to go on from this machine: host keys are renewed\n\
+    # in each of them, before cloud-init runs again there.\nssh_deletekeys: false\n";
 const KEEP_KEYS_FILE: &str = "/etc/cloud/cloud.cfg.d/99-anyvirt-renewal.cfg";
 
 /// Waits until the machine's start is over, tries out each step of a renewal, and writes everything to the disks.

@@ -3,6 +3,7 @@
 
 use acceptance::warm::{BOOT, SCRATCH, Stage, ask, files_below, identity, qemu_of};
 use acceptance::{Console, PATIENCE, wait_for};
+use laboratory::guests;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -149,37 +150,65 @@ fn forks_have_the_same_data_and_are_each_somebody_of_their_own() {
     let stage = Stage::warm();
     stage.server.apply(&stage.manifest("web", &[SCRATCH]));
     stage.runs_from_a_template("web");
-    remember(&stage, "web", "shared");
+    forks(&stage, 3);
+}
+
+#[test]
+fn a_machine_that_has_booted_is_forked_like_one_from_a_template() {
+    let stage = Stage::warm();
+    let cold = stage
+        .manifest("web", &[SCRATCH])
+        .replace("warm-start: Require", "warm-start: Never");
+    stage.server.apply(&cold);
+    stage
+        .server
+        .wait_until("vmi", "web", "/status/phase", "Running", BOOT);
+    forks(&stage, 2);
+    // Of a copy there are copies, too.
+    let again = anyvirt(&stage, &["fork", "copy-1", "--name-prefix", "third-"]);
+    assert_eq!(again, "third-1");
+    assert_eq!(itself(&stage, "third-1")["hostname"], "third-1");
+    assert_eq!(words(&stage, "third-1"), words(&stage, "copy-1"));
+}
+
+/// Forks the machine `web`: its copies have what it had, and are each somebody of their own.
+fn forks(stage: &Stage, copies: usize) {
+    remember(stage, "web", "shared");
+    let number = copies.to_string();
     let out = anyvirt(
-        &stage,
-        &["fork", "web", "-n", "3", "--name-prefix", "copy-"],
+        stage,
+        &["fork", "web", "-n", &number, "--name-prefix", "copy-"],
     );
     let mut names: Vec<&str> = out.lines().collect();
     names.sort_unstable();
-    assert_eq!(names, ["copy-1", "copy-2", "copy-3"]);
+    let expected: Vec<String> = (1..=copies).map(|it| format!("copy-{it}")).collect();
+    assert_eq!(names, expected);
+    names.insert(0, "web");
     let mut seen: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
-    for name in ["web"].into_iter().chain(names) {
+    for &name in &names {
         assert_eq!(
-            words(&stage, name),
+            words(stage, name),
             ("shared".to_owned(), "shared".to_owned()),
             "{name}"
         );
-        assert!(count(&stage, name) > 0, "{name}");
+        assert!(count(stage, name) > 0, "{name}");
         // The clocks of copies are right, which this asks too.
-        let identity = match name {
-            "web" => itself(&stage, name),
-            _ => identity(&mut shell(&stage, name)),
+        let identity = if name == "web" {
+            itself(stage, name)
+        } else {
+            let copy = identity(&mut shell(stage, name));
+            assert_eq!(copy["hostname"], name);
+            copy
         };
-        assert_eq!(identity["hostname"], name);
         for (what, value) in identity {
             let new = seen.entry(what).or_default().insert(value.clone());
             assert!(new, "{name} has {what} {value} as another has");
         }
         // Disks are their own.
-        remember(&stage, name, name);
+        remember(stage, name, name);
     }
-    for name in ["web", "copy-1", "copy-2", "copy-3"] {
-        assert_eq!(words(&stage, name), (name.to_owned(), name.to_owned()));
+    for name in names {
+        assert_eq!(words(stage, name), (name.to_owned(), name.to_owned()));
     }
     // Nothing is left of the way there.
     let left = stage.server.kubectl(&[
@@ -190,7 +219,7 @@ fn forks_have_the_same_data_and_are_each_somebody_of_their_own() {
     ]);
     assert_eq!(left, "");
     wait_for("no files of the snapshot", PATIENCE, || {
-        let left = kept(&stage);
+        let left = kept(stage);
         left.is_empty().then_some(()).ok_or(format!("{left:?}"))
     });
 }
@@ -265,7 +294,9 @@ fn a_machine_is_rewound_to_an_instant_of_its_ring() {
 
 #[test]
 fn what_cannot_be_kept_is_refused_in_words_and_the_machine_goes_on() {
-    let stage = Stage::warm();
+    // In this guest is no hook, and no agent that could bring one.
+    let image = guests::small().expect("the small guest is made from Debian packages");
+    let stage = Stage::of(&image, "small");
     let cold = stage
         .manifest("cold", &[SCRATCH])
         .replace("warm-start: Require", "warm-start: Never");
@@ -279,6 +310,9 @@ fn what_cannot_be_kept_is_refused_in_words_and_the_machine_goes_on() {
         "{}",
         refused.err
     );
+    for way_out in ["anyvirt image renewal-hook", "QEMU guest agent"] {
+        assert!(refused.err.contains(way_out), "{}", refused.err);
+    }
     assert_eq!(kept(&stage), Vec::<PathBuf>::new());
     // As itself it can go on.
     anyvirt(&stage, &["snapshot", "cold", "--memory", "--name", "s"]);

@@ -51,9 +51,16 @@ pub struct Record {
     pub qemu_version: String,
     /// Bytes of its memory.
     pub memory_bytes: u64,
-    /// Its devices are those of a guest that was started from a template.
+    /// Its memory is that of a guest that was started from a template, by its name in QEMU. Such a guest has the port of
+    /// the hook, too.
     pub template_shape: bool,
-    /// A hook in the guest waits to make it somebody else.
+    /// It has the port of the hook that renews guests: machines that an earlier anyvirt booted have none.
+    #[serde(default)]
+    pub hook_port: bool,
+    /// A hook in the guest waits.
+    #[serde(default)]
+    pub hook: bool,
+    /// And it can make it somebody else: the guest has come to rest before.
     pub renewable: bool,
     /// Its processors had been stopped before already: so they are after a resume.
     pub paused: bool,
@@ -71,6 +78,20 @@ pub struct Record {
     pub files: Vec<String>,
     /// Bytes of disk space that they take.
     pub disk_bytes: u64,
+}
+
+impl Record {
+    /// Whether its guest has the port of the hook.
+    #[must_use]
+    pub fn has_hook_port(&self) -> bool {
+        self.template_shape || self.hook_port
+    }
+
+    /// Whether a hook waits in its guest: one that can renew it waits, too.
+    #[must_use]
+    pub fn has_hook(&self) -> bool {
+        self.hook || self.renewable
+    }
 }
 
 /// What a volume is made of, in one line: the same for each volume on which a guest may go on. What is on the disks that

@@ -15,8 +15,8 @@ use std::path::PathBuf;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-/// Bytes of each cloud-init image of a start that has to do with templates: the restored guest's kernel knows the size
-/// of the one that the template had, so all have one size. [`LARGEST_CLOUD_INIT_BYTES`] of data fit.
+/// Bytes of each cloud-init image: the kernel of a guest that goes on as another machine knows the size of the one that it
+/// had, so all have one size. [`LARGEST_CLOUD_INIT_BYTES`] of data fit. A machine that boots may have more.
 pub const CLOUD_INIT_IMAGE_BYTES: u64 = 1 << 20;
 /// The most user-data and network-config together, in bytes, with which a machine may start from a template.
 pub const LARGEST_CLOUD_INIT_BYTES: usize = 512 << 10;

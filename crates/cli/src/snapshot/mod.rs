@@ -34,7 +34,7 @@ use crate::power::{not_found, plain};
 pub enum SnapshotVerb {
     /// Take a snapshot of a virtual machine
     #[command(
-        after_help = "Examples:\n  anyvirt snapshot web\n  anyvirt snapshot web --memory --name before-upgrade"
+        after_help = "Examples:\n  anyvirt snapshot web\n  anyvirt snapshot web --memory --name before-upgrade\n  anyvirt snapshot web --memory --renewable --name golden"
     )]
     Snapshot(Take),
     /// Let a virtual machine become what a snapshot has, or make a new one of it
@@ -84,6 +84,9 @@ pub struct Take {
     /// Keep the running instant too: memory, devices and disks. The machine must run, and stands still meanwhile
     #[arg(long)]
     pub memory: bool,
+    /// So that other machines can be made of it, too: the guest comes to rest first
+    #[arg(long, requires = "memory")]
+    pub renewable: bool,
     /// Name of the snapshot [default: one is made up]
     #[arg(long, value_name = "NAME")]
     pub name: Option<String>,
@@ -115,10 +118,10 @@ pub struct Restore {
 async fn take(connection: &Connection, asked: &Take) -> Result<Exit, Failure> {
     let within = asked.timeout.map(Duration::from_secs);
     let name = asked.name.as_deref();
-    let kind = if asked.memory {
-        Memory::Kept
-    } else {
-        Memory::LeftOut
+    let kind = match (asked.memory, asked.renewable) {
+        (false, _) => Memory::LeftOut,
+        (true, false) => Memory::Kept,
+        (true, true) => Memory::Renewable,
     };
     let taken = taken(connection, plain(&asked.machine), name, kind, within).await?;
     output::data(&format!("{}\n", taken.name_any()))?;

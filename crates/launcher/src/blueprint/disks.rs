@@ -1,12 +1,12 @@
 //! Disks and the files below them.
 
 use api::launcher::saved::{Renewal, Saved, files as saved_names};
-use api::launcher::warm::WarmStart;
+use api::launcher::warm::{CLOUD_INIT_IMAGE_BYTES, WarmStart};
 use api::launcher::{DiskFormat, ResolvedVolume, StartRequest};
 use api::virtual_machine_instance as devices;
 use qemu::machine::{self, Disk, DiskBus, DiskCache, DiskImage, DiskIo};
 
-use super::{BlueprintError, Files, Source, has_renewal, resumed, saved_file, wrong};
+use super::{BlueprintError, Files, ImageSize, Source, resumed, saved_file, wrong};
 
 /// The machine's disks; their files are added to `files`.
 pub(super) fn disks(
@@ -171,7 +171,7 @@ fn disk_image(
                 user_data: user_data.clone(),
                 network_data: network_data.clone(),
                 read_only,
-                padded: has_renewal(request.warm.as_ref()),
+                size: image_size(request, name),
             };
             raw(files.add(cloud_init(request, name, read_only, new)?))
         }
@@ -239,6 +239,19 @@ fn below(request: &StartRequest, name: &str, direct: bool) -> Option<Source> {
         }
         Some(WarmStart::Resume(saved)) => lower(saved, name, direct),
         Some(WarmStart::Keepable) | None => None,
+    }
+}
+
+/// How large the cloud-init image of that volume is.
+fn image_size(request: &StartRequest, volume: &str) -> ImageSize {
+    match &request.warm {
+        None | Some(WarmStart::Keepable) => ImageSize::AtLeast(CLOUD_INIT_IMAGE_BYTES),
+        Some(WarmStart::Restore(_)) => ImageSize::Exactly(CLOUD_INIT_IMAGE_BYTES),
+        Some(WarmStart::Resume(saved)) => {
+            let name = format!("{volume}{}", saved_names::CLOUD_INIT_SUFFIX);
+            let known = saved.files.get(&name).map(|known| known.bytes);
+            ImageSize::Exactly(known.unwrap_or(CLOUD_INIT_IMAGE_BYTES))
+        }
     }
 }
 

@@ -93,8 +93,8 @@ pub(crate) enum Source {
         network_data: Option<String>,
         /// The guest only reads it.
         read_only: bool,
-        /// The image has [`api::launcher::warm::CLOUD_INIT_IMAGE_BYTES`], whatever is in it.
-        padded: bool,
+        /// How large the image is.
+        size: ImageSize,
     },
     /// An image that is only read.
     Base {
@@ -171,6 +171,15 @@ pub(crate) enum Source {
     FirmwareVariables(Architecture),
     /// The network of this index.
     Network(usize),
+}
+
+/// How large a cloud-init image is, whatever is in it: guests remember how large their disks are.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum ImageSize {
+    /// So large, or larger if the data need it.
+    AtLeast(u64),
+    /// So large: the guest knows it already, as another machine.
+    Exactly(u64),
 }
 
 /// The sockets of the launcher to QEMU.
@@ -426,12 +435,11 @@ fn memory_files(
     })
 }
 
-/// Whether the guest has the port of the hook that renews it.
+/// Whether the guest has the port of the hook that renews it: all have, but for those that were saved without it.
 fn has_renewal(warm: Option<&WarmStart>) -> bool {
     match warm {
-        None => false,
-        Some(WarmStart::Keepable | WarmStart::Restore(_)) => true,
-        Some(WarmStart::Resume(saved)) => saved.record.template_shape,
+        None | Some(WarmStart::Keepable | WarmStart::Restore(_)) => true,
+        Some(WarmStart::Resume(saved)) => saved.record.has_hook_port(),
     }
 }
 

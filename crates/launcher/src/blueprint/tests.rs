@@ -3,6 +3,8 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use api::launcher::ResolvedVolume;
+use api::launcher::saved::{Record, Renewal};
+use api::launcher::warm::{CLOUD_INIT_IMAGE_BYTES, FileIdentity};
 use qemu::machine::{DiskBus, DiskImage, InterruptController, ProcessorModel, Threads};
 
 use super::*;
@@ -82,7 +84,7 @@ fn every_file_has_one_number_and_the_machine_knows_only_these() {
         vec![("a", base), ("b", host), ("c", data)],
     );
     let numbers: Vec<_> = blueprint.files.iter().map(|piece| piece.number).collect();
-    assert_eq!(numbers, (3..13).collect::<Vec<_>>());
+    assert_eq!(numbers, (3..14).collect::<Vec<_>>());
     let [a, b, c] = &blueprint.machine.disks[..] else {
         panic!("three disks")
     };
@@ -437,7 +439,7 @@ fn networks_forward_what_is_listed_and_else_what_is_usual() {
 fn template(disks: &[&str]) -> api::launcher::warm::Template {
     let file = |path: String| TemplateFile {
         path: path.into(),
-        identity: api::launcher::warm::FileIdentity {
+        identity: FileIdentity {
             inode: 8,
             bytes: 9,
             changed: (10, 11),
@@ -490,19 +492,83 @@ fn of_template(warm: Option<WarmStart>, version: Option<&str>) -> Blueprint {
 }
 
 #[test]
-fn only_starts_that_have_to_do_with_templates_have_a_hooks_port_and_padded_data() {
+fn each_guest_has_a_hooks_port_and_a_cloud_init_disk_of_a_size_that_others_can_have_too() {
     let restore = || Some(WarmStart::Restore(Box::new(template(&["root", "data"]))));
-    for (warm, is_warm, ports) in [
-        (None, false, USUAL_PORTS.len()),
-        (Some(WarmStart::Keepable), true, 0),
-        (restore(), true, USUAL_PORTS.len()),
+    let whole = CLOUD_INIT_IMAGE_BYTES;
+    for (warm, size, ports) in [
+        (None, ImageSize::AtLeast(whole), USUAL_PORTS.len()),
+        (Some(WarmStart::Keepable), ImageSize::AtLeast(whole), 0),
+        (restore(), ImageSize::Exactly(whole), USUAL_PORTS.len()),
     ] {
         let made = of_template(warm, None);
-        assert_eq!(made.machine.renewal.is_some(), is_warm);
-        let pads = |piece: &Piece| matches!(piece.source, Source::CloudInit { padded: true, .. });
-        assert_eq!(made.files.iter().any(pads), is_warm);
+        assert!(made.machine.renewal.is_some());
+        assert_eq!(cloud_init_size(&made), Some(size));
         // Nobody reaches a guest that is to be kept.
         assert_eq!(made.networks[0].ports.len(), ports);
+    }
+}
+
+fn cloud_init_size(made: &Blueprint) -> Option<ImageSize> {
+    made.files.iter().find_map(|piece| match piece.source {
+        Source::CloudInit { size, .. } => Some(size),
+        _ => None,
+    })
+}
+
+/// What was saved of such a machine, with these of its notes.
+fn saved(record: Value, renewal: Renewal) -> WarmStart {
+    let mut whole = serde_json::to_value(Record::default()).expect("JSON");
+    let known = whole.as_object_mut().expect("an object");
+    // As an earlier anyvirt has written it.
+    for new in ["hook_port", "hook"] {
+        known.remove(new);
+    }
+    known.extend(record.as_object().expect("an object").clone());
+    let identity = |bytes| FileIdentity {
+        inode: 8,
+        bytes,
+        changed: (10, 11),
+    };
+    let files = [
+        ("state", 9),
+        ("root.qcow2", 9),
+        ("data.qcow2", 9),
+        ("init.iso", 53_248),
+    ];
+    let files = files.map(|(name, bytes)| (name.to_owned(), identity(bytes)));
+    WarmStart::Resume(Box::new(Saved {
+        directory: "/saved".into(),
+        record: serde_json::from_value(whole).expect("a record"),
+        files: files.into(),
+        take_over: false,
+        renewal,
+    }))
+}
+
+#[test]
+fn a_saved_guest_goes_on_with_the_ports_memory_and_cloud_init_disk_that_it_had() {
+    for (record, has_port, is_shared) in [
+        // Booted by an earlier anyvirt, started from a template by an earlier one, and each of these by this one.
+        (json!({"template_shape": false}), false, false),
+        (json!({"template_shape": true}), true, true),
+        (
+            json!({"template_shape": false, "hook_port": true}),
+            true,
+            false,
+        ),
+        (
+            json!({"template_shape": true, "hook_port": true}),
+            true,
+            true,
+        ),
+    ] {
+        let made = of_template(Some(saved(record.clone(), Renewal::Clock)), None);
+        assert_eq!(made.machine.renewal.is_some(), has_port, "{record}");
+        let shared = matches!(made.machine.memory, Memory::Shared(_));
+        assert_eq!(shared, is_shared, "{record}");
+        assert_eq!(cloud_init_size(&made), None, "its own");
+        let made = of_template(Some(saved(record, Renewal::Everything)), None);
+        assert_eq!(cloud_init_size(&made), Some(ImageSize::Exactly(53_248)));
     }
 }
 

@@ -6,9 +6,11 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinError;
 
 use super::Owner;
+use super::rest::resting;
 use crate::heard::Keep;
 use crate::life::{Action, Input, Refusal};
-use crate::warm::keep::{self, Keeping};
+use crate::warm::keep::{self, Keepable, Keeping};
+use crate::warm::rest::Age;
 
 impl Owner {
     /// Keeps the guest, without waiting for it here.
@@ -24,7 +26,7 @@ impl Owner {
             };
             let request = running.request.as_ref().ok_or_else(not)?;
             keep::check(request)?;
-            let whole = running.guest.keepable.is_some() && running.guest.renewal.is_some();
+            let whole = running.guest.keepable.is_some();
             // One that is being kept has them away.
             if whole || self.keep.is_some() {
                 Ok(())
@@ -50,9 +52,10 @@ impl Owner {
                 return;
             }
         };
-        let (Some(keepable), Some(channel)) =
-            (running.guest.keepable.take(), running.guest.renewal.take())
-        else {
+        let pace = running.guest.keepable.as_ref().map(Keepable::pace);
+        let resting = pace.and_then(|pace| resting(running, pace, Age::Young));
+        let (Some(resting), Some(keepable)) = (resting, running.guest.keepable.take()) else {
+            // All that can be kept have a port.
             return;
         };
         // QEMU tells of each step once, and there are few.
@@ -63,10 +66,7 @@ impl Owner {
             monitor: running.guest.monitor.clone(),
             version: running.guest.version,
             machine_type: running.guest.machine_type.clone(),
-            channel,
-            hook: running.hook.subscribe(),
-            agent_open: running.agent_open.subscribe(),
-            agent: running.guest.agent_loans.clone(),
+            resting,
             migrations,
         };
         self.keep = Some(Keep {
@@ -83,11 +83,10 @@ impl Owner {
             return false;
         };
         let (volumes, result) = match done {
-            Ok((keepable, channel, result)) => {
+            Ok((keepable, result)) => {
                 let volumes: Vec<_> = keepable.volumes().cloned().collect();
                 if let Some(running) = &mut self.guest {
                     running.guest.keepable = Some(keepable);
-                    running.guest.renewal = Some(channel);
                 }
                 (volumes, result)
             }

@@ -6,14 +6,15 @@ use api::launcher::State;
 use api::launcher::saved::{Clock, Resumed};
 use api::scaling::Wait;
 use jiff::Timestamp;
+use tokio::net::UnixStream;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinError;
 
 use super::Owner;
-use crate::agent::{Loan, Loans};
 use crate::heard::Save;
 use crate::hook;
 use crate::life::{Action, Input, Refusal};
+use crate::loan::{Loan, Loans};
 use crate::warm::save::{self, Manner, Outcome, Saving};
 
 impl Owner {
@@ -34,12 +35,8 @@ impl Owner {
     }
 
     fn begin_save(&mut self, manner: Manner, input: Input) -> Result<(), Refusal> {
-        let saving = || Refusal {
-            reason: "Saving",
-            message: "the guest is being saved already".to_owned(),
-        };
         if self.save.is_some() {
-            return Err(saving());
+            return Err(save::under_way());
         }
         if self.is_restarting() {
             return Err(Refusal {
@@ -48,17 +45,17 @@ impl Owner {
             });
         }
         if let Some(running) = &self.guest {
-            let saveable = running.guest.saveable.as_ref().ok_or_else(saving)?;
-            save::check(saveable, &manner, *running.hook.borrow())?;
+            let saveable = running.guest.saveable.as_ref();
+            save::check(saveable.ok_or_else(save::under_way)?, &manner)?;
         }
         let paused = self.life.state == State::Paused;
         self.life.decide(self.born.elapsed(), input).answer?;
         // Decided only while a guest runs.
         let Some(running) = &mut self.guest else {
-            return Err(saving());
+            return Err(save::under_way());
         };
         let Some(saveable) = running.guest.saveable.take() else {
-            return Err(saving());
+            return Err(save::under_way());
         };
         // QEMU tells of each step once, and there are few.
         let (tell, migrations) = mpsc::channel(16);
@@ -71,6 +68,7 @@ impl Owner {
             machine_type: running.guest.machine_type.clone(),
             paused,
             hook: *running.hook.borrow(),
+            rested: running.rested,
             migrations,
         };
         self.save = Some(Save {
@@ -197,7 +195,9 @@ impl Owner {
             running.agent_open.subscribe(),
             running.guest.agent_loans.clone(),
         );
+        // Nobody else would answer.
         let hook = running.guest.listening.clone();
+        let hook = hook.filter(|_| *running.hook.borrow());
         tokio::spawn(async move {
             let by = |who: &str| Clock::Set { by: who.to_owned() };
             if let Some(hook) = hook
@@ -241,7 +241,7 @@ impl Owner {
 /// A sentence: why it is not set.
 async fn set_clock(
     mut opened: watch::Receiver<bool>,
-    loans: &Loans,
+    loans: &Loans<UnixStream>,
     within: Duration,
 ) -> Result<(), String> {
     const NO_AGENT: &str = "the guest has no agent that listens: install qemu-guest-agent in it, or let it ask a time server";
@@ -252,7 +252,7 @@ async fn set_clock(
         Err(_) => return Err(NO_AGENT.to_owned()),
     }
     let mut loan = Loan::of(loans).await.ok_or(NO_AGENT)?;
-    let channel = loan.channel().ok_or(NO_AGENT)?;
+    let channel = loan.lent().ok_or(NO_AGENT)?;
     let set = hook::set_clock(channel, within).await;
     set.map_err(|error| error.to_string())
 }

@@ -8,7 +8,8 @@ use jiff::Timestamp;
 use renewal::protocol::{FromGuest, FromHost, GuestDecoder, Time};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UnixStream;
-use tokio::sync::{mpsc, oneshot};
+
+use crate::loan::{self, Loan, Loans};
 
 /// So many notes of one guest are logged: a renewal has some ten, and a guest may say more than the host's disk holds.
 const MOST_NOTES: u32 = 200;
@@ -64,22 +65,24 @@ impl Channel {
         self.stream.write_all(text.as_bytes()).await
     }
 
-    /// Listens until QEMU has ended: what the hook in a renewed guest does after its proof stands in the log, and it is
-    /// never kept waiting by a full channel. The hook has `within` to answer what it is told through what this gives.
-    pub(crate) fn listen(mut self, within: Duration) -> Listening {
-        let (ask, mut asked) = mpsc::channel::<oneshot::Sender<Result<(), String>>>(1);
+    /// Listens until QEMU has ended: what the hook in a renewed guest does after its proof stands in the log, and whatever
+    /// is in the guest is never kept waiting by a full channel. It is lent to those who want to be answered, which the
+    /// hook has `within` to do.
+    pub(crate) fn listen(self, within: Duration) -> Listening {
+        let (loans, mut asked) = loan::loans();
         tokio::spawn(async move {
+            let mut channel = self;
             loop {
                 tokio::select! {
-                    heard = self.hear() => if heard.is_err() { return },
-                    Some(answer) = asked.recv() => {
-                        // Whoever asked may have gone.
-                        let _ = answer.send(self.set_clock(within).await);
+                    heard = channel.hear() => if heard.is_err() { return },
+                    Some(borrower) = asked.recv() => match loan::lend(channel, borrower).await {
+                        Some(returned) => channel = returned,
+                        None => return,
                     }
                 }
             }
         });
-        Listening(ask)
+        Listening { loans, within }
     }
 
     /// Tells the hook in a guest that has stood still how late it is.
@@ -149,9 +152,12 @@ impl Channel {
     }
 }
 
-/// The hook in a guest that runs, which somebody listens to.
+/// The port of a hook in a guest that runs, which somebody listens to, whether there is a hook or not.
 #[derive(Clone, Debug)]
-pub(crate) struct Listening(mpsc::Sender<oneshot::Sender<Result<(), String>>>);
+pub(crate) struct Listening {
+    loans: Loans<Channel>,
+    within: Duration,
+}
 
 impl Listening {
     /// Has the guest's clock set.
@@ -159,10 +165,14 @@ impl Listening {
     /// # Errors
     /// A sentence: why it is not set.
     pub(crate) async fn set_clock(&self) -> Result<(), String> {
-        let (answer, answered) = oneshot::channel();
-        let ended = "the guest has ended";
-        self.0.send(answer).await.map_err(|_| ended)?;
-        answered.await.map_err(|_| ended)?
+        const ENDED: &str = "the guest has ended";
+        let mut loan = self.borrow().await.ok_or(ENDED)?;
+        loan.lent().ok_or(ENDED)?.set_clock(self.within).await
+    }
+
+    /// Borrows the channel; none: the guest has ended.
+    pub(crate) async fn borrow(&self) -> Option<Loan<Channel>> {
+        Loan::of(&self.loans).await
     }
 }
 
@@ -207,6 +217,31 @@ mod tests {
         let mut channel = Channel::new(host);
         let (heard, _guest) = tokio::join!(channel.hear(), say);
         assert_eq!(heard.expect("heard"), FromGuest::Settled("now".to_owned()));
+    }
+
+    #[tokio::test]
+    async fn a_guest_that_was_not_asked_anything_may_say_what_it_wants_and_is_answered_later() {
+        let (host, mut guest) = UnixStream::pair().expect("a pair");
+        let listening = Channel::new(host).listen(Duration::from_secs(60));
+        // More than any socket holds: somebody takes it.
+        let line = [b'x'; 1023];
+        for _ in 0..4096 {
+            guest.write_all(&line).await.expect("said");
+            guest.write_all(b"\n").await.expect("said");
+        }
+        let mut loan = listening.borrow().await.expect("there");
+        let channel = loan.lent().expect("lent");
+        channel.say(&FromHost::Who).await.expect("said");
+        // One at a time has it, and whoever else wants it waits.
+        let next = listening.borrow();
+        tokio::pin!(next);
+        let waits = std::future::poll_fn(|task| std::task::Poll::Ready(next.as_mut().poll(task)));
+        assert!(waits.await.is_pending());
+        drop(loan);
+        assert!(next.await.is_some());
+        let mut said = [0; 5];
+        guest.read_exact(&mut said).await.expect("asked");
+        assert_eq!(&said, b"\nwho\n");
     }
 
     #[tokio::test]

@@ -8,29 +8,26 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use api::accelerator::Accelerator;
 use api::launcher::warm::{Kept, files as names};
 use api::launcher::{ResolvedVolume, StartRequest, files};
 use api::scaling::Wait;
-use qemu::architecture::Architecture;
 use qemu::qmp::{Command, MigrationState, StateFile};
 use qemu::version::Version;
-use renewal::protocol::{FromGuest, FromHost, Hello, VERSION};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use crate::agent::{Loan, Loans};
 use crate::blueprint::{Blueprint, Source};
 use crate::files::Opened;
-use crate::hook;
 use crate::life::Refusal;
 use crate::monitor::{Monitor, MonitorError};
 use crate::start::Home;
-use crate::warm::channel::Channel;
+use crate::warm::rest::{Pace, Resting};
 use crate::warm::restore::migration_failure;
 
 /// Between two questions whether QEMU has come to the end of a migration.
 const ASK_AGAIN_AFTER: Duration = Duration::from_millis(10);
+/// Why nothing is kept, in a word.
+const FAILED: &str = "KeepFailed";
 /// The name of the state's file in QEMU.
 const STATE: &str = "state";
 
@@ -42,9 +39,7 @@ pub(crate) struct Keepable {
     /// The new disks, by the names of their volumes.
     disks: BTreeMap<String, PathBuf>,
     macs: Vec<String>,
-    architecture: Architecture,
-    accelerator: Accelerator,
-    slowdown: Option<f64>,
+    pace: Pace,
 }
 
 impl Keepable {
@@ -83,14 +78,13 @@ impl Keepable {
             memory_bytes,
             disks: disks.collect(),
             macs: request.interfaces.iter().map(|it| it.mac.clone()).collect(),
-            architecture: blueprint.machine.machine_type.architecture(),
-            accelerator: request.accelerator,
-            slowdown: request.slowdown,
+            pace: Pace::of(request, blueprint),
         }))
     }
 
-    fn within(&self, wait: Wait) -> Duration {
-        wait.within(self.accelerator, self.slowdown)
+    /// What tells how long to wait for its guest.
+    pub(crate) fn pace(&self) -> Pace {
+        self.pace
     }
 }
 
@@ -127,24 +121,18 @@ pub(crate) struct Keeping {
     pub(crate) version: Version,
     /// Its machine type.
     pub(crate) machine_type: String,
-    /// The channel of the hook in it.
-    pub(crate) channel: Channel,
-    /// Whether a hook has opened it.
-    pub(crate) hook: watch::Receiver<bool>,
-    /// Whether an agent has opened its port.
-    pub(crate) agent_open: watch::Receiver<bool>,
-    /// Lends the agent's channel, through which a hook can be put there.
-    pub(crate) agent: Loans,
+    /// Has it come to rest.
+    pub(crate) resting: Resting,
     /// What QEMU tells of the state that it writes.
     pub(crate) migrations: mpsc::Receiver<MigrationState>,
 }
 
 /// What is left of it, for another try, and how it went.
-pub(crate) type Done = (Keepable, Channel, Result<(), Refusal>);
+pub(crate) type Done = (Keepable, Result<(), Refusal>);
 
 fn failed(message: impl std::fmt::Display) -> Refusal {
     Refusal {
-        reason: "KeepFailed",
+        reason: FAILED,
         message: message.to_string(),
     }
 }
@@ -153,13 +141,13 @@ impl Keeping {
     /// Keeps it. Stopped it stays if that succeeds; else it runs on, and the folder is empty.
     pub(crate) async fn keep(mut self) -> Done {
         let result = self.try_keep().await;
-        (self.keepable, self.channel, result)
+        (self.keepable, result)
     }
 
     async fn try_keep(&mut self) -> Result<(), Refusal> {
         check_folder(&self.directory)?;
-        let hook = self.hook().await?;
-        self.settle().await?;
+        let rested = self.resting.rest().await;
+        let hook = rested.map_err(|why| why.refusal(FAILED))?.to_owned();
         let kept = Kept {
             macs: self.keepable.macs.clone(),
             machine_type: self.machine_type.clone(),
@@ -180,7 +168,7 @@ impl Keeping {
 
     /// Lets the guest run again.
     async fn go_on(&self) -> Result<(), MonitorError> {
-        let until = Instant::now() + self.keepable.within(Wait::Migration);
+        let until = Instant::now() + self.keepable.pace.within(Wait::Migration);
         // QEMU says that a migration is complete before it has come to its end ("Migration is not finalized yet"),
         // and nothing of when it has.
         while let Err(error) = self.monitor.ask(Command::Cont).await {
@@ -192,143 +180,6 @@ impl Keeping {
         let cards = 0..self.keepable.macs.len();
         let links = cards.map(|card| Command::SetLink { card, up: true });
         self.monitor.ask_all(links).await
-    }
-
-    /// Makes sure that a hook is in the guest, and says where it is from.
-    async fn hook(&mut self) -> Result<String, Refusal> {
-        let nothing = |message: String| Refusal {
-            reason: "NoHook",
-            message,
-        };
-        let own = self.has_own_hook().await;
-        if !own {
-            self.place().await.map_err(nothing)?;
-        }
-        let within = self.keepable.within(Wait::Renewal);
-        let hello = tokio::time::timeout(within, self.hello()).await;
-        let hello = hello.unwrap_or_else(|_| {
-            Err(format!(
-                "the program in the guest that is to renew it has not answered within {} s",
-                within.as_secs()
-            ))
-        });
-        match hello {
-            Ok(hello) if hello.version == VERSION => {
-                tracing::info!("the hook in the guest: {}", hello.about);
-                Ok(if own { "image" } else { "agent" }.to_owned())
-            }
-            Ok(hello) => Err(nothing(format!(
-                "the guest's hook speaks version {} of its protocol, and this is {VERSION}: put the current one into the image",
-                hello.version
-            ))),
-            Err(message) => Err(nothing(message)),
-        }
-    }
-
-    /// Whether the guest's image has brought a hook, which may be started just now: it is given longer where no agent
-    /// listens that could bring one.
-    async fn has_own_hook(&mut self) -> bool {
-        let within = self.keepable.within(Wait::Renewal);
-        let (hook, agent) = (&mut self.hook, &mut self.agent_open);
-        let opens = async { hook.wait_for(|open| *open).await.is_ok() };
-        let first = tokio::time::timeout(within / 4, opens).await;
-        if first.is_ok() {
-            return true;
-        }
-        tokio::select! {
-            biased;
-            _ = async { hook.wait_for(|open| *open).await.is_ok() } => true,
-            _ = async { agent.wait_for(|open| *open).await.is_ok() } => false,
-            () = tokio::time::sleep(within) => false,
-        }
-    }
-
-    /// Puts one in, through the guest agent, and waits until it has opened its port.
-    async fn place(&mut self) -> Result<(), String> {
-        const IMAGE: &str = "put `anyvirt-renew` into the image (`anyvirt image renewal-hook`)";
-        let nobody = |why: &dyn std::fmt::Display| {
-            format!(
-                "no program in the guest waits to renew it, and none can be put there: {why}; {IMAGE}"
-            )
-        };
-        let architecture = self.keepable.architecture.go_name();
-        let program = renewal::program(architecture).ok_or_else(|| {
-            nobody(&format_args!(
-                "this anyvirt has none for guests of {architecture}"
-            ))
-        })?;
-        if !*self.agent_open.borrow() {
-            return Err(nobody(&"the guest has no agent that listens"));
-        }
-        let mut loan = Loan::of(&self.agent)
-            .await
-            .ok_or_else(|| nobody(&"the guest has no agent"))?;
-        let channel = loan
-            .channel()
-            .ok_or_else(|| nobody(&"the guest's agent is gone"))?;
-        let each = self.keepable.within(Wait::Agent);
-        // Each of its answers has a bound; so have all together.
-        let all = self.keepable.within(Wait::Settling);
-        let placed = tokio::time::timeout(all, hook::place(channel, program, each)).await;
-        drop(loan);
-        placed
-            .map_err(|_| nobody(&format_args!("it took longer than {} s", all.as_secs())))?
-            .map_err(|error| nobody(&error))?;
-        let within = self.keepable.within(Wait::Renewal);
-        match tokio::time::timeout(within, self.hook.wait_for(|open| *open)).await {
-            Ok(Ok(_)) => Ok(()),
-            Ok(Err(_)) => Err("the guest has ended".to_owned()),
-            Err(_) => Err(nobody(&format_args!(
-                "it was started, and has not opened its port within {} s",
-                within.as_secs()
-            ))),
-        }
-    }
-
-    async fn hello(&mut self) -> Result<Hello, String> {
-        let said = self.channel.say(&FromHost::Who).await;
-        said.map_err(|error| format!("the hook cannot be asked: {error}"))?;
-        loop {
-            match self.channel.hear().await {
-                Ok(FromGuest::Hello(hello)) => return Ok(hello),
-                Ok(_) => {}
-                Err(error) => return Err(format!("the hook's channel is closed: {error}")),
-            }
-        }
-    }
-
-    /// Lets the guest come to rest.
-    async fn settle(&mut self) -> Result<(), Refusal> {
-        let within = self.keepable.within(Wait::Settling);
-        let settled = async {
-            let said = self.channel.say(&FromHost::Settle).await;
-            said.map_err(|error| failed(format_args!("the hook cannot be told: {error}")))?;
-            loop {
-                match self.channel.hear().await {
-                    Ok(FromGuest::Settled(_)) => return Ok(()),
-                    Ok(FromGuest::Failed(failure)) => {
-                        let (step, words) = (failure.step.word(), failure.message);
-                        return Err(failed(format_args!(
-                            "the guest does not come to rest ({step}): {words}"
-                        )));
-                    }
-                    Ok(_) => {}
-                    Err(error) => {
-                        return Err(failed(format_args!(
-                            "the hook's channel is closed: {error}"
-                        )));
-                    }
-                }
-            }
-        };
-        tokio::time::timeout(within, settled)
-            .await
-            .unwrap_or_else(|_| {
-                Err(failed(format_args!(
-                    "the guest has not come to rest within {} s",
-                    within.as_secs()
-                )))
-            })
     }
 
     async fn ask(&self, command: Command) -> Result<(), Refusal> {
@@ -386,7 +237,7 @@ impl Keeping {
             StateFile::Descriptor(name)
         };
         self.ask(Command::Migrate(to)).await?;
-        let within = self.keepable.within(Wait::Migration);
+        let within = self.keepable.pace.within(Wait::Migration);
         let ended = async {
             loop {
                 match self.migrations.recv().await {

@@ -1,9 +1,11 @@
-//! Warm starts: a guest is kept ([`keep`]), and others go on from there as somebody else ([`restore`]); or it is saved
-//! ([`save`]), and goes on itself ([`resume`]). A [`standby`] was restored before anybody wanted it.
+//! Warm starts: a guest comes to rest ([`rest`]) and is kept ([`keep`]), and others go on from there as somebody else
+//! ([`restore`]); or it is saved ([`save`]), and goes on itself ([`resume`]). A [`standby`] was restored before anybody
+//! wanted it.
 
 pub(crate) mod channel;
 pub(crate) mod keep;
 pub(crate) mod orders;
+pub(crate) mod rest;
 pub(crate) mod restore;
 pub(crate) mod resume;
 pub(crate) mod save;

@@ -228,10 +228,10 @@ impl Restoring<'_> {
         let digits = proof.random.iter().map(|byte| format!("{byte:02x}"));
         Ok(Begun {
             paused,
-            channel: None,
             random: Some(digits.collect()),
             agent_opened,
             hook: true,
+            rested: true,
             listening,
             resumed: None,
         })
@@ -248,9 +248,9 @@ impl Restoring<'_> {
         facts: impl Future<Output = Result<Facts, StartError>>,
         (paused, used): (bool, Option<&Path>),
     ) -> Result<(Facts, Begun, bool), LaunchError> {
-        let renewable = match self.origin {
-            Origin::Saved(saved) => saved.record.renewable,
-            Origin::Template(_) => true,
+        let (hook, rested) = match self.origin {
+            Origin::Saved(saved) => (saved.record.has_hook(), saved.record.renewable),
+            Origin::Template(_) => (true, true),
         };
         let within = Wait::Migration.within(self.request.accelerator, self.request.slowdown)
             + self.origin.patience();
@@ -280,10 +280,10 @@ impl Restoring<'_> {
         // It knows who it is: it was that before.
         self.progress.reached(milestones::RENEWED);
         let within = Wait::Renewal.within(self.request.accelerator, self.request.slowdown);
-        let listening = channel.map(|it| it.listen(within)).filter(|_| renewable);
+        let listening = channel.map(|it| it.listen(within));
         let mut has_clock = false;
-        if let Some(hook) = listening.as_ref().filter(|_| !paused) {
-            match hook.set_clock().await {
+        if let Some(listening) = listening.as_ref().filter(|_| hook && !paused) {
+            match listening.set_clock().await {
                 Ok(()) => has_clock = true,
                 // Its agent is asked then.
                 Err(why) => tracing::warn!("the hook has not set the guest's clock: {why}"),
@@ -291,10 +291,10 @@ impl Restoring<'_> {
         }
         let begun = Begun {
             paused,
-            channel: None,
             random: None,
             agent_opened: false,
-            hook: renewable,
+            hook,
+            rested,
             listening,
             resumed: None,
         };

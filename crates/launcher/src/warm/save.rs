@@ -8,11 +8,11 @@ use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use api::accelerator::Accelerator;
 use api::launcher::saved::{self, HostDisk, Record, SavedNow, files as names};
 use api::launcher::{ResolvedVolume, StartRequest, files};
 use api::scaling::Wait;
 use jiff::Timestamp;
+use qemu::machine::Memory;
 use qemu::qmp::{Command, MigrationState, StateFile};
 use qemu::version::Version;
 use tokio::sync::mpsc;
@@ -23,10 +23,13 @@ use crate::files::Opened;
 use crate::life::Refusal;
 use crate::monitor::{Monitor, MonitorError};
 use crate::start::Home;
+use crate::warm::rest::Pace;
 use crate::warm::restore::{migration_failure, patience};
 
 /// Between two questions whether QEMU has come to the end of a migration.
 const ASK_AGAIN_AFTER: Duration = Duration::from_millis(10);
+/// Why nothing is saved, in a word.
+pub(crate) const FAILED: &str = "SaveFailed";
 /// The name of the state's file in QEMU.
 const STATE: &str = "saved";
 
@@ -43,10 +46,11 @@ pub(crate) struct Saveable {
     macs: Vec<String>,
     volumes: BTreeMap<String, String>,
     images: Vec<PathBuf>,
-    /// It has the port of the hook that renews it.
+    /// Its memory is one that a template could be made of.
     template_shape: bool,
-    accelerator: Accelerator,
-    slowdown: Option<f64>,
+    /// It has the port of the hook that renews it.
+    hook_port: bool,
+    pace: Pace,
 }
 
 impl Saveable {
@@ -100,9 +104,9 @@ impl Saveable {
             macs: request.interfaces.iter().map(|it| it.mac.clone()).collect(),
             volumes: volumes(request),
             images: images(request),
-            template_shape: blueprint.machine.renewal.is_some(),
-            accelerator: request.accelerator,
-            slowdown: request.slowdown,
+            template_shape: !matches!(blueprint.machine.memory, Memory::Own),
+            hook_port: blueprint.machine.renewal.is_some(),
+            pace: Pace::of(request, blueprint),
         })
     }
 
@@ -117,7 +121,10 @@ impl Saveable {
             macs: request.interfaces.iter().map(|it| it.mac.clone()).collect(),
             volumes: volumes(request),
             images: images(request),
-            slowdown: request.slowdown,
+            pace: Pace {
+                slowdown: request.slowdown,
+                ..self.pace
+            },
             ..self
         }
     }
@@ -137,8 +144,9 @@ impl Saveable {
         fixed.into_iter().chain(files).collect()
     }
 
-    fn within(&self, wait: Wait) -> Duration {
-        wait.within(self.accelerator, self.slowdown)
+    /// What tells how long to wait for its guest.
+    pub(crate) fn pace(&self) -> Pace {
+        self.pace
     }
 }
 
@@ -173,15 +181,15 @@ pub(crate) struct Manner {
     pub(crate) renewable: bool,
 }
 
-/// Whether a guest may be saved so at all. `hook`: one in the guest has opened its port.
+/// Whether a guest may be saved so at all.
 ///
 /// # Errors
 /// Why not.
-pub(crate) fn check(saveable: &Saveable, manner: &Manner, hook: bool) -> Result<(), Refusal> {
-    if manner.renewable && !(saveable.template_shape && hook) {
+pub(crate) fn check(saveable: &Saveable, manner: &Manner) -> Result<(), Refusal> {
+    if manner.renewable && !saveable.hook_port {
         return Err(Refusal {
             reason: "NoHook",
-            message: "no program in the guest waits to make it another machine: only machines that were started from a template have one (anyvirt.io/warm-start: Auto or Require)".to_owned(),
+            message: "the machine goes on since it was saved by an earlier anyvirt, and has no port for the program that makes it another machine: restart it".to_owned(),
         });
     }
     match saveable.host_disks.first_key_value() {
@@ -213,6 +221,8 @@ pub(crate) struct Saving {
     pub(crate) paused: bool,
     /// A hook in it waits.
     pub(crate) hook: bool,
+    /// It has come to rest once, since that hook is there.
+    pub(crate) rested: bool,
     /// What QEMU tells of the state that it writes.
     pub(crate) migrations: mpsc::Receiver<MigrationState>,
 }
@@ -231,8 +241,16 @@ pub(crate) type Done = (Saveable, Outcome);
 
 fn failed(message: impl std::fmt::Display) -> Refusal {
     Refusal {
-        reason: "SaveFailed",
+        reason: FAILED,
         message: message.to_string(),
+    }
+}
+
+/// Another order is being done.
+pub(crate) fn under_way() -> Refusal {
+    Refusal {
+        reason: "Saving",
+        message: "the guest is being saved already".to_owned(),
     }
 }
 
@@ -285,7 +303,7 @@ impl Saving {
 
     /// Lets the guest be as it was before.
     async fn go_on(&self) -> Result<(), MonitorError> {
-        let until = Instant::now() + self.saveable.within(Wait::Migration);
+        let until = Instant::now() + self.saveable.pace.within(Wait::Migration);
         // QEMU says that a migration is complete before it has come to its end ("Migration is not finalized yet"),
         // and nothing of when it has.
         while let Err(error) = self.monitor.ask(Command::Cont).await {
@@ -345,9 +363,11 @@ impl Saving {
             qemu_version: self.version.to_string(),
             memory_bytes: self.saveable.memory_bytes,
             template_shape: self.saveable.template_shape,
-            renewable: self.saveable.template_shape && self.hook,
+            hook_port: self.saveable.hook_port,
+            hook: self.hook,
+            renewable: self.hook && self.rested,
             paused: self.paused,
-            accelerator: Some(self.saveable.accelerator),
+            accelerator: Some(self.saveable.pace.accelerator),
             volumes: self.saveable.volumes.clone(),
             images: self.saveable.images.clone(),
             host_disks,
@@ -397,7 +417,8 @@ impl Saving {
         };
         let begun = self.monitor.ask(Command::Migrate(to)).await;
         begun.map(drop).map_err(failed)?;
-        let within = self.saveable.within(Wait::Migration) + patience(self.saveable.memory_bytes);
+        let within =
+            self.saveable.pace.within(Wait::Migration) + patience(self.saveable.memory_bytes);
         match self.migrated(within).await {
             Some(Some(MigrationState::Completed)) => Ok(()),
             Some(Some(_)) => Err(failed(format_args!(
@@ -431,7 +452,7 @@ impl Saving {
     /// Lets QEMU give up a migration that takes too long: it would fill a file that has no name any more, and stop the
     /// guest again at its end.
     async fn cancel(&mut self) {
-        let within = self.saveable.within(Wait::Migration);
+        let within = self.saveable.pace.within(Wait::Migration);
         let told = self.monitor.ask(Command::CancelMigration).await;
         match (told, self.migrated(within).await) {
             (Ok(_), Some(_)) => {}

@@ -469,7 +469,7 @@ impl Standby {
             cables: own.networks.cables,
             paused: begun.paused,
             random: begun.random,
-            renewal: None,
+            rested: begun.rested,
             keepable: None,
             saveable: Some(self.saveable.adopted(request, home)),
             hook: begun.hook,

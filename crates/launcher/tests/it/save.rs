@@ -8,6 +8,7 @@ use api::launcher::warm::{FileIdentity, WarmStart};
 use api::launcher::{ExitKind, Request, StartRequest, State, Status, files};
 use host::identity::{Identity, Signal};
 
+use crate::boot_sector::Manner;
 use crate::home::{Home, Launcher, SOON, file_has};
 use crate::warm::{Kit, Shell, image, start};
 
@@ -126,14 +127,6 @@ async fn a_saved_guest_goes_on_from_its_instant() {
     let second = goes_on(&launcher, second).await;
     paused_is_saved_paused(&home, &launcher).await;
     let second = goes_on(&launcher, second).await;
-    let (reason, message) = launcher
-        .refused(&Request::Save {
-            directory: home.path("snapshot"),
-            go_on: true,
-            renewable: true,
-        })
-        .await;
-    assert_eq!(reason, "NoHook", "{message}");
 
     // Suspended: it ends.
     let (suspended, ask) = save(&home, "suspended", false);
@@ -145,6 +138,8 @@ async fn a_saved_guest_goes_on_from_its_instant() {
     let known = record(&suspended);
     assert_eq!(known.memory_bytes, 128 << 20);
     assert!(!known.template_shape && !known.paused && known.host_disks.is_empty());
+    // Its image's hook waits, and nobody has asked it to come to rest.
+    assert!(known.hook_port && known.hook && !known.renewable);
 
     failing_resumes_lose_nothing(&home, &request, &suspended).await;
     let third = resumes(&home, &request, (&suspended, true), second).await;
@@ -166,7 +161,8 @@ async fn a_saved_guest_goes_on_from_its_instant() {
 /// Saves the guest where there is no room for it: it runs on, and nothing is left of it there.
 async fn no_room(home: &Home, launcher: &Launcher) {
     if !rustix::process::geteuid().is_root() {
-        return; // only root can make a file system
+        println!("SKIPPED: a full disk: only root can make a file system");
+        return;
     }
     let (folder, ask) = save(home, "no-room", false);
     let flags = rustix::mount::MountFlags::empty();
@@ -224,7 +220,8 @@ async fn resumes(
         ]
     );
     let resumed = status.resumed.clone().expect("told");
-    assert!(matches!(resumed.clock, Clock::Late { .. }), "{resumed:?}");
+    let by = "hook".to_owned();
+    assert_eq!(resumed.clock, Clock::Set { by }, "{resumed:?}");
     let count = goes_on(&launcher, before).await;
     kill(&launcher).await;
     count
@@ -347,15 +344,52 @@ async fn identity(shell: &mut Shell) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn a_guest_with_a_hook_is_saved_and_goes_on_as_another_machine_too() {
+async fn a_guest_from_a_template_is_saved_and_goes_on_as_another_machine_too() {
     let (guest, _) = laboratory::guests::warm().expect("the laboratory's guest");
     let kit = Kit::make("forked", guest).await;
+    let request = |home: &Home, number| kit.clone_of(kit.template(), &home.uid, number);
     let home = Home::new("fork2");
     let launcher = home.launcher().await;
-    let request = kit.clone_of(kit.template(), &home.uid, 2);
-    launcher.start_guest(request).await;
+    // Others of these tests have the addresses of 2 and 3.
+    launcher.start_guest(request(&home, 32)).await;
     launcher.running().await;
-    let mut shell = Shell::attach(&launcher).await;
+    let shell = Shell::attach(&launcher).await;
+    let known = forks(&home, &launcher, shell, &request).await;
+    assert!(known.template_shape);
+}
+
+#[tokio::test]
+async fn a_guest_that_has_booted_is_saved_and_goes_on_as_another_machine_too() {
+    let (guest, _) = laboratory::guests::warm().expect("the laboratory's guest");
+    let home = Home::new("fork2");
+    let image = image(&home);
+    let request = |home: &Home, number| start(&guest, &image, &home.uid, number);
+    let launcher = home.launcher().await;
+    launcher.start_guest(request(&home, 2)).await;
+    file_has(&home.directory.join(files::SERIAL_LOG), "login:").await;
+    let shell = Shell::log_in(&launcher).await;
+    // It has to run to come to rest.
+    launcher.done(&Request::Pause).await;
+    let (reason, message) = launcher
+        .refused(&Request::Save {
+            directory: home.path("paused"),
+            go_on: true,
+            renewable: true,
+        })
+        .await;
+    assert_eq!(reason, "Paused", "{message}");
+    launcher.done(&Request::Unpause).await;
+    let known = forks(&home, &launcher, shell, &request).await;
+    assert!(!known.template_shape && known.hook_port);
+}
+
+/// Saves the guest so that two others go on from it, and it itself. All are somebody of their own. Gives what was noted.
+async fn forks(
+    home: &Home,
+    launcher: &Launcher,
+    mut shell: Shell,
+    request: &impl Fn(&Home, u8) -> StartRequest,
+) -> Record {
     shell.run("echo of the guest > /run/secret").await;
     let first = identity(&mut shell).await;
     drop(shell);
@@ -369,25 +403,21 @@ async fn a_guest_with_a_hook_is_saved_and_goes_on_as_another_machine_too() {
     let status = launcher.done(&ask).await;
     println!("forked: {:?}", status.saved);
     let known = record(&directory);
-    assert!(known.template_shape && known.renewable);
-    // The template goes; what was saved needs it no more.
-    kill(&launcher).await;
+    assert!(known.hook && known.renewable);
+    launcher.running().await;
+    // Nothing of where it runs is needed any more.
+    kill(launcher).await;
 
     let mut seen = vec![first];
     for number in [5, 6] {
         let home = Home::new(&format!("fork{number}"));
         let launcher = home.launcher().await;
-        let mut request = kit.clone_of(kit.template(), &home.uid, number);
+        let mut request = request(&home, number);
         request.warm = Some(saved(&directory, false, Renewal::Everything));
         launcher.start_guest(request).await;
         let status = launcher.running().await;
-        let resumed = status.resumed.expect("told");
-        assert_eq!(
-            resumed.clock,
-            Clock::Set {
-                by: "hook".to_owned()
-            }
-        );
+        let by = "hook".to_owned();
+        assert_eq!(status.resumed.expect("told").clock, Clock::Set { by });
         let mut shell = Shell::attach(&launcher).await;
         let said = shell.run("cat /run/secret").await;
         // The guest tells of its address at that time, too.
@@ -395,13 +425,17 @@ async fn a_guest_with_a_hook_is_saved_and_goes_on_as_another_machine_too() {
         let who = identity(&mut shell).await;
         assert_eq!(who[0], format!("guest-{number}"));
         seen.push(who);
+        // It has its own data for cloud-init, on a disk as large as the one that it knows.
+        shell.run("echo 3 > /proc/sys/vm/drop_caches").await;
+        let data = shell.run("grep -c '# fork' /dev/vdb").await;
+        assert_eq!(data.lines().last(), Some("1"));
         drop(shell);
         kill(&launcher).await;
     }
     // As itself, its clock is set by the same hook.
     let home = Home::new("itself");
     let launcher = home.launcher().await;
-    let mut request = kit.clone_of(kit.template(), &home.uid, 4);
+    let mut request = request(&home, 4);
     request.warm = Some(saved(&directory, false, Renewal::Clock));
     launcher.start_guest(request).await;
     let clock = launcher.running().await.resumed.expect("told").clock;
@@ -415,4 +449,82 @@ async fn a_guest_with_a_hook_is_saved_and_goes_on_as_another_machine_too() {
         of_each.dedup();
         assert_eq!(of_each.len(), 3, "{seen:?}");
     }
+    known
+}
+
+/// Refused so, nothing is left of it, and the guest runs on.
+async fn is_not_for_others(home: &Home, launcher: &Launcher, words: &str) {
+    let directory = home.path("for-others");
+    std::fs::create_dir(&directory).expect("made");
+    let (reason, message) = launcher
+        .refused(&Request::Save {
+            directory: directory.clone(),
+            go_on: true,
+            renewable: true,
+        })
+        .await;
+    assert_eq!(reason, "NoHook", "{message}");
+    assert!(message.contains(words), "{message}");
+    assert_eq!(left_in(&directory), [""; 0]);
+    std::fs::remove_dir(&directory).expect("removed");
+    launcher.running().await;
+}
+
+#[tokio::test]
+async fn a_guest_in_which_nobody_waits_is_not_saved_for_others_and_both_ways_out_are_told() {
+    let home = Home::new("nobody");
+    let launcher = home.launcher().await;
+    let mut request = home.request(Manner::Polite);
+    request.slowdown = Some(1.0);
+    launcher.start_guest(request).await;
+    launcher.running().await;
+    for words in ["anyvirt image renewal-hook", "QEMU guest agent"] {
+        is_not_for_others(&home, &launcher, words).await;
+    }
+    // As itself it is saved all the same.
+    let (folder, ask) = save(&home, "itself", true);
+    launcher.done(&ask).await;
+    let known = record(&folder);
+    assert!(known.hook_port && !known.hook && !known.renewable);
+    kill(&launcher).await;
+    launcher.end().await;
+}
+
+/// What opens the hook's port, and says what it wants, without end.
+const NOISE: &str = "#!/bin/sh
+for port in /sys/class/virtio-ports/*; do
+    [ \"$(cat $port/name)\" = io.anyvirt.renew.0 ] && device=/dev/${port##*/}
+done
+exec yes note and so on and on > $device
+";
+
+#[tokio::test]
+async fn a_guest_that_misuses_the_port_is_not_believed_and_takes_no_memory_by_it() {
+    let guest = laboratory::guests::warm_files(NOISE.as_bytes());
+    let guest = guest.expect("the laboratory's guest");
+    let home = Home::new("noise");
+    let launcher = home.launcher().await;
+    let mut request = start(&guest, &image(&home), &home.uid, 1);
+    request.slowdown = Some(1.0);
+    launcher.start_guest(request).await;
+    file_has(&home.directory.join(files::SERIAL_LOG), "login:").await;
+    let mut shell = Shell::log_in(&launcher).await;
+    let memory = || {
+        let status = format!("/proc/{}/status", launcher.child.identity().pid);
+        let status = std::fs::read_to_string(status).expect("it runs");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let size = line.and_then(|line| line.trim().strip_suffix(" kB"));
+        size.and_then(|size| size.parse::<u64>().ok())
+            .expect("a number")
+    };
+    let before = memory();
+    is_not_for_others(&home, &launcher, "has not answered within 3 s").await;
+    is_not_for_others(&home, &launcher, "has not answered within 3 s").await;
+    // It has said some megabytes meanwhile, and everything else goes on.
+    let grown = memory().saturating_sub(before);
+    assert!(grown < 4096, "{grown} KiB");
+    assert_eq!(shell.run("echo here").await, "here");
+    drop(shell);
+    kill(&launcher).await;
+    launcher.end().await;
 }

@@ -36,7 +36,10 @@ const MOST_COPIED_BYTES: u64 = 8 << 30;
 /// How often what is saved is compared with whose it is.
 const LOOK_EVERY: Duration = Duration::from_secs(30);
 /// What a save takes at the slowest, beside writing the memory: asking QEMU, and copying disks.
-const SLOWEST_REST: Duration = Duration::from_secs(600);
+const SLOWEST_BESIDE: Duration = Duration::from_secs(600);
+/// What a guest takes at the slowest to come to rest ([`api::scaling::Wait`]): a hook is waited for, put there through its
+/// agent, waited for again, asked who it is, and settles.
+const SLOWEST_REST: Duration = Duration::from_secs(15 + 180 + 60 + 60 + 180);
 /// The slowest disk, in bytes a second: half of what the launcher gives up at.
 const SLOWEST_DISK: u64 = 4 << 20;
 
@@ -122,7 +125,7 @@ pub(crate) fn room(free: u64, bytes: u64) -> Result<(), String> {
 
 /// How long a launcher may take to write so many bytes.
 pub(crate) fn patience(bytes: u64) -> Duration {
-    SLOWEST_REST + Duration::from_secs(bytes / SLOWEST_DISK)
+    SLOWEST_BESIDE + Duration::from_secs(bytes / SLOWEST_DISK)
 }
 
 /// Whether the disks of a guest that goes on are copied: it stands still meanwhile.
@@ -204,7 +207,10 @@ pub(crate) async fn save(
         Ok::<_, SaveError>(reserved)
     };
     let mut reserved = if begun { None } else { Some(prepare()?) };
-    let within = patience(bytes);
+    let mut within = patience(bytes);
+    if renewable {
+        within += SLOWEST_REST;
+    }
     let mut asked = launcher::ask_within(machine, &request, within).await;
     // A folder of an earlier run of ours may be what the launcher writes to just now, or has written: only it knows.
     if begun && refusal(&asked) == Some("WrongFolder") {

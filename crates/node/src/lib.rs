@@ -9,6 +9,8 @@ mod abilities;
 pub mod address;
 mod agent;
 pub mod calibration;
+#[cfg(test)]
+mod disk_full;
 pub mod event;
 mod gate;
 pub mod handle;

@@ -9,12 +9,14 @@ use std::fs;
 enum Victim {
     Qemu,
     Launcher,
+    /// As soon as the machine's QEMU is there.
+    Server,
 }
 
 /// The processes of the guests of which templates are made, or of all others.
 fn processes(stage: &Stage, victim: Victim, of_builders: bool) -> Vec<u32> {
     let ours = match victim {
-        Victim::Qemu => qemu_of(&stage.server),
+        Victim::Qemu | Victim::Server => qemu_of(&stage.server),
         Victim::Launcher => {
             let all = processes_of(&stage.server.data_directory());
             let launches = |pid: &u32| command_line(*pid).contains("\0launcher\0");
@@ -50,24 +52,29 @@ fn kill(pid: u32) {
 }
 
 /// Kills the first such process as soon as it is there.
-fn kill_one(stage: &Stage, victim: Victim, of_builders: bool) {
+fn kill_one(stage: &mut Stage, victim: Victim, of_builders: bool) {
     let pid = wait_for(&format!("{victim:?} to kill"), BOOT, || {
         let found = processes(stage, victim, of_builders);
         found.first().copied().ok_or_else(|| stage.server.log())
     });
-    kill(pid);
+    if victim == Victim::Server {
+        stage.server.kill();
+        stage.server.up();
+    } else {
+        kill(pid);
+    }
 }
 
 #[test]
 fn a_machine_starts_whatever_is_killed_while_its_template_is_made() {
-    let stage = Stage::warm();
+    let mut stage = Stage::warm();
     for victim in [Victim::Qemu, Victim::Launcher] {
         let name = format!("{victim:?}").to_lowercase();
         let manifest = stage.manifest(&name, &[SCRATCH]);
         stage
             .server
             .apply(&manifest.replace("warm-start: Require", "warm-start: Auto"));
-        kill_one(&stage, victim, true);
+        kill_one(&mut stage, victim, true);
         let condition = stage.warm_start(&name);
         assert_eq!(condition["status"], "False", "{condition}");
         let mut console = Console::attach(&stage.server, &name);
@@ -102,7 +109,7 @@ fn a_machine_starts_whatever_is_killed_while_its_template_is_made() {
 
 #[test]
 fn a_machine_starts_whatever_is_killed_while_it_goes_on_from_its_template() {
-    let stage = Stage::warm();
+    let mut stage = Stage::warm();
     stage.server.apply(&stage.manifest("first", &[SCRATCH]));
     stage.runs_from_a_template("first");
     stage.server.kubectl(&["delete", "vm", "first"]);
@@ -110,11 +117,11 @@ fn a_machine_starts_whatever_is_killed_while_it_goes_on_from_its_template() {
         let left = qemu_of(&stage.server);
         left.is_empty().then_some(()).ok_or(format!("{left:?}"))
     });
-    for victim in [Victim::Qemu, Victim::Launcher] {
+    for victim in [Victim::Qemu, Victim::Launcher, Victim::Server] {
         let name = format!("{victim:?}").to_lowercase();
         stage.server.apply(&stage.manifest(&name, &[SCRATCH]));
         // At any step of its start, or just after it.
-        kill_one(&stage, victim, false);
+        kill_one(&mut stage, victim, false);
         // Its VM starts it again, if need be as another instance.
         let found = wait_for("it runs, and answers", BOOT, || {
             let vm = stage.server.get("vm", &name, "default").ok_or("no VM")?;

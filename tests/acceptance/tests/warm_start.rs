@@ -5,6 +5,7 @@ use acceptance::warm::{BOOT, SCRATCH, Stage, ask, files_below, identity, qemu_of
 use acceptance::{Console, PATIENCE, wait_for};
 use laboratory::guests;
 use serde_json::Value;
+use sha2::Digest as _;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::path::Path;
@@ -236,6 +237,64 @@ const DAMAGES: [(&str, Damage); 2] = [
         fs::remove_file(folder.join("scratch.qcow2")).expect("the disk is removed");
     }),
 ];
+
+/// Writes 4 MiB that no other machine writes, from two writers at once, and tells what the writers meant to write.
+fn write_at_once(name: &str, seed: usize) -> String {
+    // Each block has the machine's name, its place, and the writer's turn, so that a block of another one is seen as such.
+    format!(
+        "w() {{ i=$1; while [ $i -lt 1024 ]; do printf '{name} %d %d %1000s' $i {seed} $i | dd of=/dev/vda bs=4096 seek=$i conv=sync,notrunc 2>&-; i=$((i+16)); done; }}; \
+         w $(({seed}%8)) & w $(({seed}%8+8)) & wait; sync"
+    )
+}
+
+#[test]
+fn clones_that_write_at_once_read_back_what_they_wrote_and_nothing_of_each_other() {
+    let stage = Stage::warm();
+    let names = ["one", "two", "three"];
+    for name in names {
+        stage.server.apply(&stage.manifest(name, &[SCRATCH]));
+    }
+    let mut consoles: Vec<_> = names
+        .iter()
+        .map(|name| {
+            stage.runs_from_a_template(name);
+            stage.shell(name)
+        })
+        .collect();
+    // All are told, and only then anybody is waited for.
+    for (number, (name, console)) in names.iter().zip(&mut consoles).enumerate() {
+        console.send(&format!(
+            "{}; echo wrote=$((6*7))\n",
+            write_at_once(name, number)
+        ));
+    }
+    for console in &mut consoles {
+        console.expect("wrote=42", BOOT);
+    }
+    let mut sums = BTreeSet::new();
+    for (number, (name, console)) in names.iter().zip(&mut consoles).enumerate() {
+        ask(console, "echo 3 > /proc/sys/vm/drop_caches");
+        let found = ask(
+            console,
+            "dd if=/dev/vda bs=4096 count=1024 2>&- | sha256sum",
+        );
+        assert_eq!(found, format!("{}  -", written(name, number)), "{name}");
+        assert!(sums.insert(found), "{name} has what another one has");
+    }
+}
+
+/// The checksum of what [`write_at_once`] has written on an empty disk.
+fn written(name: &str, seed: usize) -> String {
+    let mut disk = vec![0; 1024 * 4096];
+    for first in [seed % 8, seed % 8 + 8] {
+        for block in (first..1024).step_by(16) {
+            let text = format!("{name} {block} {seed} {block:>1000}");
+            disk[block * 4096..][..text.len()].copy_from_slice(text.as_bytes());
+        }
+    }
+    let sum = sha2::Sha256::digest(&disk);
+    sum.iter().map(|byte| format!("{byte:02x}")).collect()
+}
 
 /// As a disk that forgets would: the file is as long and as old as before.
 fn change_one_byte(path: &Path) {

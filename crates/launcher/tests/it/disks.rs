@@ -224,3 +224,44 @@ async fn a_kernel_is_booted_directly_whoever_may_read_its_file() {
         launcher.end().await;
     }
 }
+
+#[tokio::test]
+async fn a_start_for_whose_disks_there_is_no_room_fails_by_name_and_leaves_its_room_to_others() {
+    if !rustix::process::geteuid().is_root() {
+        println!("SKIPPED: a full disk: only root can make a file system");
+        return;
+    }
+    let home = Home::new("full");
+    let disks = home.directory.join(files::DISKS);
+    host::socket::private_directory(&disks).expect("made");
+    let flags = rustix::mount::MountFlags::empty();
+    rustix::mount::mount("none", &disks, "tmpfs", flags, c"size=64k").expect("mounted");
+    let filler = disks.join("filler");
+    let mut bytes = 128 << 10;
+    while std::fs::write(&filler, vec![1; bytes]).is_err() {
+        bytes -= 4096;
+    }
+    let launcher = home.launcher().await;
+    let mut request = home.request(Manner::Brief);
+    let empty = ResolvedVolume::EmptyDisk {
+        capacity_bytes: 1 << 30,
+    };
+    request.volumes.insert("empty".to_owned(), empty);
+    let two = json!([{"name": "boot"}, {"name": "empty"}]);
+    request.instance.spec.domain.devices.disks = serde_json::from_value(two).expect("disks");
+    launcher.start_guest(request.clone()).await;
+    let exit = launcher.ended().await.exit.expect("told");
+    launcher.end().await;
+    // There is room again.
+    std::fs::remove_file(&filler).expect("removed");
+    std::fs::remove_file(home.directory.join(files::EXIT)).expect("as the node does");
+    let again = home.launcher().await;
+    again.start_guest(request).await;
+    let second = again.ended().await.exit.expect("told");
+    again.end().await;
+    let unmounted = rustix::mount::unmount(&disks, rustix::mount::UnmountFlags::DETACH);
+    unmounted.expect("unmounted");
+    assert_eq!(exit.kind, ExitKind::StartFailed, "{}", exit.message);
+    assert!(exit.message.contains("No space left"), "{}", exit.message);
+    assert_eq!(second.kind, ExitKind::GuestShutdown, "{}", second.message);
+}

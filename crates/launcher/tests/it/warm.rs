@@ -193,7 +193,8 @@ fn file(path: PathBuf) -> TemplateFile {
 /// Keeps the guest where there is no room for it: it runs on, and nothing is left of it there.
 async fn no_room(launcher: &Launcher, folder: &Path) {
     if !rustix::process::geteuid().is_root() {
-        return; // only root can make a file system
+        println!("SKIPPED: a full disk: only root can make a file system");
+        return;
     }
     std::fs::create_dir(folder).expect("made");
     let flags = rustix::mount::MountFlags::empty();

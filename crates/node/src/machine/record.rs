@@ -92,7 +92,11 @@ fn write_temporary(directory: &Path, name: &str, bytes: &[u8], mode: u32) -> io:
         .create_new(true)
         .mode(mode)
         .open(&temporary)?;
-    file.write_all(bytes)?;
+    if let Err(error) = file.write_all(bytes) {
+        // On a full disk it would only take room; one that stays goes at the next try.
+        let _ = fs::remove_file(&temporary);
+        return Err(error);
+    }
     Ok(file)
 }
 

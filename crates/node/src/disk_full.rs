@@ -130,7 +130,7 @@ fn a_template_for_which_there_is_no_room_at_some_step_leaves_nothing_and_is_made
         is_full(&fault, step);
         store.discard(&key).expect("discarded");
         let swept = store.sweep(|made| surroundings().foreign(made));
-        assert_eq!(swept.expect("swept").stored, [kept.clone()]);
+        assert_eq!(swept.expect("swept").stored, std::slice::from_ref(&kept));
         for name in kept.manifest.files.keys() {
             kept.verify(name).expect("as it was");
         }

@@ -159,6 +159,7 @@ async fn a_saved_guest_goes_on_from_its_instant() {
 }
 
 /// Saves the guest where there is no room for it: it runs on, and nothing is left of it there.
+#[expect(clippy::print_stdout, reason = "a test that is left out says so")]
 async fn no_room(home: &Home, launcher: &Launcher) {
     if !rustix::process::geteuid().is_root() {
         println!("SKIPPED: a full disk: only root can make a file system");
@@ -401,7 +402,11 @@ async fn forks(
         renewable: true,
     };
     let status = launcher.done(&ask).await;
-    println!("forked: {:?}", status.saved);
+    assert!(
+        status
+            .saved
+            .is_some_and(|it| it.stopped_milliseconds.is_some())
+    );
     let known = record(&directory);
     assert!(known.hook && known.renewable);
     launcher.running().await;

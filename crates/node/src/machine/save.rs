@@ -10,6 +10,7 @@ use api::launcher::warm::WarmStart;
 use api::launcher::{ExitKind, StartRequest, State, files};
 use api::names::{annotations, conditions};
 use api::resources;
+use api::snapshot::VirtualMachineSnapshotContent;
 use api::suspend;
 use api::virtual_machine::VirtualMachine;
 use api::virtual_machine_instance::{SavedStatus, VirtualMachineInstance};
@@ -122,6 +123,15 @@ impl Machine {
         };
         if !is_id(id) {
             let message = format!("annotation {}: {id:?} is no UID", annotations::SAVE_TO);
+            self.not_saved(instance, message);
+            return Ok(false);
+        }
+        let namespace = instance.namespace().unwrap_or_default();
+        if let Ok(Some(stored)) = self.context.saved.get(&namespace, id)
+            && stored.manifest.owner.uid != owner(instance).uid
+        {
+            let by = whose(&stored.manifest.owner);
+            let message = format!("annotation {}: {id} is {by}", annotations::SAVE_TO);
             self.not_saved(instance, message);
             return Ok(false);
         }
@@ -354,13 +364,9 @@ impl Machine {
             let node = &self.context.settings.name;
             return Err(refused(nothing_saved(instance, id, node, is_there)));
         };
+        let is_own = may_use(&stored.manifest.owner, instance, renewal).map_err(refused)?;
         fits(&stored, instance, request).map_err(refused)?;
-        let owner = &stored.manifest.owner;
-        let take_over = renewal == Renewal::Clock && {
-            let of_vm = instance.owner_references().iter();
-            let mut of_vm = of_vm.filter(|it| it.controller == Some(true));
-            instance.uid().as_deref() == Some(&owner.uid) || of_vm.any(|it| it.uid == owner.uid)
-        };
+        let take_over = renewal == Renewal::Clock && is_own;
         let reads = stored.clone();
         let verified = tokio::task::spawn_blocking(move || reads.verify()).await;
         let files = match verified {
@@ -405,6 +411,40 @@ fn is_taken_over(store: &Store, instance: &VirtualMachineInstance, id: &str) -> 
     let namespace = instance.namespace().unwrap_or_default();
     // Of what cannot be read a start says so.
     is_id(id) && matches!(store.get(&namespace, id), Ok(Some(stored)) if is_used(&stored.directory))
+}
+
+/// Whether a machine may go on from what was saved of that owner: a snapshot is there for all of its namespace, anything
+/// else for its own machine, as who it is. True: it is its own, and becomes its. Who may write the annotations is checked
+/// where they are written; this holds whoever did.
+///
+/// # Errors
+/// A sentence: whose it is.
+fn may_use(
+    saved_of: &Owner,
+    instance: &VirtualMachineInstance,
+    renewal: Renewal,
+) -> Result<bool, String> {
+    let wrong = suspend::not_understood(instance.annotations());
+    let wrong = wrong
+        .iter()
+        .find(|(name, ..)| *name == annotations::RESUME_AS);
+    if let Some((name, value, instead)) = wrong {
+        return Err(format!("annotation {name}: {value:?} is not {instead}"));
+    }
+    let snapshot = VirtualMachineSnapshotContent::kind(&());
+    let mine = owner(instance);
+    let is_own = instance.uid().as_deref() == Some(&saved_of.uid)
+        || (saved_of.kind == mine.kind && saved_of.uid == mine.uid);
+    if saved_of.kind == snapshot || (is_own && renewal == Renewal::Clock) {
+        return Ok(is_own);
+    }
+    let by = whose(saved_of);
+    Err(format!("what was saved is {by}, and of nobody else's use"))
+}
+
+fn whose(owner: &Owner) -> String {
+    let Owner { kind, name, .. } = owner;
+    format!("that of {kind} {name}")
 }
 
 /// Why there is nothing from which a guest could go on, and what to do.

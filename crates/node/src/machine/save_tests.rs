@@ -66,3 +66,51 @@ fn what_a_launcher_saved_by_itself_is_not_taken_for_what_it_was_asked_for_in_vai
         assert_eq!(was_asked("vm", "own", has), expected, "{there:?}");
     }
 }
+
+#[test]
+fn a_machine_goes_on_from_what_is_its_own_or_a_snapshots_and_from_nothing_else() {
+    let of_vm: VirtualMachineInstance = serde_json::from_value(json!({
+        "metadata": { "name": "vm", "namespace": "ns", "uid": "vmi-1", "ownerReferences": [
+            { "apiVersion": "kubevirt.io/v1", "kind": "VirtualMachine", "name": "vm", "uid": "vm-1", "controller": true },
+        ] },
+        "spec": { "domain": { "devices": {} } },
+    }))
+    .expect("a VMI");
+    let alone = instance(json!({}));
+    let saved_of = |kind: &str, uid: &str| Owner {
+        kind: kind.to_owned(),
+        namespace: "ns".to_owned(),
+        name: "other".to_owned(),
+        uid: uid.to_owned(),
+    };
+    let (vm, vmi) = ("VirtualMachine", "VirtualMachineInstance");
+    let content = "VirtualMachineSnapshotContent";
+    let (clock, everything) = (Renewal::Clock, Renewal::Everything);
+    for (kind, uid, by, renewal, expected) in [
+        (vm, "vm-1", &of_vm, clock, Some(true)),
+        (vmi, "vmi-1", &of_vm, clock, Some(true)),
+        (vmi, "vmi-1", &alone, clock, Some(true)),
+        // Of a snapshot there may be many.
+        (content, "c-1", &of_vm, clock, Some(false)),
+        (content, "c-1", &alone, everything, Some(false)),
+        // Whoever wrote the annotation.
+        (vm, "vm-2", &of_vm, clock, None),
+        (vm, "vm-1", &alone, clock, None),
+        (vmi, "vmi-2", &alone, clock, None),
+        // What one machine alone may go on from makes no other one.
+        (vm, "vm-1", &of_vm, everything, None),
+        ("Pod", "p-1", &alone, clock, None),
+    ] {
+        let told = may_use(&saved_of(kind, uid), by, renewal);
+        assert_eq!(told.clone().ok(), expected, "{kind} {uid} {renewal:?}");
+        if let Err(why) = told {
+            assert!(why.contains(&format!("that of {kind} other")), "{why}");
+        }
+    }
+    let wrong = instance(json!({ annotations::RESUME_AS: "Nobody" }));
+    let why = may_use(&saved_of(vmi, "vmi-1"), &wrong, clock).expect_err("refused");
+    assert!(
+        why.contains("\"Nobody\" is not Clock or Everything"),
+        "{why}"
+    );
+}

@@ -64,6 +64,8 @@ pub(super) struct Seen<'a> {
     pub(super) vm: Option<&'a VirtualMachine>,
     /// Its instance.
     pub(super) vmi: Option<&'a VirtualMachineInstance>,
+    /// The node that has the memory, if the cluster has no such node any more.
+    pub(super) gone: Option<&'a str>,
 }
 
 /// What to do, and what the restore says of itself.
@@ -204,6 +206,8 @@ fn next_step(decision: &mut Decision, seen: &Seen<'_>, now: Timestamp) -> Result
         return after_write(decision, seen, vm, now);
     }
     let (content, source) = usable(seen)?;
+    // Before a target that runs is ended for it.
+    is_reachable(seen)?;
     if content.spec.memory.is_some() && is_fork(seen.restore, source) {
         let memory = content.status.as_ref().and_then(|it| it.memory.as_ref());
         if memory.and_then(|it| it.renewable) == Some(false) {
@@ -233,6 +237,18 @@ fn next_step(decision: &mut Decision, seen: &Seen<'_>, now: Timestamp) -> Result
     }
     waits(decision, "Updating target spec", now);
     Ok(())
+}
+
+/// A memory is where it was kept, and nowhere else.
+fn is_reachable(seen: &Seen<'_>) -> Result<(), Stop> {
+    let Some(node) = seen.gone else {
+        return Ok(());
+    };
+    let name = &seen.restore.spec.virtual_machine_snapshot_name;
+    Err(Stop::Fails(format!(
+        "NodeGone: the memory of VirtualMachineSnapshot {name} is on node {node}, which the cluster has no more: bring \
+         that node back under its name, with its data directory, or take another snapshot"
+    )))
 }
 
 /// The content of the snapshot, once that is ready, and what it is of.
@@ -385,6 +401,7 @@ fn after_write(
                 )));
             }
             Some(_) | None => {
+                is_reachable(seen)?;
                 return Err(Stop::Waits(
                     "Waiting for the guest to go on from its memory".to_owned(),
                 ));

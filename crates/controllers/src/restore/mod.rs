@@ -14,11 +14,13 @@ use crate::event::Recorder;
 use crate::queue::Key;
 use crate::snapshot::content_name;
 use crate::waiting::Waiting;
+use api::names::annotations;
 use api::names::components::RESTORE_CONTROLLER;
 use api::snapshot::{VirtualMachineRestore, VirtualMachineSnapshot, VirtualMachineSnapshotContent};
 use api::virtual_machine::VirtualMachine;
 use api::virtual_machine_instance::VirtualMachineInstance;
 use decide::{Seen, decide, is_over};
+use k8s_openapi::api::core::v1::Node;
 use kube::runtime::reflector::{ObjectRef, Store};
 use kube::runtime::watcher::Config;
 use kube::{Api, Client, ResourceExt as _};
@@ -65,6 +67,20 @@ pub async fn run(client: Client, settings: Settings, cancel: CancellationToken) 
     let vmis = engine.watch(api, config(), required, move |vmi| {
         for_machines.of(&Key::of(vmi))
     });
+    let waiting = restores.clone();
+    // Those that wait for a node that goes.
+    let nodes = engine.watch_told(
+        Api::<Node>::all(client.clone()),
+        config(),
+        required,
+        move |_, stands| {
+            if stands == Stands::There {
+                return Vec::new();
+            }
+            let open = waiting.state_filter(|restore| !is_over(restore));
+            open.iter().map(|restore| Key::of(&**restore)).collect()
+        },
+    );
     let controller = Arc::new(Controller {
         client,
         settings,
@@ -74,6 +90,7 @@ pub async fn run(client: Client, settings: Settings, cancel: CancellationToken) 
         contents,
         vms,
         vmis,
+        nodes,
     });
     engine
         .run(cancel, move |key| look(Arc::clone(&controller), key))
@@ -90,6 +107,7 @@ struct Controller {
     contents: Store<VirtualMachineSnapshotContent>,
     vms: Store<VirtualMachine>,
     vmis: Store<VirtualMachineInstance>,
+    nodes: Store<Node>,
 }
 
 async fn look(controller: Arc<Controller>, key: Key) -> kube::Result<Next> {
@@ -113,12 +131,19 @@ async fn look(controller: Arc<Controller>, key: Key) -> kube::Result<Next> {
     let vmi = controller
         .vmis
         .get(&ObjectRef::new(target).within(namespace));
+    let memory = content.as_deref().and_then(|it| it.spec.memory.as_ref());
+    let asked = vm
+        .as_deref()
+        .and_then(|vm| vm.annotations().get(annotations::RESUME_NODE));
+    let node = memory.map(|it| &it.node_name).or(asked);
+    let gone = node.filter(|name| controller.nodes.get(&ObjectRef::new(name)).is_none());
     let seen = Seen {
         restore: &restore,
         snapshot: snapshot.as_deref(),
         content: content.as_deref(),
         vm: vm.as_deref(),
         vmi: vmi.as_deref(),
+        gone: gone.map(String::as_str),
     };
     let decision = decide(&seen, controller.settings.clock.now());
     perform::perform(&controller, &seen, &decision).await?;

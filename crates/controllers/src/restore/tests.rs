@@ -477,6 +477,7 @@ fn each_look_does_what_comes_next() {
             content: content.as_ref(),
             vm,
             vmi,
+            gone: None,
         };
         let decision = decide(&seen, now());
         assert_eq!(names(&decision), actions, "{case}");
@@ -501,6 +502,7 @@ fn who_waits_for_people_is_looked_at_again_when_their_time_is_over() {
         content: Some(&content),
         vm: Some(&vm),
         vmi: Some(&vmi),
+        gone: None,
     };
     let left = Duration::from_secs(240);
     assert_eq!(decide(&seen, now()).next, Next::After(left));
@@ -560,6 +562,7 @@ fn a_restore_that_is_over_or_goes_leaves_its_target_to_others() {
             content: None,
             vm,
             vmi,
+            gone: None,
         };
         assert_eq!(names(&decide(&seen, now())), actions, "{case}");
     }
@@ -577,6 +580,7 @@ fn made(
         content: Some(content),
         vm,
         vmi: None,
+        gone: None,
     };
     let decision = decide(&seen, now());
     let made = decision.actions.iter().find_map(|action| match action {
@@ -661,6 +665,58 @@ fn a_fork_has_nothing_that_makes_its_source_itself() {
 }
 
 #[test]
+fn a_restore_whose_node_is_gone_fails_before_its_target_is_stopped_and_while_it_waits() {
+    let restore = restore("m", stops);
+    let (snapshot, content) = (taken(), content(Some(true)));
+    let own = {
+        let mut own = restore.clone();
+        own.metadata.owner_references = Some(vec![
+            serde_json::from_value(json!({
+                "apiVersion": "kubevirt.io/v1", "kind": "VirtualMachine", "name": "m", "uid": "vm-uid",
+            }))
+            .unwrap(),
+        ]);
+        own
+    };
+    let runs = vmi("Running", false);
+    for (case, restore, vm, vmi, actions) in [
+        (
+            "it runs",
+            &restore,
+            vm("Always", unchanged),
+            Some(&runs),
+            "",
+        ),
+        (
+            "it waits",
+            &own,
+            vm("Always", resuming),
+            None,
+            "leave stopped unlock",
+        ),
+    ] {
+        let seen = |gone| Seen {
+            restore,
+            snapshot: Some(&snapshot),
+            content: Some(&content),
+            vm: Some(&vm),
+            vmi,
+            gone,
+        };
+        let decision = decide(&seen(Some("n1")), now());
+        assert_eq!(names(&decision), actions, "{case}");
+        let why = said(&decision);
+        assert!(
+            why.starts_with("FTrue NodeGone: the memory of VirtualMachineSnapshot s is on node n1"),
+            "{case}: {why}"
+        );
+        // As long as there is that node, it goes on.
+        let decision = decide(&seen(None), now());
+        assert!(!said(&decision).starts_with("FTrue"), "{case}");
+    }
+}
+
+#[test]
 fn a_patch_that_does_not_fit_ends_no_guest() {
     let restore = restore("m", |it| {
         stops(it);
@@ -675,6 +731,7 @@ fn a_patch_that_does_not_fit_ends_no_guest() {
         content: Some(&content),
         vm: Some(&vm),
         vmi: Some(&vmi),
+        gone: None,
     };
     let decision = decide(&seen, now());
     assert_eq!(names(&decision), "");
@@ -714,6 +771,7 @@ fn a_patch_that_does_not_fit_fails_the_restore_in_words() {
             content: Some(&content),
             vm: None,
             vmi: None,
+            gone: None,
         };
         let decision = decide(&seen, now());
         assert_eq!(names(&decision), "", "{patch}");

@@ -105,7 +105,7 @@ async fn a_saved_guest_goes_on_from_its_instant() {
     let (guest, _) = laboratory::guests::warm().expect("the laboratory's guest");
     let home = Home::new("saved");
     let launcher = home.launcher().await;
-    let request = start(&guest, &image(&home), "saved", 1);
+    let request = start(&guest, &image(&home), "saved", 50);
     let mut shell = counting(&home, &launcher, &request).await;
 
     // A snapshot: it goes on.
@@ -509,7 +509,7 @@ async fn a_guest_that_misuses_the_port_is_not_believed_and_takes_no_memory_by_it
     let guest = guest.expect("the laboratory's guest");
     let home = Home::new("noise");
     let launcher = home.launcher().await;
-    let mut request = start(&guest, &image(&home), &home.uid, 1);
+    let mut request = start(&guest, &image(&home), &home.uid, 51);
     request.slowdown = Some(1.0);
     launcher.start_guest(request).await;
     file_has(&home.directory.join(files::SERIAL_LOG), "login:").await;

@@ -5,8 +5,8 @@ use api::launcher::{Request, StartRequest, State, Status, files, milestones};
 use host::identity::Signal;
 use jiff::Timestamp;
 
-use crate::home::{Home, Launcher, file_has};
-use crate::warm::{Kit, Shell};
+use crate::home::{Home, Launcher};
+use crate::warm::{Kit, Shell, has_address};
 
 /// A launcher with a guest that stands by, in a folder that is no machine's.
 async fn stands_by(kit: &Kit, name: &str) -> (Home, Launcher) {
@@ -84,9 +84,8 @@ async fn a_guest_that_stands_by_is_adopted_as_somebody_and_restarts_as_that() {
         let warm = status.warm.expect("told");
         assert_eq!((warm.failure, warm.standby_since.is_some()), (None, true));
         answers.extend(warm.random);
-        let log = home.directory.join(files::SERIAL_LOG);
-        file_has(&log, "address 10.0.2.2/24").await;
         let mut shell = Shell::log_in(&launcher).await;
+        has_address(&mut shell).await;
         for command in WHO {
             answers.push(shell.run(command).await);
         }

@@ -119,15 +119,16 @@ fn after(at: Timestamp, time: Duration) -> Timestamp {
     at.checked_add(time).unwrap_or(Timestamp::MAX)
 }
 
-fn is_wanted<Id>(it: &Wanted<Id>, now: Timestamp) -> bool {
-    after(it.asked_at, IDLE) > now
+/// Whether guests are still to stand by for a template that was last asked for then.
+pub(super) fn is_in_demand(asked_at: Timestamp, now: Timestamp) -> bool {
+    after(asked_at, IDLE) > now
 }
 
 /// Whether there are fewer guests of it than there are to be.
 fn lacks<Id: PartialEq>(seen: &Seen<Id>, it: &Wanted<Id>, now: Timestamp) -> bool {
     let here = seen.standbys.iter().filter(|standby| standby.id == it.id);
     let size = usize::try_from(seen.setting.size).unwrap_or(usize::MAX);
-    it.made_at.is_some() && is_wanted(it, now) && here.count() < size
+    it.made_at.is_some() && is_in_demand(it.asked_at, now) && here.count() < size
 }
 
 fn taken<Id>(seen: &Seen<Id>) -> u64 {
@@ -156,7 +157,9 @@ fn too_many<Id: PartialEq>(seen: &Seen<Id>, now: Timestamp) -> Option<(String, &
             Some(wanted) if wanted.made_at != Some(it.made_at) => {
                 "its template is not in memory any more, or another one"
             }
-            Some(wanted) if !is_wanted(wanted, now) => "its template is not used any more",
+            Some(wanted) if !is_in_demand(wanted.asked_at, now) => {
+                "its template is not used any more"
+            }
             Some(_) if before.filter(|before| before.id == it.id).count() >= size => {
                 "fewer are to stand by"
             }

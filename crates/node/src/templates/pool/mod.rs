@@ -172,6 +172,9 @@ impl Pool {
         // Whether it is saved when its launcher leaves shapes its QEMU; where to is its machine's.
         start.save_on_leaving = request.save_on_leaving.as_ref().map(|_| PathBuf::new());
         let before = inner.demand.remove(id);
+        inner
+            .demand
+            .retain(|_, it| decide::is_in_demand(it.asked_at, now));
         let demand = Demand {
             asked_at: now,
             request: start,

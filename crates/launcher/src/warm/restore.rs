@@ -86,15 +86,6 @@ impl Origin<'_> {
         }
     }
 
-    /// What it tells its networks. A new guest's have no cable yet, and never knew the other one; what it does then for
-    /// nothing takes an emulated one a tenth of all its renewal.
-    fn silence(self) -> Option<Command> {
-        match self {
-            Self::Template(_) => Some(Command::AnnounceNothing),
-            Self::Saved(_) => None,
-        }
-    }
-
     /// How much longer it takes than to read the state of the devices.
     fn patience(self) -> Duration {
         match self {
@@ -350,12 +341,7 @@ impl Restoring<'_> {
             Ok(set) if in_set => StateFile::Set(set),
             _ => StateFile::Descriptor(state.to_string()),
         };
-        let settings = self
-            .origin
-            .silence()
-            .into_iter()
-            .chain([self.origin.extent()]);
-        let commands = settings.chain([Command::MigrateIncoming(file)]);
+        let commands = [self.origin.extent(), Command::MigrateIncoming(file)];
         self.ask(stage, commands).await?;
         let connected = &mut *self.connected;
         let migrated = migrated(&connected.monitor, &mut connected.events).await;

@@ -95,9 +95,6 @@ pub enum Command {
     /// Migrations are of all memory, and tell by [`Event::Migration`] how far they are. Both in the QEMU that sends and in
     /// the one that receives.
     IncludeAllMemory,
-    /// A guest that has read its state is not asked to tell its networks where it is now: of use in a QEMU that receives,
-    /// where nobody could hear it.
-    AnnounceNothing,
     /// Migrations are as fast as the file that they are written to.
     UnboundMigration,
     /// Writes the state of the stopped guest's devices. Answered when it has begun; [`Event::Migration`] tells of its
@@ -204,8 +201,6 @@ impl Command {
                     {"capability": "x-ignore-shared", "state": false},
                     {"capability": "events", "state": true}]}),
             ),
-            // QEMU's own is five rounds within half a second.
-            Self::AnnounceNothing => ("migrate-set-parameters", json!({"announce-rounds": 0})),
             // QEMU's own is 128 MiB a second, for the sake of networks.
             Self::UnboundMigration => (
                 "migrate-set-parameters",

@@ -19,14 +19,14 @@ use std::time::{Duration, Instant};
 /// An emulated Debian on a machine that is busy with other things.
 const PATIENCE_FOR_A_BOOT: Duration = Duration::from_secs(600);
 /// Guests of each template that stand by. As a rule it is one; it takes the node two seconds to begin to get others ready.
-const STANDBYS: usize = 5;
+const STANDBYS: usize = 4;
 /// So often all of them are adopted, or some.
 const ROUNDS: usize = 2;
 /// Pairs of runs in each round: ours and by hand, one after the other, since this machine's speed changes within seconds.
 const SMALL_PAIRS: usize = STANDBYS;
 const DEBIAN_PAIRS: usize = 3;
 /// Starts without a guest that stands by.
-const RESTORED: usize = 5;
+const RESTORED: usize = 3;
 const COLD_STARTS: usize = 2;
 const CLONES: usize = 50;
 /// A console that cannot be opened yet is tried again after so long: the resolution of the figures.

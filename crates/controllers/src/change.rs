@@ -46,6 +46,26 @@ where
         .await
 }
 
+/// The same, and takes in the object as it is now. False: it is gone.
+pub(crate) async fn told<K>(
+    client: &Client,
+    object: &mut K,
+    before: &impl Serialize,
+    after: &impl Serialize,
+) -> kube::Result<bool>
+where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug,
+    K: DeserializeOwned,
+{
+    match status(client, object, before, after).await {
+        Err(kube::Error::Api(status)) if status.is_not_found() => Ok(false),
+        written => {
+            *object = written?;
+            Ok(true)
+        }
+    }
+}
+
 /// Puts a finalizer on, or takes it off. Answers with the object as it is now.
 pub(crate) async fn finalizer<K>(
     client: &Client,

@@ -52,14 +52,7 @@ async fn tell(
     decision: &Decision,
 ) -> kube::Result<bool> {
     let before = restore.status.clone().unwrap_or_default();
-    let told = change::status(&controller.client, restore, &before, &decision.status).await;
-    match told {
-        Err(kube::Error::Api(status)) if status.is_not_found() => Ok(false),
-        told => {
-            *restore = told?;
-            Ok(true)
-        }
-    }
+    change::told(&controller.client, restore, &before, &decision.status).await
 }
 
 async fn act(

@@ -42,14 +42,7 @@ async fn tell(
     decision: &Decision,
 ) -> kube::Result<bool> {
     let before = snapshot.status.clone().unwrap_or_default();
-    let told = change::status(&controller.client, snapshot, &before, &decision.status).await;
-    match told {
-        Err(kube::Error::Api(status)) if status.is_not_found() => Ok(false),
-        told => {
-            *snapshot = told?;
-            Ok(true)
-        }
-    }
+    change::told(&controller.client, snapshot, &before, &decision.status).await
 }
 
 async fn act(

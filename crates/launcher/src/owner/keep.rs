@@ -10,6 +10,7 @@ use super::rest::resting;
 use crate::heard::Keep;
 use crate::life::{Action, Input, Refusal};
 use crate::warm::keep::{self, Keepable, Keeping};
+use crate::warm::outgoing::remove_files;
 use crate::warm::rest::Age;
 
 impl Owner {
@@ -82,13 +83,13 @@ impl Owner {
         let Some(keep) = &mut self.keep else {
             return false;
         };
-        let (volumes, result) = match done {
+        let (files, result) = match done {
             Ok((keepable, result)) => {
-                let volumes: Vec<_> = keepable.volumes().cloned().collect();
+                let files = keepable.files();
                 if let Some(running) = &mut self.guest {
                     running.guest.keepable = Some(keepable);
                 }
-                (volumes, result)
+                (files, result)
             }
             Err(error) => {
                 let message = format!("keeping the guest failed inside: {error}");
@@ -101,7 +102,7 @@ impl Owner {
         let quits = decided.actions.contains(&Action::Quit);
         if !quits {
             if written {
-                keep::remove_files(&keep.directory, &volumes);
+                remove_files(&keep.directory, files);
             }
             let gone = || Refusal {
                 reason: "Killed",

@@ -2,34 +2,29 @@
 //! what it had written to its disks, all of that instant.
 
 use std::collections::BTreeMap;
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{self, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use api::launcher::warm::{Kept, files as names};
 use api::launcher::{ResolvedVolume, StartRequest, files};
-use api::scaling::Wait;
-use qemu::qmp::{Command, MigrationState, StateFile};
+use qemu::qmp::{Command, MigrationState};
 use qemu::version::Version;
 use tokio::sync::mpsc;
-use tokio::time::Instant;
 
 use crate::blueprint::{Blueprint, Source};
 use crate::files::Opened;
 use crate::life::Refusal;
 use crate::monitor::{Monitor, MonitorError};
 use crate::start::Home;
+use crate::warm::outgoing::{
+    Outgoing, check_folder, copy_content, create, remove_files, run_again,
+};
 use crate::warm::rest::{Pace, Resting};
-use crate::warm::restore::migration_failure;
 
-/// Between two questions whether QEMU has come to the end of a migration.
-const ASK_AGAIN_AFTER: Duration = Duration::from_millis(10);
 /// Why nothing is kept, in a word.
 const FAILED: &str = "KeepFailed";
-/// The name of the state's file in QEMU.
-const STATE: &str = "state";
 
 /// What a guest is kept by, apart from what all guests have.
 #[derive(Debug)]
@@ -157,7 +152,7 @@ impl Keeping {
         };
         let saved = self.save(&kept).await;
         if saved.is_err() {
-            remove_files(&self.directory, self.keepable.disks.keys());
+            remove_files(&self.directory, self.keepable.files());
             if let Err(error) = self.go_on().await {
                 // A QEMU that is gone cannot go on, and its owner hears of that elsewhere.
                 tracing::warn!("the guest that could not be kept does not go on: {error}");
@@ -168,22 +163,10 @@ impl Keeping {
 
     /// Lets the guest run again.
     async fn go_on(&self) -> Result<(), MonitorError> {
-        let until = Instant::now() + self.keepable.pace.within(Wait::Migration);
-        // QEMU says that a migration is complete before it has come to its end ("Migration is not finalized yet"),
-        // and nothing of when it has.
-        while let Err(error) = self.monitor.ask(Command::Cont).await {
-            if !matches!(error, MonitorError::Refused { .. }) || Instant::now() >= until {
-                return Err(error);
-            }
-            tokio::time::sleep(ASK_AGAIN_AFTER).await;
-        }
+        run_again(&self.monitor, self.keepable.pace).await?;
         let cards = 0..self.keepable.macs.len();
         let links = cards.map(|card| Command::SetLink { card, up: true });
         self.monitor.ask_all(links).await
-    }
-
-    async fn ask(&self, command: Command) -> Result<(), Refusal> {
-        self.monitor.ask(command).await.map(drop).map_err(failed)
     }
 
     /// Stops the guest and writes everything down, durably.
@@ -217,97 +200,34 @@ impl Keeping {
 
     /// Lets QEMU write the state of the guest's devices. All of its disks is in their files afterwards.
     async fn save_state(&mut self) -> Result<File, Refusal> {
-        let path = self.directory.join(names::STATE);
-        let file = create(&path).map_err(failed)?;
-        let copy = file.try_clone().map_err(failed)?.into();
-        self.ask(Command::LeaveOutSharedMemory).await?;
-        let to = if self.version >= StateFile::SETS_SINCE {
-            let add = self
-                .monitor
-                .ask_with(Command::AddDescriptor, Some(copy))
-                .await;
-            let set = add.map_err(failed)?;
-            let set = Command::descriptor_set(&set);
-            StateFile::Set(set.ok_or_else(|| failed(MonitorError::Answer("add-fd")))?)
-        } else {
-            let name = STATE.to_owned();
-            let take = Command::TakeDescriptor { name: name.clone() };
-            let taken = self.monitor.ask_with(take, Some(copy)).await;
-            taken.map_err(failed)?;
-            StateFile::Descriptor(name)
+        let file = create(&self.directory.join(names::STATE)).map_err(failed)?;
+        let copy = file.try_clone().map_err(failed)?;
+        let mut outgoing = Outgoing {
+            monitor: &self.monitor,
+            version: self.version,
+            pace: self.keepable.pace,
+            what: "the state of the guest's devices",
+            migrations: &mut self.migrations,
         };
-        self.ask(Command::Migrate(to)).await?;
-        let within = self.keepable.pace.within(Wait::Migration);
-        let ended = async {
-            loop {
-                match self.migrations.recv().await {
-                    Some(MigrationState::UnderWay) => {}
-                    ended => return ended,
-                }
-            }
-        };
-        match tokio::time::timeout(within, ended).await {
-            Ok(Some(MigrationState::Completed)) => Ok(file),
-            Ok(Some(_)) => Err(failed(migration_failure(&self.monitor).await)),
-            Ok(None) => Err(failed(MonitorError::Closed)),
-            Err(_) => Err(failed(format_args!(
-                "QEMU has not written the guest's state within {} s",
-                within.as_secs()
-            ))),
-        }
+        let settings = [Command::LeaveOutSharedMemory];
+        let written = outgoing.write(copy, &settings, Duration::ZERO).await;
+        written.map(|()| file).map_err(failed)
     }
-}
-
-/// The folder is there, is nobody else's, and nothing is in it.
-fn check_folder(directory: &Path) -> Result<(), Refusal> {
-    let wrong = |problem: String| Refusal {
-        reason: "WrongFolder",
-        message: format!(
-            "a guest is kept in an empty folder: {}: {problem}",
-            directory.display()
-        ),
-    };
-    let mut entries = std::fs::read_dir(directory).map_err(|error| wrong(error.to_string()))?;
-    match entries.next() {
-        None => Ok(()),
-        Some(_) => Err(wrong("it is not empty".to_owned())),
-    }
-}
-
-/// A new file for nobody else's eyes.
-fn create(path: &Path) -> io::Result<File> {
-    OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(path)
 }
 
 /// Copies all but what is zero, durably.
 fn copy(from: &File, to: &Path) -> io::Result<()> {
     let to = create(to)?;
-    host::memory::copy_data(from, &to, |_, _| Ok(()))?;
+    copy_content(from, &to)?;
     to.sync_all()
 }
 
-/// Removes what was written of a guest with these volumes.
-pub(crate) fn remove_files<'a>(directory: &Path, volumes: impl IntoIterator<Item = &'a String>) {
-    let disks = volumes
-        .into_iter()
-        .map(|volume| format!("{volume}{}", names::DISK_SUFFIX));
-    let own = [names::MEMORY, names::STATE, names::KEPT];
-    for name in own.map(str::to_owned).into_iter().chain(disks) {
-        match std::fs::remove_file(directory.join(&name)) {
-            Ok(()) => {}
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => tracing::warn!("cannot remove {name}: {error}"),
-        }
-    }
-}
-
 impl Keepable {
-    /// The volumes to which the guest writes.
-    pub(crate) fn volumes(&self) -> impl Iterator<Item = &String> {
-        self.disks.keys()
+    /// The names of all files that may be written of it.
+    pub(crate) fn files(&self) -> Vec<String> {
+        let disks = self.disks.keys();
+        let disks = disks.map(|volume| format!("{volume}{}", names::DISK_SUFFIX));
+        let own = [names::MEMORY, names::STATE, names::KEPT];
+        own.map(str::to_owned).into_iter().chain(disks).collect()
     }
 }

@@ -5,6 +5,7 @@
 pub(crate) mod channel;
 pub(crate) mod keep;
 pub(crate) mod orders;
+pub(crate) mod outgoing;
 pub(crate) mod rest;
 pub(crate) mod restore;
 pub(crate) mod resume;

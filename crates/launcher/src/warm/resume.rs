@@ -12,7 +12,8 @@ use api::launcher::{DiskFormat, StartRequest};
 use rustix::fs::OFlags;
 
 use crate::files::{self, FileError};
-use crate::warm::save::{copy_content, volumes};
+use crate::warm::outgoing::copy_content;
+use crate::warm::save::volumes;
 
 fn of_no_use(path: &Path, problem: impl ToString) -> FileError {
     FileError::Saved {

@@ -2,18 +2,16 @@
 //! that instant, and lets the guest go on, or end.
 
 use std::collections::BTreeMap;
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{self, Write as _};
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
-use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::PathBuf;
 
 use api::launcher::saved::{self, HostDisk, Record, SavedNow, files as names};
 use api::launcher::{ResolvedVolume, StartRequest, files};
-use api::scaling::Wait;
 use jiff::Timestamp;
 use qemu::machine::Memory;
-use qemu::qmp::{Command, MigrationState, StateFile};
+use qemu::qmp::{Command, MigrationState};
 use qemu::version::Version;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
@@ -23,15 +21,14 @@ use crate::files::Opened;
 use crate::life::Refusal;
 use crate::monitor::{Monitor, MonitorError};
 use crate::start::Home;
+use crate::warm::outgoing::{
+    Outgoing, check_folder, copy_content, create, remove_files, run_again,
+};
 use crate::warm::rest::Pace;
-use crate::warm::restore::{migration_failure, patience};
+use crate::warm::restore::patience;
 
-/// Between two questions whether QEMU has come to the end of a migration.
-const ASK_AGAIN_AFTER: Duration = Duration::from_millis(10);
 /// Why nothing is saved, in a word.
 pub(crate) const FAILED: &str = "SaveFailed";
-/// The name of the state's file in QEMU.
-const STATE: &str = "saved";
 
 /// What a guest is saved by, apart from what all guests have.
 #[derive(Debug)]
@@ -290,7 +287,7 @@ impl Saving {
                 disk_bytes: record.disk_bytes,
             }),
             Err(refusal) => {
-                remove_files(&self.manner.directory, &self.saveable.names());
+                remove_files(&self.manner.directory, self.saveable.names());
                 // What was written after the instant failed, e.g. for want of room.
                 if !goes_on && let Err(error) = self.go_on().await {
                     *stands = true;
@@ -303,15 +300,7 @@ impl Saving {
 
     /// Lets the guest be as it was before.
     async fn go_on(&self) -> Result<(), MonitorError> {
-        let until = Instant::now() + self.saveable.pace.within(Wait::Migration);
-        // QEMU says that a migration is complete before it has come to its end ("Migration is not finalized yet"),
-        // and nothing of when it has.
-        while let Err(error) = self.monitor.ask(Command::Cont).await {
-            if !matches!(error, MonitorError::Refused { .. }) || Instant::now() >= until {
-                return Err(error);
-            }
-            tokio::time::sleep(ASK_AGAIN_AFTER).await;
-        }
+        run_again(&self.monitor, self.saveable.pace).await?;
         if self.paused {
             // A machine whose state was written is not paused, in QEMU's eyes, and could not be saved again: it was let
             // go for some microseconds.
@@ -396,115 +385,17 @@ impl Saving {
 
     /// Lets QEMU write the guest's memory and the state of its devices. All of its disks is in their files afterwards.
     async fn write_state(&mut self) -> Result<(), Refusal> {
-        let path = self.manner.directory.join(names::STATE);
-        let file = create(&path).map_err(failed)?.into();
+        let file = create(&self.manner.directory.join(names::STATE)).map_err(failed)?;
+        let mut outgoing = Outgoing {
+            monitor: &self.monitor,
+            version: self.version,
+            pace: self.saveable.pace,
+            what: "the guest's memory",
+            migrations: &mut self.migrations,
+        };
         let settings = [Command::IncludeAllMemory, Command::UnboundMigration];
-        self.monitor.ask_all(settings).await.map_err(failed)?;
-        let to = if self.version >= StateFile::SETS_SINCE {
-            let add = self
-                .monitor
-                .ask_with(Command::AddDescriptor, Some(file))
-                .await;
-            let set = add.map_err(failed)?;
-            let set = Command::descriptor_set(&set);
-            StateFile::Set(set.ok_or_else(|| failed(MonitorError::Answer("add-fd")))?)
-        } else {
-            let name = STATE.to_owned();
-            let take = Command::TakeDescriptor { name: name.clone() };
-            let taken = self.monitor.ask_with(take, Some(file)).await;
-            taken.map_err(failed)?;
-            StateFile::Descriptor(name)
-        };
-        let begun = self.monitor.ask(Command::Migrate(to)).await;
-        begun.map(drop).map_err(failed)?;
-        let within =
-            self.saveable.pace.within(Wait::Migration) + patience(self.saveable.memory_bytes);
-        match self.migrated(within).await {
-            Some(Some(MigrationState::Completed)) => Ok(()),
-            Some(Some(_)) => Err(failed(format_args!(
-                "QEMU cannot write the guest's memory: {}",
-                migration_failure(&self.monitor).await
-            ))),
-            Some(None) => Err(failed(MonitorError::Closed)),
-            None => {
-                self.cancel().await;
-                Err(failed(format_args!(
-                    "QEMU has not written the guest's memory within {} s",
-                    within.as_secs()
-                )))
-            }
-        }
-    }
-
-    /// How the migration has ended; none if it has not, within this time.
-    async fn migrated(&mut self, within: Duration) -> Option<Option<MigrationState>> {
-        let ended = async {
-            loop {
-                match self.migrations.recv().await {
-                    Some(MigrationState::UnderWay) => {}
-                    ended => return ended,
-                }
-            }
-        };
-        tokio::time::timeout(within, ended).await.ok()
-    }
-
-    /// Lets QEMU give up a migration that takes too long: it would fill a file that has no name any more, and stop the
-    /// guest again at its end.
-    async fn cancel(&mut self) {
-        let within = self.saveable.pace.within(Wait::Migration);
-        let told = self.monitor.ask(Command::CancelMigration).await;
-        match (told, self.migrated(within).await) {
-            (Ok(_), Some(_)) => {}
-            (told, ended) => tracing::error!(
-                "QEMU does not give up what it writes: {:?}, {ended:?}",
-                told.err()
-            ),
-        }
-    }
-}
-
-/// The folder is there, is nobody else's, and nothing is in it.
-fn check_folder(directory: &Path) -> Result<(), Refusal> {
-    let wrong = |problem: String| Refusal {
-        reason: "WrongFolder",
-        message: format!(
-            "a guest is saved in an empty folder: {}: {problem}",
-            directory.display()
-        ),
-    };
-    let mut entries = std::fs::read_dir(directory).map_err(|error| wrong(error.to_string()))?;
-    match entries.next() {
-        None => Ok(()),
-        Some(_) => Err(wrong("it is not empty".to_owned())),
-    }
-}
-
-/// A new file for nobody else's eyes.
-fn create(path: &Path) -> io::Result<File> {
-    OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(path)
-}
-
-/// Makes `to`, which is new, have the content of `from`: without copying it where the file system can share it, else all
-/// but what is zero.
-pub(crate) fn copy_content(from: &File, to: &File) -> io::Result<()> {
-    if rustix::fs::ioctl_ficlone(to, from).is_ok() {
-        return Ok(());
-    }
-    host::memory::copy_data(from, to, |_, _| Ok(())).map(drop)
-}
-
-/// Removes what was written of a guest.
-fn remove_files(directory: &Path, names: &[String]) {
-    for name in names {
-        match std::fs::remove_file(directory.join(name)) {
-            Ok(()) => {}
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => tracing::warn!("cannot remove {name}: {error}"),
-        }
+        let longer = patience(self.saveable.memory_bytes);
+        let written = outgoing.write(file, &settings, longer).await;
+        written.map_err(failed)
     }
 }

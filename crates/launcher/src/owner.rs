@@ -5,6 +5,7 @@
 
 mod boot_again;
 mod keep;
+mod progress;
 mod rest;
 mod restart;
 mod save;
@@ -55,15 +56,6 @@ const STATE_FOLLOWS_WITHIN: Duration = Duration::from_secs(5);
 /// The devices of the ports of the guest agent and of the hook; see the crate `qemu`.
 const AGENT_PORT: &str = "agent0";
 const HOOK_PORT: &str = "renewal0";
-/// The steps whose silences are told.
-const REACHED_BY_GUEST: [&str; 5] = [
-    milestones::FIRMWARE,
-    milestones::KERNEL,
-    milestones::USER_SPACE,
-    milestones::LOGIN,
-    milestones::AGENT,
-];
-
 /// What a client asks of the owner.
 #[derive(Debug)]
 pub(crate) enum Order {
@@ -127,6 +119,8 @@ pub(crate) struct Owner {
     save: Option<Save>,
     /// What is known of the clock of a guest that goes on.
     clock: Option<oneshot::Receiver<Clock>>,
+    /// The guest's reset button is to be pressed as soon as its monitor is here, for this.
+    owes_reset: Option<Milestone>,
     /// The launcher was told to leave.
     leaves: bool,
 }
@@ -166,6 +160,7 @@ impl Owner {
             rest: None,
             save: None,
             clock: None,
+            owes_reset: None,
             leaves: false,
         };
         (
@@ -454,6 +449,7 @@ impl Owner {
                 status.qemu = None;
             });
         }
+        self.owes_reset = None;
         let (abort, aborted) = oneshot::channel();
         let progress = self.progress.0.clone();
         let note = Note::default();
@@ -608,6 +604,7 @@ impl Owner {
             request,
         });
         self.note_resumed(resumed);
+        self.reset_if_owed();
         if !self.starts() {
             self.forget_looks();
         }
@@ -782,79 +779,6 @@ impl Owner {
             // Said now, since the guest has ended.
             let _ = answer.send(Ok(()));
         }
-    }
-
-    fn milestone(&mut self, mut milestone: Milestone) {
-        if milestone.name == milestones::BOOTS_AGAIN {
-            self.boot_again(&mut milestone);
-        }
-        if matches!(
-            milestone.name.as_str(),
-            milestones::BOOTS_INSTEAD | milestones::NOT_ADOPTED
-        ) {
-            self.note_warm();
-            self.silence = Silence::default();
-        }
-        if REACHED_BY_GUEST.contains(&milestone.name.as_str()) {
-            let silence = self.silence.reached(milestone.at);
-            milestone.silence_milliseconds = u64::try_from(silence.as_millis()).ok();
-        }
-        self.status.send_modify(|status| {
-            let known = &mut status.milestones;
-            let place = known.partition_point(|it| it.at <= milestone.at);
-            known.insert(place, milestone);
-        });
-        if !self.starts() {
-            self.forget_looks();
-        }
-        self.publish_sign();
-    }
-
-    /// Nobody looks at a guest that has started.
-    fn forget_looks(&mut self) {
-        self.silence.forget();
-        if let Some(running) = &mut self.guest {
-            running.looks = None;
-        }
-    }
-
-    fn reached(&self, name: &str) -> bool {
-        let status = self.status.borrow();
-        status.latest_milestones().iter().any(|it| it.name == name)
-    }
-
-    /// Whether the guest is still on its way to a login or its agent. One that was restored was there before.
-    fn starts(&self) -> bool {
-        let ends = [milestones::LOGIN, milestones::AGENT, milestones::RENEWED];
-        !ends.into_iter().any(|end| self.reached(end))
-    }
-
-    /// Whether somebody looks for signs of life of the guest.
-    fn is_looked_at(&self) -> bool {
-        self.guest
-            .as_ref()
-            .is_some_and(|running| running.looks.is_some())
-    }
-
-    fn publish_sign(&self) {
-        let sign = self.silence.last_sign();
-        self.status
-            .send_if_modified(|status| std::mem::replace(&mut status.last_sign, sign) != sign);
-    }
-
-    fn count_serial(&self) {
-        let serial = self
-            .guest
-            .as_ref()
-            .and_then(|running| running.guest.serial.as_ref());
-        let Some(bytes) = serial.map(Serial::bytes) else {
-            return;
-        };
-        self.status.send_if_modified(|status| {
-            let changed = status.serial_bytes != bytes;
-            status.serial_bytes = bytes;
-            changed
-        });
     }
 }
 

@@ -298,7 +298,9 @@ impl Cluster {
             Action::Strategy(vm, strategy) => {
                 let patch = json!({ "spec": { "runStrategy": strategy } });
                 let wanted = match strategy.as_str() {
-                    "Always" | "Once" => Some(true),
+                    "Always" => Some(true),
+                    // An instance that has ended is the one that `Once` grants.
+                    "Once" => self.wanted.get(vm).copied().flatten().map(|_| true),
                     "Halted" => Some(false),
                     _ => None,
                 };
@@ -321,6 +323,10 @@ impl Cluster {
             Action::Unstartable(vm) => {
                 self.world.break_start(vm);
                 self.unsure(vm);
+                None
+            }
+            Action::Slow(vm) => {
+                self.world.slow_start(vm);
                 None
             }
             Action::DeletePod(vm) => self.delete_pods(vm).await?,

@@ -243,6 +243,7 @@ impl Agent {
                 }
                 self.world.stop(uid);
             }
+            State::Idle if self.world.is_slow(&machine.vm) => {}
             State::Idle => self.start(uid, instance.as_ref()).await?,
             State::Running => {
                 if self.plant == Plant::StartsTwice && !self.started.contains(&uid.to_owned()) {

@@ -36,6 +36,8 @@ pub enum Action {
     Ignore(String),
     /// From now on no guest of this VM starts, until the next `settle`.
     Unstartable(String),
+    /// From now on the node does not get to starting this VM's guests, until the next `settle`.
+    Slow(String),
     /// Delete the VM's launcher pods, with grace.
     DeletePod(String),
     /// Delete the VM's instance.
@@ -117,6 +119,7 @@ impl fmt::Display for Action {
             Self::Crash(vm) => write!(formatter, "crash {vm}"),
             Self::Ignore(vm) => write!(formatter, "ignore {vm}"),
             Self::Unstartable(vm) => write!(formatter, "unstartable {vm}"),
+            Self::Slow(vm) => write!(formatter, "slow {vm}"),
             Self::DeletePod(vm) => write!(formatter, "delete-pod {vm}"),
             Self::DeleteInstance(vm) => write!(formatter, "delete-instance {vm}"),
             Self::Switch(place, value) => {
@@ -167,6 +170,7 @@ impl FromStr for Action {
             ["crash", vm] => Self::Crash(vm.to_owned()),
             ["ignore", vm] => Self::Ignore(vm.to_owned()),
             ["unstartable", vm] => Self::Unstartable(vm.to_owned()),
+            ["slow", vm] => Self::Slow(vm.to_owned()),
             ["delete-pod", vm] => Self::DeletePod(vm.to_owned()),
             ["delete-instance", vm] => Self::DeleteInstance(vm.to_owned()),
             ["switch", place, value] => {
@@ -253,7 +257,7 @@ fn action(random: &mut Random, absent: &mut Vec<&'static str>) -> Action {
         return Action::Create(vm, strategy);
     }
     let policies = EmulationPolicy::ALL.map(Some);
-    match random.below(44) {
+    match random.below(45) {
         0..=2 => {
             absent.push(name);
             Action::Delete(vm)
@@ -285,6 +289,7 @@ fn action(random: &mut Random, absent: &mut Vec<&'static str>) -> Action {
             Action::Policy(vm, random.one_of(&[None, first, second, third, third]))
         }
         40..=42 => Action::Verdict(random.below(2) == 0),
+        43 => Action::Slow(vm),
         _ => Action::Pass(i64::try_from(random.below(40)).unwrap_or(0)),
     }
 }

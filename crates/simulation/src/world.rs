@@ -48,6 +48,7 @@ struct Inside {
     /// VMs somebody asked to stop, or did something to that stops them, since the last rest.
     may_stop: BTreeSet<String>,
     unstartable: BTreeSet<String>,
+    slow: BTreeSet<String>,
     /// VMs whose start their node refused since the last rest.
     refused: BTreeSet<String>,
     /// Whether the node's hardware virtualization works.
@@ -252,9 +253,21 @@ impl World {
         self.inside().unstartable.contains(vm)
     }
 
+    /// The node does not get to starting this VM's guests until [`World::heal`].
+    pub(crate) fn slow_start(&self, vm: &str) {
+        self.inside().slow.insert(vm.to_owned());
+    }
+
+    pub(crate) fn is_slow(&self, vm: &str) -> bool {
+        self.inside().slow.contains(vm)
+    }
+
     pub(crate) fn heal(&self) {
         let mut inside = self.inside();
         inside.unstartable.clear();
+        inside.slow.clear();
+        drop(inside);
+        self.changed.notify_one();
     }
 
     /// Nothing is left of a machine. One that runs must not vanish.

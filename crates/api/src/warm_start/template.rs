@@ -82,7 +82,7 @@ pub struct WarmStartTemplateStatus {
     /// at once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub held_bytes: Option<i64>,
-    /// How many machines have started from it.
+    /// How many machines have started from it. Written behind the starts: a server that is killed forgets those of its last moment.
     #[serde(default)]
     pub uses: i64,
     /// When the latest one did.

@@ -216,9 +216,9 @@ fn machine_at_rest(
         return wrong("its instance was deleted, and stays".to_owned());
     }
     let strategy = vm.spec.strategy();
-    // A start that was refused while everything came to rest excuses as one that was refused before.
     let wanted = cluster.wanted.get(&name).copied().flatten();
-    let wanted = wanted.filter(|_| !cluster.world.was_refused(&name));
+    // One that should run need not where its start was refused while everything came to rest.
+    let wanted = wanted.filter(|runs| !runs || !cluster.world.was_refused(&name));
     let ended = vmi.is_some_and(|vmi| phase(vmi).is_final());
     let (may_run, may_not, may_end) = match (strategy, wanted) {
         (Some(RunStrategy::Always), _) => (true, false, false),

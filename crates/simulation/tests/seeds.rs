@@ -103,3 +103,8 @@ fn the_switch_starts_what_waits_and_leaves_alone_what_runs() {
 fn each_strategy_answers_a_crash_in_its_way() {
     plays(include_str!("scripts/crash.txt"));
 }
+
+#[test]
+fn a_start_that_comes_late_goes_by_what_its_node_knows_then() {
+    plays(include_str!("scripts/slow.txt"));
+}

@@ -136,3 +136,76 @@ fn machines_adopt_guests_that_stand_by_and_nothing_of_those_stays() {
             .ok_or_else(|| format!("{all:?}"))
     });
 }
+
+/// A pool of machines as `manifest` has one, which says nothing of warm starts: the pool does.
+fn pool(manifest: &str, replicas: u32) -> String {
+    let (_, spec) = manifest.split_once("spec:\n").expect("a machine's spec");
+    let machine: String = spec.lines().map(|line| format!("    {line}\n")).collect();
+    let own = "metadata: {annotations: {anyvirt.io/warm-start: Require}}";
+    assert!(machine.contains(own), "{machine}");
+    let machine = machine.replace(own, "metadata: {labels: {pool: web}}");
+    format!(
+        "apiVersion: pool.kubevirt.io/v1beta1\nkind: VirtualMachinePool\n\
+         metadata: {{name: web, annotations: {{anyvirt.io/warm-start: Auto}}}}\n\
+         spec:\n  replicas: {replicas}\n  selector: {{matchLabels: {{pool: web}}}}\n  virtualMachineTemplate:\n    \
+         metadata: {{labels: {{pool: web}}}}\n    spec:\n{machine}"
+    )
+}
+
+#[test]
+fn a_pool_that_asks_for_warm_starts_grows_by_machines_from_a_template_each_somebody_of_its_own() {
+    let stage = Stage::warm();
+    let manifest = stage.manifest("web", &[SCRATCH]);
+    stage.server.apply(&pool(&manifest, 1));
+    // The first one boots, since there is nothing yet that it could go on from.
+    let condition = stage.warm_start("web-0");
+    assert_eq!(condition["reason"], "TemplateIsMade", "{condition}");
+    stage.one_template("a template", |it| it["status"]["phase"] == "Ready");
+    let scale = ["scale", "vmpool", "web", "--replicas", "3"];
+    stage.server.kubectl(&scale);
+    let mut seen: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+    for name in ["web-1", "web-2"] {
+        stage.runs_from_a_template(name);
+        let vmi = stage.server.get("vmi", name, "default").expect("a VMI");
+        let decided = &vmi["metadata"]["annotations"]["anyvirt.io/warm-start-decided-by"];
+        assert!(
+            decided.as_str().is_some_and(|it| it.contains("web")),
+            "{vmi}"
+        );
+        let identity = identity(&mut stage.shell(name));
+        assert_eq!(identity["hostname"], name);
+        for (what, value) in identity {
+            seen.entry(what).or_default().push(value);
+        }
+    }
+    for (what, values) in &seen {
+        assert_ne!(values[0], values[1], "{what}");
+    }
+    wait_for("three machines that are ready", PATIENCE, || {
+        let pool = stage.server.get("vmpool", "web", "default");
+        let pool = pool.ok_or("no pool")?;
+        (pool["status"]["readyReplicas"] == 3)
+            .then_some(())
+            .ok_or_else(|| pool["status"].to_string())
+    });
+    // One that is deleted is made again, from the template too.
+    let first = stage.server.get("vmi", "web-0", "default").expect("a VMI");
+    stage.server.kubectl(&["delete", "vm", "web-0"]);
+    wait_for("another web-0 that runs", BOOT, || {
+        let vmi = stage.server.get("vmi", "web-0", "default").ok_or("none")?;
+        let is_new = vmi["metadata"]["uid"] != first["metadata"]["uid"];
+        (is_new && vmi["status"]["phase"] == "Running")
+            .then_some(())
+            .ok_or_else(|| vmi["status"].to_string())
+    });
+    stage.runs_from_a_template("web-0");
+    assert_eq!(identity(&mut stage.shell("web-0"))["hostname"], "web-0");
+    stage.server.kubectl(&["delete", "vmpool", "web"]);
+    wait_for("no machines of the pool", BOOT, || {
+        let all = qemu_of(&stage.server);
+        let left = stage.server.kubectl(&["get", "vm", "-o", "name"]);
+        (all.is_empty() && left.is_empty())
+            .then_some(())
+            .ok_or_else(|| format!("{all:?} {left}"))
+    });
+}

@@ -1,5 +1,7 @@
-//! The Debian guest of `examples/debian.yaml`, as a user meets it: boot, log in as cloud-init's user, reach the network, stop.
+//! The Debian guest of `examples/debian.yaml`, as a user meets it: boot, log in as cloud-init's user, reach the network, fork
+//! it while it runs, stop.
 
+use acceptance::warm::ask;
 use acceptance::{Console, Memory, PATIENCE, Server, wait_for};
 use laboratory::guests;
 use laboratory::registry::Registry;
@@ -8,8 +10,63 @@ use std::time::{Duration, Instant};
 /// Debian under TCG needs 30 to 90 s here on an idle machine; CI shares two cores.
 const BOOT: Duration = Duration::from_secs(600);
 
+/// What tells a guest from its copy, and the words that print it on one line.
+const IDENTITY: [(&str, &str); 6] = [
+    ("machine-id", "cat /etc/machine-id"),
+    ("boot-id", "cat /proc/sys/kernel/random/boot_id"),
+    ("mac", "cat /sys/class/net/e*/address"),
+    (
+        "host-key",
+        "cut -d' ' -f2 /etc/ssh/ssh_host_ed25519_key.pub",
+    ),
+    ("random", "head -c 24 /dev/urandom | base64"),
+    ("hostname", "hostname"),
+];
+
+fn logged_in(server: &Server, name: &str) -> Console {
+    let mut console = Console::attach(server, name);
+    console.send("\n");
+    let prompts = ["login: ", "$ "];
+    if console.expect_one_of(&prompts, BOOT).0 == 0 {
+        console.send("debian\n");
+        console.expect("Password:", BOOT);
+        console.send("anyvirt\n");
+        console.expect("$ ", BOOT);
+    }
+    console
+}
+
+/// Forks the machine `debian`, which was booted and has nothing of ours in its image: its guest agent takes the renewal hook.
+fn forks(server: &Server) {
+    let mut source = logged_in(server, "debian");
+    // In memory only: a file system of the guest's memory.
+    ask(&mut source, "echo remembered | sudo tee /run/note");
+    let own = |console: &mut Console| IDENTITY.map(|(_, command)| ask(console, command));
+    let before = own(&mut source);
+    drop(source);
+    let started = Instant::now();
+    let forked = server.anyvirt(&["fork", "debian", "--name-prefix", "copy-"]);
+    assert_eq!(forked.out.trim(), "copy-1", "{}", forked.err);
+    println!("fork: {:.1} s", started.elapsed().as_secs_f64());
+    let mut copy = logged_in(server, "copy-1");
+    assert_eq!(ask(&mut copy, "cat /run/note"), "remembered");
+    let theirs = own(&mut copy);
+    assert_eq!(theirs[5], "copy-1");
+    for ((what, _), (ours, theirs)) in IDENTITY.iter().zip(before.iter().zip(&theirs)) {
+        assert!(!ours.is_empty(), "{what}");
+        assert_ne!(ours, theirs, "{what}");
+    }
+    drop(copy);
+    // The one it was copied from is who it was. Random numbers are never the same.
+    let mut source = logged_in(server, "debian");
+    let after = own(&mut source);
+    assert_eq!(after[..4], before[..4]);
+    assert_eq!(after[5], "debian");
+    server.kubectl(&["delete", "vm", "copy-1"]);
+}
+
 #[test]
-fn debian_boots_to_a_login_for_cloud_inits_user_under_emulation_and_stops_cleanly() {
+fn debian_boots_to_a_login_for_cloud_inits_user_under_emulation_is_forked_and_stops_cleanly() {
     let image = guests::debian().expect("the Debian guest is made from Debian packages");
     let registry = Registry::serve(&image.layout).expect("a registry on loopback");
     // `auto`: the server finds by itself that KVM does not work here, and permits emulation.
@@ -73,6 +130,8 @@ fn debian_boots_to_a_login_for_cloud_inits_user_under_emulation_and_stops_cleanl
 
     // It has used what it ever will, and the pod's account of memory was true all the time.
     Memory::of(&server, "debian", 512).check();
+
+    forks(&server);
 
     let log = server.anyvirt(&["logs", "debian"]).out;
     assert!(

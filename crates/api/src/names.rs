@@ -139,6 +139,9 @@ pub mod annotations {
     pub const OF_CONTROLLERS: [&str; 4] = [SAVE_TO, RESUME_FROM, RESUME_AS, RESUME_NODE];
     /// On a VM: take snapshots with memory again and again, e.g. `every=1m,keep=5`.
     pub const SNAPSHOT_RING: &str = "anyvirt.io/snapshot-ring";
+    /// On a VirtualMachineSnapshotContent: UID of the VirtualMachineRestore before which its node is to look through the
+    /// memory. It answers in `status.memory.checked`.
+    pub const CHECK_REQUESTED: &str = "anyvirt.io/check-requested";
     /// On a VM: name and UID of the VirtualMachineRestore that has written its spec last.
     pub const LAST_RESTORE: &str = "restore.kubevirt.io/lastRestoreUID";
     /// On a launcher pod and VMI: every place that had a say in that policy, a JSON list.

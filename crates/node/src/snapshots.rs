@@ -3,6 +3,7 @@
 //!
 //! ```text
 //! content with spec.memory of this node ──► launcher saves, the guest goes on ──► saved/NAMESPACE/UID/ ──► status: ready
+//! annotation check-requested ──► files, QEMU, processor and room looked through ──► status.memory.checked
 //! content deleted ──► saved/NAMESPACE/UID/ removed
 //! ```
 
@@ -12,9 +13,10 @@ use std::time::Duration;
 use api::launcher::saved::Record;
 use api::quantity::Quantity;
 use api::resources;
-use api::snapshot::{MemorySource, VirtualMachineSnapshotContent};
+use api::snapshot::{MemoryCheck, MemorySource, VirtualMachineSnapshotContent};
 use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
+use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::api::{Api, Patch, PatchParams};
 use kube::runtime::watcher::{self, Event};
@@ -25,9 +27,9 @@ use crate::agent::watch_all;
 use crate::launcher::LauncherError;
 use crate::machine::Context;
 use crate::saved::{self, Made, Owner, SaveError, Stored};
-use crate::templates;
+use crate::templates::{self, store::Fault};
 
-/// Guests that are saved at one time: each writes as fast as the disk takes it.
+/// Contents that are written or read at one time, each as fast as the disk takes it.
 const AT_ONCE: usize = 2;
 /// After a failure that passes: another save of the same guest, or a launcher that does not answer.
 const RETRY: Duration = Duration::from_secs(2);
@@ -41,10 +43,18 @@ enum Todo {
     Save,
     /// Its files are gone.
     Lost,
+    /// Look through it, for a restore.
+    Check,
 }
 
-/// What is to be done about `content`, on `node`, where `is_here` tells whether there are files of it.
-fn todo(content: &VirtualMachineSnapshotContent, node: &str, is_here: bool) -> Todo {
+/// What is to be done about `content`, on `node`, where `is_here` tells whether there are files of it, and `answered` for
+/// which restore it was looked through already.
+fn todo(
+    content: &VirtualMachineSnapshotContent,
+    node: &str,
+    is_here: bool,
+    answered: Option<&str>,
+) -> Todo {
     let ours = memory_of(content, node).is_some();
     if !ours || content.metadata.deletion_timestamp.is_some() {
         return Todo::Nothing;
@@ -52,9 +62,22 @@ fn todo(content: &VirtualMachineSnapshotContent, node: &str, is_here: bool) -> T
     let status = content.status.clone().unwrap_or_default();
     match (status.ready_to_use, status.error) {
         (Some(true), None) if !is_here => Todo::Lost,
+        (Some(true), None) => {
+            check_wanted(content, answered).map_or(Todo::Nothing, |_| Todo::Check)
+        }
         (Some(true), _) | (_, Some(_)) => Todo::Nothing,
         (_, None) => Todo::Save,
     }
+}
+
+/// UID of the restore for which a content is to be looked through, if that is not done.
+fn check_wanted<'a>(
+    content: &'a VirtualMachineSnapshotContent,
+    answered: Option<&str>,
+) -> Option<&'a str> {
+    content
+        .check_pending()
+        .filter(|pending| answered != Some(*pending))
 }
 
 /// The guest that a content names, if that is one of `node`.
@@ -77,19 +100,41 @@ pub(crate) async fn keep(context: &Context) {
         listing: None,
         waiting: VecDeque::new(),
         busy: BTreeSet::new(),
+        answered: BTreeMap::new(),
     };
-    let mut saving = FuturesUnordered::new();
+    let mut working = FuturesUnordered::new();
     loop {
-        while saving.len() < AT_ONCE
-            && let Some(content) = contents.next()
+        while working.len() < AT_ONCE
+            && let Some((content, answered)) = contents.next()
         {
-            saving.push(fill(context, content));
+            working.push(work(context, content, answered));
         }
         tokio::select! {
             Some(event) = events.next() => contents.take(event).await,
-            Some(uid) = saving.next(), if !saving.is_empty() => contents.done(&uid).await,
+            Some(done) = working.next(), if !working.is_empty() => contents.done(done).await,
         }
     }
+}
+
+/// UIDs of a content that is to be looked at again, and of the restore for which it was looked through.
+type Done = (String, Option<String>);
+
+/// Does what is to be done about a content that waited for its turn.
+async fn work(
+    context: &Context,
+    content: VirtualMachineSnapshotContent,
+    answered: Option<String>,
+) -> Done {
+    let ready = content.status.as_ref().and_then(|it| it.ready_to_use) == Some(true);
+    if !ready {
+        return (fill(context, content).await, None);
+    }
+    let uid = content.uid().unwrap_or_default();
+    let Some(requested) = check_wanted(&content, answered.as_deref()) else {
+        return (uid, None);
+    };
+    let is_told = check(context, &content, requested).await;
+    (uid, is_told.then(|| requested.to_owned()))
 }
 
 /// The contents of this node.
@@ -99,16 +144,18 @@ struct Contents<'a> {
     listing: Option<BTreeSet<String>>,
     /// UIDs of those that wait for their turn.
     waiting: VecDeque<String>,
-    /// UIDs of those that wait, or are being saved.
+    /// UIDs of those that wait, or are worked on.
     busy: BTreeSet<String>,
+    /// By UID: for which restore a content was looked through last. What was written of that may not be seen yet.
+    answered: BTreeMap<String, String>,
 }
 
 impl Contents<'_> {
-    /// The next one to save.
-    fn next(&mut self) -> Option<VirtualMachineSnapshotContent> {
+    /// The next one to work on, and for which restore it was looked through.
+    fn next(&mut self) -> Option<(VirtualMachineSnapshotContent, Option<String>)> {
         while let Some(uid) = self.waiting.pop_front() {
             match self.by_uid.get(&uid) {
-                Some(content) => return Some(content.clone()),
+                Some(content) => return Some((content.clone(), self.answered.get(&uid).cloned())),
                 None => drop(self.busy.remove(&uid)),
             }
         }
@@ -131,6 +178,7 @@ impl Contents<'_> {
             Event::InitDone => {
                 let listed = self.listing.take().unwrap_or_default();
                 self.by_uid.retain(|uid, _| listed.contains(uid));
+                self.answered.retain(|uid, _| listed.contains(uid));
                 if !self.context.foreign {
                     self.sweep().await;
                 }
@@ -138,6 +186,7 @@ impl Contents<'_> {
             Event::Delete(content) if ours(&content) => {
                 let uid = content.uid().unwrap_or_default();
                 self.by_uid.remove(&uid);
+                self.answered.remove(&uid);
                 let namespace = content.namespace().unwrap_or_default();
                 remove(self.context, namespace, uid).await;
             }
@@ -145,10 +194,13 @@ impl Contents<'_> {
         }
     }
 
-    /// One was saved, or is to be tried again.
-    async fn done(&mut self, uid: &str) {
-        self.busy.remove(uid);
-        self.look(uid).await;
+    /// One was worked on, or is to be tried again.
+    async fn done(&mut self, (uid, answered): Done) {
+        self.busy.remove(&uid);
+        if let Some(requested) = answered.filter(|_| self.by_uid.contains_key(&uid)) {
+            self.answered.insert(uid.clone(), requested);
+        }
+        self.look(&uid).await;
     }
 
     async fn look(&mut self, uid: &str) {
@@ -162,9 +214,10 @@ impl Contents<'_> {
             Ok(stored) => stored.is_some(),
             Err(fault) => fault.is_passing(),
         };
-        match todo(content, &self.context.settings.name, is_here) {
+        let answered = self.answered.get(uid).map(String::as_str);
+        match todo(content, &self.context.settings.name, is_here, answered) {
             Todo::Nothing => {}
-            Todo::Save => {
+            Todo::Save | Todo::Check => {
                 if self.busy.insert(uid.to_owned()) {
                     self.waiting.push_back(uid.to_owned());
                 }
@@ -248,19 +301,21 @@ async fn fill(context: &Context, content: VirtualMachineSnapshotContent) -> Stri
         }
         Err(failure) => failed(&failure.message, now()),
     };
+    tell(context, &content, &status).await;
+    uid
+}
+
+/// Says in a content how it stands, as often as that takes. What is of a content that is gone goes.
+async fn tell(context: &Context, content: &VirtualMachineSnapshotContent, status: &Value) {
     loop {
-        match write(context, &content, &status).await {
+        match write(context, content, status).await {
             Ok(()) => break,
             Err(kube::Error::Api(status))
-                if matches!(status.code, 404 | 409) && is_gone(context, &content).await =>
+                if matches!(status.code, 404 | 409) && is_gone(context, content).await =>
             {
                 // By whom the watch may have told before there were files.
-                remove(
-                    context,
-                    content.namespace().unwrap_or_default(),
-                    uid.clone(),
-                )
-                .await;
+                let namespace = content.namespace().unwrap_or_default();
+                remove(context, namespace, content.uid().unwrap_or_default()).await;
                 break;
             }
             Err(error) => {
@@ -269,7 +324,74 @@ async fn fill(context: &Context, content: VirtualMachineSnapshotContent) -> Stri
             }
         }
     }
-    uid
+}
+
+/// Looks through what is kept for a content, and says in it what was found, for the restore of the UID `requested`.
+/// False: that could not be seen for a moment.
+async fn check(
+    context: &Context,
+    content: &VirtualMachineSnapshotContent,
+    requested: &str,
+) -> bool {
+    let problem = match look_through(context, content).await {
+        Ok(()) => None,
+        Err(failure) if failure.passing => {
+            let why = failure.message;
+            tracing::debug!(content = content.name_any(), why, "looked through later");
+            tokio::time::sleep(RETRY).await;
+            return false;
+        }
+        Err(failure) => Some(failure.message),
+    };
+    if let Some(why) = &problem {
+        tracing::warn!(
+            content = content.name_any(),
+            why,
+            "no guest can go on from a snapshot"
+        );
+    }
+    let found = MemoryCheck {
+        restore_uid: requested.to_owned(),
+        problem,
+    };
+    tell(context, content, &checked(&found)).await;
+    true
+}
+
+/// Whether a guest can go on from what is kept for a content, as far as that can be seen before there is a machine.
+async fn look_through(
+    context: &Context,
+    content: &VirtualMachineSnapshotContent,
+) -> Result<(), Failure> {
+    let of_fault = |fault: Fault| Failure {
+        passing: fault.is_passing(),
+        message: format!("what was kept of it is of no use: {fault}"),
+    };
+    let namespace = content.namespace().unwrap_or_default();
+    let id = content.uid().unwrap_or_default();
+    let stored = context.saved.get(&namespace, &id).map_err(of_fault)?;
+    let stored = stored.ok_or_else(|| {
+        let node = &context.settings.name;
+        Failure::lasting(format!("nothing is kept of it on node {node}"))
+    })?;
+    let architecture = stored.manifest.shape["architecture"].as_str();
+    let architecture = architecture.unwrap_or_default();
+    let surroundings = context.templates.surroundings(architecture, None);
+    let version = surroundings.map(|it| it.qemu_version);
+    saved::fits_here(&stored.manifest, version.as_deref()).map_err(Failure::lasting)?;
+    let verifies = stored.clone();
+    let verified = tokio::task::spawn_blocking(move || verifies.verify()).await;
+    verified.map_err(Failure::lasting)?.map_err(of_fault)?;
+    let bytes = stored.copied_bytes().map_err(of_fault)?;
+    let is_enough = |free| saved::room(saved::Writes::Copies, free, bytes);
+    let room = context.saved.reserve(bytes, is_enough);
+    match room.map_err(Failure::lasting)? {
+        // Whoever goes on reserves it anew.
+        Ok(_) => Ok(()),
+        Err(message) => Err(Failure::lasting(format!(
+            "{message}, or stop the virtual machine first: its disks go then"
+        ))),
+    }
 }
 
 /// Whether a content was deleted, or another one has its name. What cannot be asked is there.
@@ -367,7 +489,12 @@ fn ready(record: &Record, disk_bytes: u64, stopped: Option<u64>) -> Value {
     })
 }
 
-fn failed(message: &str, now: jiff::Timestamp) -> Value {
+/// Says nothing of what the check before has found.
+fn checked(found: &MemoryCheck) -> Value {
+    json!({ "memory": { "checked": { "restoreUID": found.restore_uid, "problem": found.problem } } })
+}
+
+fn failed(message: &str, now: Timestamp) -> Value {
     json!({ "readyToUse": false, "error": { "time": Time(now), "message": message } })
 }
 
@@ -404,7 +531,7 @@ mod tests {
 
     #[test]
     fn only_new_contents_of_this_node_are_filled_in_and_lost_ones_are_told() {
-        let (new, ready) = (json!({}), json!({ "readyToUse": true }));
+        let (new, ready) = (json!({}), json!({ "readyToUse": true, "memory": {} }));
         let failed = json!({ "readyToUse": false, "error": { "message": "m" } });
         for (node, status, going, is_here, expected) in [
             ("n", &new, false, false, Todo::Save),
@@ -417,8 +544,37 @@ mod tests {
             ("other", &ready, false, false, Todo::Nothing),
             ("n", &failed, false, false, Todo::Nothing),
         ] {
-            let found = todo(&content(node, status, going), "n", is_here);
+            let found = todo(&content(node, status, going), "n", is_here, None);
             assert_eq!(found, expected, "{node} {status} {going} {is_here}");
+        }
+    }
+
+    #[test]
+    fn a_snapshot_is_looked_through_once_for_each_restore_that_asks() {
+        let ready = |checked: Option<&str>| {
+            let checked = checked.map(|uid| json!({ "restoreUID": uid }));
+            json!({ "readyToUse": true, "memory": { "checked": checked } })
+        };
+        for (requested, status, is_here, answered, expected) in [
+            (None, ready(None), true, None, Todo::Nothing),
+            (Some("b"), ready(None), true, None, Todo::Check),
+            (Some("b"), ready(Some("a")), true, None, Todo::Check),
+            (Some("b"), ready(Some("a")), true, Some("a"), Todo::Check),
+            (Some("b"), ready(Some("b")), true, None, Todo::Nothing),
+            // Told, and not seen yet.
+            (Some("b"), ready(Some("a")), true, Some("b"), Todo::Nothing),
+            (Some("b"), ready(None), false, None, Todo::Lost),
+            (Some("b"), json!({}), true, None, Todo::Save),
+        ] {
+            let mut content = content("n", &status, false);
+            let name = api::names::annotations::CHECK_REQUESTED.to_owned();
+            let annotated = requested.map(|uid| (name, uid.to_owned()));
+            content.metadata.annotations = Some(annotated.into_iter().collect());
+            let found = todo(&content, "n", is_here, answered);
+            assert_eq!(
+                found, expected,
+                "{requested:?} {status} {is_here} {answered:?}"
+            );
         }
     }
 
@@ -437,7 +593,13 @@ mod tests {
         assert_eq!(memory.size, Some(Quantity("6Mi".to_owned())));
         assert_eq!(memory.paused_milliseconds, Some(12));
         assert_eq!(memory.renewable, Some(false));
-        let told = read(failed("no room", jiff::Timestamp::UNIX_EPOCH));
+        let found = MemoryCheck {
+            restore_uid: "r-uid".to_owned(),
+            problem: Some("its file state is damaged".to_owned()),
+        };
+        let memory = read(checked(&found)).memory.expect("memory");
+        assert_eq!(memory.checked, Some(found));
+        let told = read(failed("no room", Timestamp::UNIX_EPOCH));
         assert_eq!(told.ready_to_use, Some(false));
         assert_eq!(
             told.error.and_then(|it| it.message).as_deref(),

@@ -136,6 +136,7 @@ fn a_machine_goes_back_to_its_running_instant_and_the_snapshot_stays_for_another
         assert_eq!(itself(&stage, "web"), known);
         remember(&stage, "web", "lost");
     }
+    is_not_stopped_for_a_snapshot_that_is_damaged(&stage);
     stage.server.kubectl(&["delete", "vmsnapshot", "s"]);
     wait_for("no files of the snapshot", PATIENCE, || {
         let left = kept(&stage);
@@ -143,6 +144,34 @@ fn a_machine_goes_back_to_its_running_instant_and_the_snapshot_stays_for_another
     });
     // The machine needs nothing of it any more.
     assert_eq!(words(&stage, "web"), ("lost".to_owned(), "lost".to_owned()));
+}
+
+/// The machine `web` runs on where a restore that would stop it names what nobody can go on from, and goes back once that
+/// is whole again.
+fn is_not_stopped_for_a_snapshot_that_is_damaged(stage: &Stage) {
+    let runs = || stage.server.get("vmi", "web", "default").expect("it runs")["metadata"].clone();
+    let before = runs();
+    for name in ["state", "scratch.qcow2"] {
+        let file = kept(stage).into_iter().find(|file| file.ends_with(name));
+        let file = file.unwrap_or_else(|| panic!("{name} is kept: {:?}", kept(stage)));
+        let whole = std::fs::read(&file).expect("readable");
+        let mut damaged = whole.clone();
+        let middle = damaged.len() / 2;
+        damaged[middle] ^= 1;
+        std::fs::write(&file, &damaged).expect("writable");
+        let restore = ["restore", "web", "--snapshot", "s", "--stop"];
+        let said = stage.server.anyvirt(&restore);
+        std::fs::write(&file, &whole).expect("writable");
+        for words in [&*format!("{name} is damaged"), "was not stopped for it"] {
+            assert!(!said.success && said.err.contains(words), "{}", said.err);
+        }
+        assert_eq!(runs()["uid"], before["uid"]);
+        assert_eq!(words(stage, "web"), ("lost".to_owned(), "lost".to_owned()));
+    }
+    anyvirt(stage, &["rewind", "web", "--to", "s"]);
+    assert_eq!(words(stage, "web").0, "before");
+    assert_ne!(runs()["uid"], before["uid"]);
+    remember(stage, "web", "lost");
 }
 
 #[test]

@@ -2,11 +2,12 @@
 //! has it; deleting it deletes the files.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
-use kube::CustomResource;
+use kube::{CustomResource, ResourceExt as _};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::SnapshotError;
+use crate::names::annotations;
 use crate::quantity::Quantity;
 use crate::virtual_machine::{VirtualMachineSpec, VirtualMachineStatus};
 
@@ -125,4 +126,42 @@ pub struct MemoryStatus {
     /// Why it cannot.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub not_renewable_because: Option<String>,
+    /// What its node found when it was last asked to look through it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub checked: Option<MemoryCheck>,
+}
+
+/// What a node found when it looked through a running instant that it keeps.
+#[derive(Clone, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct MemoryCheck {
+    /// UID of the VirtualMachineRestore that asked, by the annotation `anyvirt.io/check-requested`.
+    #[serde(rename = "restoreUID")]
+    pub restore_uid: String,
+    /// Why no guest can go on from it; absent: one can.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub problem: Option<String>,
+}
+
+impl VirtualMachineSnapshotContent {
+    /// UID of the restore for which its node is to look through the memory.
+    #[must_use]
+    pub fn check_requested(&self) -> Option<&str> {
+        let asked = self.annotations().get(annotations::CHECK_REQUESTED);
+        asked.map(String::as_str)
+    }
+
+    /// What its node found when it last looked through the memory.
+    #[must_use]
+    pub fn checked(&self) -> Option<&MemoryCheck> {
+        self.status.as_ref()?.memory.as_ref()?.checked.as_ref()
+    }
+
+    /// UID of the restore for which its node is still to look through the memory.
+    #[must_use]
+    pub fn check_pending(&self) -> Option<&str> {
+        let answered = self.checked().map(|check| &*check.restore_uid);
+        self.check_requested()
+            .filter(|asked| answered != Some(*asked))
+    }
 }

@@ -15,8 +15,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use content::{
-    CapturedMachine, MemorySource, MemoryStatus, SourceSpec, VirtualMachineSnapshotContent,
-    VirtualMachineSnapshotContentSpec, VirtualMachineSnapshotContentStatus, VolumeBackup,
+    CapturedMachine, MemoryCheck, MemorySource, MemoryStatus, SourceSpec,
+    VirtualMachineSnapshotContent, VirtualMachineSnapshotContentSpec,
+    VirtualMachineSnapshotContentStatus, VolumeBackup,
 };
 pub use duration::parse as parse_duration;
 pub use machine_snapshot::{

@@ -42,6 +42,8 @@ pub(super) enum Action {
     Lock,
     /// Others may again.
     Unlock,
+    /// Have the node that has the memory look through it, for this restore.
+    Check,
     /// Stop the target; `at_once` if what its guest does is thrown away.
     Stop { at_once: bool },
     /// Write the target's spec and annotations.
@@ -227,7 +229,7 @@ fn next_step(decision: &mut Decision, seen: &Seen<'_>, now: Timestamp) -> Result
             is_source(seen, vm)?;
             // Before its guest is ended for it.
             let wanted = restored(seen.restore, content, source, Some(vm)).map_err(Stop::Fails)?;
-            ready(decision, seen, vm, content.spec.memory.is_some(), now)?;
+            ready(decision, seen, vm, content, now)?;
             if !is_locked(seen) {
                 decision.actions.push(Action::Lock);
                 return Err(Stop::Waits("Initializing VirtualMachineRestore".to_owned()));
@@ -301,9 +303,10 @@ fn ready(
     decision: &mut Decision,
     seen: &Seen<'_>,
     vm: &VirtualMachine,
-    with_memory: bool,
+    content: &VirtualMachineSnapshotContent,
     now: Timestamp,
 ) -> Result<(), Stop> {
+    let with_memory = content.spec.memory.is_some();
     let waits = |reason: &str| Err(Stop::Waits(reason.to_owned()));
     if let Some(other) = locked_by(vm).filter(|name| **name != seen.restore.name_any()) {
         return waits(&format!("VirtualMachineRestore \"{other}\" in progress"));
@@ -330,6 +333,9 @@ fn ready(
         .unwrap_or_default()
     {
         TargetReadinessPolicy::StopTarget => {
+            if with_memory {
+                is_whole(decision, seen, content)?;
+            }
             decision.actions.push(Action::Stop {
                 at_once: with_memory,
             });
@@ -356,6 +362,32 @@ fn ready(
             waits(off)
         }
     }
+}
+
+/// The node that has the memory has looked through it for this restore: what runs is not ended for something from which no
+/// guest can go on.
+fn is_whole(
+    decision: &mut Decision,
+    seen: &Seen<'_>,
+    content: &VirtualMachineSnapshotContent,
+) -> Result<(), Stop> {
+    let uid = seen.restore.uid().unwrap_or_default();
+    if let Some(check) = content.checked().filter(|check| check.restore_uid == uid) {
+        let Some(problem) = &check.problem else {
+            return Ok(());
+        };
+        let name = &seen.restore.spec.virtual_machine_snapshot_name;
+        return Err(Stop::Fails(format!(
+            "no guest can go on from VirtualMachineSnapshot {name}: {problem}; the virtual machine was not stopped for it"
+        )));
+    }
+    // Another restore's turn ends when it is answered.
+    if content.check_pending().is_none() {
+        decision.actions.push(Action::Check);
+    }
+    Err(Stop::Waits(
+        "Checking the snapshot's memory before the target VM is stopped".to_owned(),
+    ))
 }
 
 /// Its guest is saved, or is to be: what of it is to go on is for people to say.

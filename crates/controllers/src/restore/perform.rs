@@ -82,6 +82,13 @@ async fn act(
         (Action::Unlock, Some(vm)) => {
             gone_is_fine(lock(controller, vm, None).await)?;
         }
+        (Action::Check, _) => {
+            if let Some(content) = seen.content {
+                let asked = json!({ annotations::CHECK_REQUESTED: restore.uid() });
+                let change = json!({ "metadata": { "annotations": asked } });
+                change::object(client, content, change).await?;
+            }
+        }
         (Action::Stop { at_once }, Some(vm)) => {
             if *at_once && let Some(vmi) = seen.vmi {
                 shorten(controller, vmi).await?;

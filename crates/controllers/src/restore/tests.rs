@@ -74,6 +74,18 @@ fn content(memory: Option<bool>) -> VirtualMachineSnapshotContent {
     .unwrap()
 }
 
+/// One with memory that its node was asked to look through, and has, for these restores.
+fn checked(
+    requested: &str,
+    answered: &str,
+    problem: Option<&str>,
+) -> VirtualMachineSnapshotContent {
+    let mut content = serde_json::to_value(content(Some(true))).unwrap();
+    content["metadata"]["annotations"] = json!({ "anyvirt.io/check-requested": requested });
+    content["status"]["memory"]["checked"] = json!({ "restoreUID": answered, "problem": problem });
+    serde_json::from_value(content).unwrap()
+}
+
 fn vm(strategy: &str, change: impl FnOnce(&mut Value)) -> VirtualMachine {
     let mut vm = json!({
         "apiVersion": "kubevirt.io/v1", "kind": "VirtualMachine",
@@ -121,6 +133,7 @@ fn names(decision: &Decision) -> String {
         Action::Own => "own",
         Action::Lock => "lock",
         Action::Unlock => "unlock",
+        Action::Check => "check",
         Action::Stop { at_once: true } => "stop at once",
         Action::Stop { at_once: false } => "stop",
         Action::Write(_) => "write",
@@ -165,6 +178,7 @@ fn each_look_does_what_comes_next() {
     let off = "PTrue Waiting for target VM to be powered off";
     let init = "PTrue Initializing VirtualMachineRestore";
     let update = "PTrue Updating target spec";
+    let checks = "PTrue Checking the snapshot's memory before the target VM is stopped";
     let other = vm("Halted", |vm| vm["metadata"]["uid"] = json!("another"));
     for (case, restore, snapshot, content, vm, vmi, actions, expected) in [
         (
@@ -328,10 +342,60 @@ fn each_look_does_what_comes_next() {
             off,
         ),
         (
-            "runs, is stopped at once",
+            "runs, and nobody has looked through the memory",
             &restore_("m", stops),
             Some(taken()),
             memory(),
+            Some(&vm("Always", unchanged)),
+            Some(&running),
+            "check",
+            checks,
+        ),
+        (
+            "runs, and was looked through for an earlier restore",
+            &restore_("m", stops),
+            Some(taken()),
+            Some(checked("x-uid", "x-uid", None)),
+            Some(&vm("Always", unchanged)),
+            Some(&running),
+            "check",
+            checks,
+        ),
+        (
+            "runs, and the memory is looked through for another restore",
+            &restore_("m", stops),
+            Some(taken()),
+            Some(checked("y-uid", "x-uid", None)),
+            Some(&vm("Always", unchanged)),
+            Some(&running),
+            "",
+            checks,
+        ),
+        (
+            "runs, and the memory is being looked through",
+            &restore_("m", stops),
+            Some(taken()),
+            Some(checked("r-uid", "x-uid", None)),
+            Some(&vm("Always", unchanged)),
+            Some(&running),
+            "",
+            checks,
+        ),
+        (
+            "runs, and is not stopped for what is damaged",
+            &restore_("m", stops),
+            Some(taken()),
+            Some(checked("r-uid", "r-uid", Some("its file state is damaged"))),
+            Some(&vm("Always", unchanged)),
+            Some(&running),
+            "",
+            "FTrue no guest can go on from VirtualMachineSnapshot s: its file state is damaged; the virtual machine was not stopped for it",
+        ),
+        (
+            "runs, is stopped at once",
+            &restore_("m", stops),
+            Some(taken()),
+            Some(checked("r-uid", "r-uid", None)),
             Some(&vm("Always", unchanged)),
             Some(&running),
             "stop at once",

@@ -68,12 +68,38 @@ async fn restore(cluster: &Cluster, name: &str, target: &str) -> VirtualMachineR
             "virtualMachineSnapshotName": "s", "targetReadinessPolicy": "StopTarget" },
     });
     let restore: VirtualMachineRestore = serde_json::from_value(restore).unwrap();
+    let runs = cluster.api::<VirtualMachineInstance>();
+    let runs = runs.get_opt(target).await.unwrap();
     let made = cluster.api().create(&PostParams::default(), &restore).await;
-    made.unwrap();
+    let made: VirtualMachineRestore = made.unwrap();
+    if let Some(vmi) = runs {
+        check(cluster, &vmi, &made).await;
+    }
     let complete = |it: Option<&VirtualMachineRestore>| {
         it.and_then(|it| it.status.as_ref()?.complete) == Some(true)
     };
     cluster.wait(name, "complete", complete).await.unwrap()
+}
+
+/// Plays the node that looks through the memory: meanwhile the guest runs.
+async fn check(cluster: &Cluster, vmi: &VirtualMachineInstance, restore: &VirtualMachineRestore) {
+    let uid = restore.uid().unwrap();
+    let snapshot: VirtualMachineSnapshot = cluster.api().get("s").await.unwrap();
+    let name = format!("vmsnapshot-content-{}", snapshot.uid().unwrap());
+    let asked = |it: Option<&VirtualMachineSnapshotContent>| {
+        it.and_then(VirtualMachineSnapshotContent::check_requested) == Some(&uid)
+    };
+    cluster.wait(&name, "to be checked", asked).await;
+    let still: VirtualMachineInstance = cluster.api().get(&vmi.name_any()).await.unwrap();
+    assert_eq!(still.uid(), vmi.uid());
+    assert_eq!(still.metadata.deletion_timestamp, None);
+    let status = json!({ "status": { "memory": { "checked": { "restoreUID": uid } } } });
+    let contents = cluster.api::<VirtualMachineSnapshotContent>();
+    let how = PatchParams::default();
+    contents
+        .patch_status(&name, &how, &Patch::Merge(&status))
+        .await
+        .unwrap();
 }
 
 async fn is_unlocked(cluster: &Cluster, name: &str) -> VirtualMachine {

@@ -429,7 +429,7 @@ impl Machine {
             Err(unresolved) => return Ok(Err(unresolved.to_string().into())),
         };
         match self.go_on(instance, &mut request).await {
-            Ok(true) => self.warm = super::warm::Warm::default(),
+            Ok(true) => {}
             Ok(false) => {
                 if let Err(refused) = self.warm_up(instance, &mut request).await {
                     return Ok(Err(refused));

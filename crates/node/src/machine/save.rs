@@ -22,11 +22,12 @@ use serde::{Deserialize, Serialize};
 use super::decide::{LauncherSeen, phase};
 use super::perform::NotStarted;
 use super::record::{LAUNCHER_LOCK, read_json, write_json};
+use super::warm::Warm;
 use super::{Machine, StepError, retry};
 use crate::event::Fact;
 use crate::launcher::LauncherError;
 use crate::saved::{
-    self, Made, Owner, SaveError, Store, Stored, difference, is_id, is_used, shape,
+    self, Made, Owner, Reservation, SaveError, Store, Stored, difference, is_id, is_used, shape,
 };
 use crate::templates::store::Fault;
 
@@ -367,6 +368,12 @@ impl Machine {
         let is_own = may_use(&stored.manifest.owner, instance, renewal).map_err(refused)?;
         fits(&stored, instance, request).map_err(refused)?;
         let take_over = renewal == Renewal::Clock && is_own;
+        // With what an earlier try has reserved.
+        self.warm = Warm::default();
+        if !take_over {
+            let room = self.room_for_copies(&stored).map_err(refused)?;
+            self.warm = Warm::copies(room);
+        }
         let reads = stored.clone();
         let verified = tokio::task::spawn_blocking(move || reads.verify()).await;
         let files = match verified {
@@ -396,6 +403,19 @@ impl Machine {
             renewal,
         })));
         Ok(true)
+    }
+
+    /// Room on the disk for its own copies of what was saved.
+    ///
+    /// # Errors
+    /// A sentence.
+    fn room_for_copies(&self, stored: &Stored) -> Result<Reservation, String> {
+        let bytes = stored
+            .copied_bytes()
+            .map_err(|fault| format!("what was saved of the guest is of no use: {fault}"))?;
+        let is_enough = |free| saved::room(saved::Writes::Copies, free, bytes);
+        let reserved = self.context.saved.reserve(bytes, is_enough);
+        reserved.map_err(|error| format!("the folder of saved machines: {error}"))?
     }
 }
 
@@ -482,29 +502,13 @@ fn fits(
     instance: &VirtualMachineInstance,
     request: &StartRequest,
 ) -> Result<(), String> {
-    let (manifest, record) = (&stored.manifest, &stored.manifest.record);
+    let manifest = &stored.manifest;
     if let Some(differs) = difference(&manifest.shape, &shape(instance)) {
         return Err(format!(
             "the machine was changed since its guest was saved: {differs}; undo that, or throw away what was saved"
         ));
     }
-    let version = request.qemu_version.as_ref();
-    if let Some(version) = version.filter(|version| **version != record.qemu_version) {
-        return Err(format!(
-            "the guest was saved by QEMU {}, and here is {version}: install that again, or throw away what was saved",
-            record.qemu_version
-        ));
-    }
-    let on_kvm = record.accelerator == Some(api::accelerator::Accelerator::Kvm);
-    let here = crate::templates::processor();
-    if let Some(known) = manifest.processor.as_ref().filter(|_| on_kvm)
-        && *known != here
-    {
-        return Err(format!(
-            "the guest was saved on another processor ({known}; here is {here}): go on there, or throw away what was saved"
-        ));
-    }
-    Ok(())
+    saved::fits_here(manifest, request.qemu_version.as_deref())
 }
 
 #[cfg(test)]

@@ -15,6 +15,7 @@ use super::decide::LauncherSeen;
 use super::perform::NotStarted;
 use super::{Machine, Record, Step};
 use crate::event::Fact;
+use crate::saved::Reservation;
 use crate::templates::builder::{age, obstacle};
 use crate::templates::key::Shape;
 use crate::templates::{Asked, Chosen, Hot, Id, Refusal, Wanted};
@@ -93,6 +94,8 @@ pub(super) struct Warm {
     pub(super) waits: bool,
     /// Keeps the template's memory until the launcher has opened it.
     lease: Option<Arc<Hot>>,
+    /// Room for the copies of disks that its launcher makes.
+    room: Option<Reservation>,
     /// It was asked to start from a template by this run of the node, which counts it.
     counts: bool,
     /// What its launcher told of that was taken in.
@@ -100,6 +103,14 @@ pub(super) struct Warm {
 }
 
 impl Warm {
+    /// That of a machine that goes on from a snapshot, with copies of its own.
+    pub(super) fn copies(room: Reservation) -> Self {
+        Self {
+            room: Some(room),
+            ..Self::default()
+        }
+    }
+
     /// A machine that waited already goes on telling why what there was before is of no use.
     fn keep_why(&mut self, before: Self) {
         let (Some(now), Some(told)) = (&self.told, before.told) else {
@@ -253,6 +264,7 @@ impl Machine {
         };
         if matches!(status.state, State::Running | State::Paused | State::Ended) {
             self.warm.lease = None;
+            self.warm.room = None;
         }
         let Some(outcome) = status.warm.as_ref().filter(|_| !self.warm.settled) else {
             return;

@@ -25,7 +25,7 @@ use serde_json::{Value, json};
 
 use crate::launcher::{self, LauncherError};
 use crate::machine::{Context, saving_ids};
-pub(crate) use store::{Made, Owner, Store, Stored, is_id, is_used};
+pub(crate) use store::{Made, Manifest, Owner, Reservation, Store, Stored, is_id, is_used};
 
 /// The folder below the data directory.
 pub(crate) const FOLDER: &str = "saved";
@@ -103,24 +103,61 @@ pub(crate) fn difference(saved: &Value, now: &Value) -> Option<String> {
     walk(saved, now, "")
 }
 
-/// Whether there is room for so many bytes, a machine's memory and what is copied of its disks: all may have to be
-/// written.
+/// What is written to the disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Writes {
+    /// A machine's memory, and what is copied of its disks.
+    Save,
+    /// Copies of the disks that were saved: what was saved stays.
+    Copies,
+}
+
+/// Whether there is room for so many bytes: all may have to be written.
 ///
 /// # Errors
 /// A sentence: how much is missing.
-pub(crate) fn room(free: u64, bytes: u64) -> Result<(), String> {
+pub(crate) fn room(writes: Writes, free: u64, bytes: u64) -> Result<(), String> {
     let needed = bytes.saturating_add(RESERVE_BYTES);
     if needed <= free {
         return Ok(());
     }
     let mebibytes = |bytes: u64| bytes >> 20;
+    let what = match writes {
+        Writes::Save => "saving the guest",
+        Writes::Copies => "copying its disks",
+    };
     Err(format!(
-        "the disk has {} MiB free, and saving the guest may take {} MiB beside the {} MiB that must stay free: make room \
-         on the disk of anyvirt's data directory",
+        "the disk has {} MiB free, and {what} may take {} MiB beside the {} MiB that must stay free: make room on the \
+         disk of anyvirt's data directory",
         mebibytes(free),
         mebibytes(bytes),
         mebibytes(RESERVE_BYTES)
     ))
+}
+
+/// Whether a guest that was saved can go on with the QEMU and on the processor of this node; a QEMU that is not known yet
+/// is asked when it runs.
+///
+/// # Errors
+/// A sentence: what differs.
+pub(crate) fn fits_here(manifest: &Manifest, qemu_version: Option<&str>) -> Result<(), String> {
+    let record = &manifest.record;
+    if let Some(version) = qemu_version.filter(|version| *version != record.qemu_version) {
+        return Err(format!(
+            "the guest was saved by QEMU {}, and here is {version}: install that again, or throw away what was saved",
+            record.qemu_version
+        ));
+    }
+    let on_kvm = record.accelerator == Some(api::accelerator::Accelerator::Kvm);
+    let here = crate::templates::processor();
+    if let Some(known) = manifest.processor.as_ref().filter(|_| on_kvm)
+        && *known != here
+    {
+        return Err(format!(
+            "the guest was saved on another processor ({known}; here is {here}): go on there, or throw away what was saved"
+        ));
+    }
+    Ok(())
 }
 
 /// How long a launcher may take to write so many bytes.
@@ -201,7 +238,7 @@ pub(crate) async fn save(
     let prepare = || {
         // What is left of an earlier try takes room, too.
         store.discard(id)?;
-        let reserved = store.reserve(bytes, |free| room(free, bytes))?;
+        let reserved = store.reserve(bytes, |free| room(Writes::Save, free, bytes))?;
         let reserved = reserved.map_err(SaveError::NoRoom)?;
         store.prepare(id)?;
         Ok::<_, SaveError>(reserved)

@@ -92,6 +92,15 @@ impl Stored {
         }
         Ok(files)
     }
+
+    /// Bytes on disk of what a machine gets copies of that goes on without taking it over: all but the state.
+    pub(crate) fn copied_bytes(&self) -> Result<u64, Fault> {
+        let names = self.manifest.files.keys();
+        let copied = names.filter(|name| *name != files::STATE);
+        copied
+            .map(|name| Ok(stat(&self.directory.join(name), name)?.blocks() * 512))
+            .sum()
+    }
 }
 
 /// Whether this can be the name of a saved machine: a UID, for which nobody chose a path.

@@ -70,6 +70,11 @@ fn a_saved_machine_appears_whole_and_each_damage_is_named() {
     std::fs::write(&state, content).expect("written");
     stored.verify().expect("put back");
 
+    // The state is read where it is.
+    let disk = std::fs::metadata(stored.directory.join("root.qcow2")).expect("there");
+    let disk = std::os::unix::fs::MetadataExt::blocks(&disk) * 512;
+    assert_eq!(stored.copied_bytes().expect("there"), disk);
+
     assert!(!is_used(&stored.directory));
     let (record, used) = (files::RECORD, files::USED);
     std::fs::rename(stored.directory.join(record), stored.directory.join(used)).expect("renamed");
@@ -124,8 +129,13 @@ fn the_first_difference_of_two_shapes_is_told_with_its_path() {
 
 #[test]
 fn a_disk_without_room_is_told_how_much_is_missing() {
-    room(1 << 30, 128 << 20).expect("enough");
-    let told = room(600 << 20, 128 << 20).expect_err("too little");
+    room(Writes::Save, 1 << 30, 128 << 20).expect("enough");
+    let copies = room(Writes::Copies, 600 << 20, 128 << 20).expect_err("too little");
+    assert!(
+        copies.contains("copying its disks may take 128 MiB"),
+        "{copies}"
+    );
+    let told = room(Writes::Save, 600 << 20, 128 << 20).expect_err("too little");
     assert!(
         told.contains("600 MiB free") && told.contains("128 MiB"),
         "{told}"

@@ -26,6 +26,8 @@ const IDENTITY: [(&str, &str); 7] = [
     ("uuid", "cat /sys/class/dmi/id/product_uuid"),
 ];
 
+const EMULATED: [&str; 2] = ["--emulation", "on"];
+
 /// A disk of the machine's own: the guest's /dev/vda.
 pub const SCRATCH: (&str, &str) = ("scratch", "emptyDisk: {capacity: 64Mi}");
 
@@ -53,8 +55,17 @@ impl Stage {
 
     /// One with this image, under that name.
     pub fn of(image: &Image, name: &str) -> Stage {
+        Stage::on(image, name, Server::start(&EMULATED))
+    }
+
+    /// That of [`Stage::warm`], with all that the server keeps in this folder.
+    pub fn warm_in(folder: &Path) -> Stage {
+        let (_, image) = guests::warm().expect("the guest with the renewal hook is made");
+        Stage::on(&image, "warm", Server::start_in(folder, &EMULATED))
+    }
+
+    fn on(image: &Image, name: &str, server: Server) -> Stage {
         let registry = Registry::serve(&image.layout).expect("a registry on loopback");
-        let server = Server::start(&["--emulation", "on"]);
         let stage = Stage {
             client: Client::of(&server),
             image: registry.reference(name),

@@ -44,10 +44,8 @@ fn forks(server: &Server) {
     let own = |console: &mut Console| IDENTITY.map(|(_, command)| ask(console, command));
     let before = own(&mut source);
     drop(source);
-    let started = Instant::now();
     let forked = server.anyvirt(&["fork", "debian", "--name-prefix", "copy-"]);
     assert_eq!(forked.out.trim(), "copy-1", "{}", forked.err);
-    println!("fork: {:.1} s", started.elapsed().as_secs_f64());
     let mut copy = logged_in(server, "copy-1");
     assert_eq!(ask(&mut copy, "cat /run/note"), "remembered");
     let theirs = own(&mut copy);

@@ -365,6 +365,73 @@ fn what_cannot_be_kept_is_refused_in_words_and_the_machine_goes_on() {
         .wait_until("vmi", "cold", "/status/phase", "Running", BOOT);
 }
 
+/// A file system of its own, in memory.
+struct Small {
+    folder: tempfile::TempDir,
+}
+
+impl Small {
+    fn mounted() -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let flags = rustix::mount::MountFlags::empty();
+        let mounted = rustix::mount::mount("none", folder.path(), "tmpfs", flags, c"size=1400m");
+        mounted.expect("mounted: tests run as root");
+        Self { folder }
+    }
+
+    /// Leaves so many MiB free, until what is answered is deleted.
+    fn leave(&self, mebibytes: u64) -> PathBuf {
+        let found = rustix::fs::statvfs(self.folder.path()).expect("its size");
+        let free = found.f_bavail * found.f_frsize;
+        let path = self.folder.path().join("filler");
+        let file = std::fs::File::create(&path).expect("made");
+        let flags = rustix::fs::FallocateFlags::empty();
+        rustix::fs::fallocate(&file, flags, 0, free - (mebibytes << 20)).expect("room");
+        path
+    }
+}
+
+impl Drop for Small {
+    fn drop(&mut self) {
+        // Whatever of a test that failed is still there keeps it.
+        let gone = rustix::mount::unmount(self.folder.path(), rustix::mount::UnmountFlags::DETACH);
+        gone.expect("unmounted");
+    }
+}
+
+#[test]
+fn a_machine_is_not_stopped_for_a_restore_that_has_no_room_and_a_copy_fails_with_the_reason() {
+    let disk = Small::mounted();
+    let stage = Stage::warm_in(&disk.folder.path().join("server"));
+    let cold = stage
+        .manifest("web", &[SCRATCH])
+        .replace("warm-start: Require", "warm-start: Never");
+    stage.server.apply(&cold);
+    stage
+        .server
+        .wait_until("vmi", "web", "/status/phase", "Running", BOOT);
+    remember(&stage, "web", "before");
+    let take = ["snapshot", "web", "--memory", "--renewable", "--name", "s"];
+    anyvirt(&stage, &take);
+    remember(&stage, "web", "after");
+    let filler = disk.leave(400);
+    for (target, words) in [
+        ("web", "was not stopped for it"),
+        ("other", "does not boot"),
+    ] {
+        let restore = ["restore", target, "--snapshot", "s", "--stop"];
+        let said = stage.server.anyvirt(&restore);
+        for words in ["copying its disks may take", words] {
+            assert!(!said.success && said.err.contains(words), "{}", said.err);
+        }
+    }
+    let after = ("after".to_owned(), "after".to_owned());
+    assert_eq!(words(&stage, "web"), after);
+    std::fs::remove_file(filler).expect("deleted");
+    anyvirt(&stage, &["restore", "web", "--snapshot", "s", "--stop"]);
+    assert_eq!(words(&stage, "web").0, "before");
+}
+
 fn kill(process: u32) {
     let said = acceptance::run(Path::new("kill"), &["-KILL", &process.to_string()], &[]);
     assert!(said.success, "kill {process}: {}", said.err);

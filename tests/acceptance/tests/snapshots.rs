@@ -136,7 +136,7 @@ fn a_machine_goes_back_to_its_running_instant_and_the_snapshot_stays_for_another
         assert_eq!(itself(&stage, "web"), known);
         remember(&stage, "web", "lost");
     }
-    is_not_stopped_for_a_snapshot_that_is_damaged(&stage);
+    is_not_stopped_for_a_snapshot_that_is_damaged_or_lost(&stage);
     stage.server.kubectl(&["delete", "vmsnapshot", "s"]);
     wait_for("no files of the snapshot", PATIENCE, || {
         let left = kept(&stage);
@@ -146,9 +146,9 @@ fn a_machine_goes_back_to_its_running_instant_and_the_snapshot_stays_for_another
     assert_eq!(words(&stage, "web"), ("lost".to_owned(), "lost".to_owned()));
 }
 
-/// The machine `web` runs on where a restore that would stop it names what nobody can go on from, and goes back once that
-/// is whole again.
-fn is_not_stopped_for_a_snapshot_that_is_damaged(stage: &Stage) {
+/// The machine `web` runs on where a restore that would stop it names what nobody can go on from, and goes back while that
+/// is whole. The snapshot is of no use afterwards.
+fn is_not_stopped_for_a_snapshot_that_is_damaged_or_lost(stage: &Stage) {
     let runs = || stage.server.get("vmi", "web", "default").expect("it runs")["metadata"].clone();
     let before = runs();
     for name in ["state", "scratch.qcow2"] {
@@ -170,8 +170,18 @@ fn is_not_stopped_for_a_snapshot_that_is_damaged(stage: &Stage) {
     }
     anyvirt(stage, &["rewind", "web", "--to", "s"]);
     assert_eq!(words(stage, "web").0, "before");
-    assert_ne!(runs()["uid"], before["uid"]);
+    let after = runs();
+    assert_ne!(after["uid"], before["uid"]);
     remember(stage, "web", "lost");
+    let state = kept(stage).into_iter().find(|file| file.ends_with("state"));
+    let state = state.expect("the memory is kept");
+    std::fs::remove_dir_all(state.parent().expect("its folder")).expect("removed");
+    let said = stage
+        .server
+        .anyvirt(&["restore", "web", "--snapshot", "s", "--stop"]);
+    let lost = "is not there any more";
+    assert!(!said.success && said.err.contains(lost), "{}", said.err);
+    assert_eq!(runs()["uid"], after["uid"]);
 }
 
 #[test]

@@ -272,6 +272,14 @@ fn usable<'a>(
         )));
     }
     if status.ready_to_use != Some(true) {
+        // It was, and is not to be any more.
+        if status.phase == Some(Phase::Succeeded)
+            && let Some(message) = status.error.and_then(|error| error.message)
+        {
+            return Err(Stop::Fails(format!(
+                "VirtualMachineSnapshot {name} is of no use any more: {message}"
+            )));
+        }
         return Err(is_not("is not ready to use"));
     }
     let content = seen.content.ok_or_else(|| is_not("has no content"))?;

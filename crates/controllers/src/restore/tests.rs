@@ -212,6 +212,18 @@ fn each_look_does_what_comes_next() {
             "PTrue VirtualMachineSnapshot s is not ready to use",
         ),
         (
+            "lost since it was taken",
+            &restore_("m", stops),
+            Some(snapshot(
+                json!({ "phase": "Succeeded", "readyToUse": false, "error": { "message": "what was kept is not there any more" } }),
+            )),
+            memory(),
+            Some(&vm("Always", unchanged)),
+            Some(&running),
+            "",
+            "FTrue VirtualMachineSnapshot s is of no use any more: what was kept is not there any more",
+        ),
+        (
             "failed one",
             &same,
             Some(snapshot(json!({ "phase": "Failed" }))),

@@ -385,7 +385,11 @@ async fn look_through(
     let bytes = stored.copied_bytes().map_err(of_fault)?;
     let is_enough = |free| saved::room(saved::Writes::Copies, free, bytes);
     let room = context.saved.reserve(bytes, is_enough);
-    match room.map_err(Failure::lasting)? {
+    let cannot_tell = |error: std::io::Error| Failure {
+        passing: true,
+        message: error.to_string(),
+    };
+    match room.map_err(cannot_tell)? {
         // Whoever goes on reserves it anew.
         Ok(_) => Ok(()),
         Err(message) => Err(Failure::lasting(format!(

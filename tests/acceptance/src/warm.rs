@@ -130,6 +130,17 @@ impl Stage {
         assert_eq!(condition["status"], "True", "{name}: {condition}");
     }
 
+    /// Waits until the machine runs as another VMI than `before`.
+    pub fn runs_anew(&self, name: &str, before: &Value) {
+        wait_for("another VMI that runs", BOOT, || {
+            let vmi = self.server.get("vmi", name, "default").ok_or("no VMI")?;
+            let is_new = vmi["metadata"]["uid"] != before["metadata"]["uid"];
+            (is_new && vmi["status"]["phase"] == "Running")
+                .then_some(())
+                .ok_or_else(|| vmi["status"].to_string())
+        });
+    }
+
     /// A shell of the guest, over its serial line.
     pub fn shell(&self, name: &str) -> Console {
         let mut console = Console::attach(&self.server, name);

@@ -192,16 +192,21 @@ fn forks_have_the_same_data_and_are_each_somebody_of_their_own() {
     forks(&stage, 3);
 }
 
-#[test]
-fn a_machine_that_has_booted_is_forked_like_one_from_a_template() {
-    let stage = Stage::warm();
+/// A machine that boots, whatever templates there are.
+fn boots(stage: &Stage, name: &str) {
     let cold = stage
-        .manifest("web", &[SCRATCH])
+        .manifest(name, &[SCRATCH])
         .replace("warm-start: Require", "warm-start: Never");
     stage.server.apply(&cold);
     stage
         .server
-        .wait_until("vmi", "web", "/status/phase", "Running", BOOT);
+        .wait_until("vmi", name, "/status/phase", "Running", BOOT);
+}
+
+#[test]
+fn a_machine_that_has_booted_is_forked_like_one_from_a_template() {
+    let stage = Stage::warm();
+    boots(&stage, "web");
     forks(&stage, 2);
     // Of a copy there are copies, too.
     let again = anyvirt(&stage, &["fork", "copy-1", "--name-prefix", "third-"]);
@@ -336,13 +341,7 @@ fn what_cannot_be_kept_is_refused_in_words_and_the_machine_goes_on() {
     // In this guest is no hook, and no agent that could bring one.
     let image = guests::small().expect("the small guest is made from Debian packages");
     let stage = Stage::of(&image, "small");
-    let cold = stage
-        .manifest("cold", &[SCRATCH])
-        .replace("warm-start: Require", "warm-start: Never");
-    stage.server.apply(&cold);
-    stage
-        .server
-        .wait_until("vmi", "cold", "/status/phase", "Running", BOOT);
+    boots(&stage, "cold");
     let refused = stage.server.anyvirt(&["fork", "cold"]);
     assert!(
         !refused.success && refused.err.contains("NoHook"),
@@ -413,13 +412,7 @@ impl Drop for Small {
 fn a_machine_is_not_stopped_for_a_restore_that_has_no_room_and_a_copy_fails_with_the_reason() {
     let disk = Small::mounted();
     let stage = Stage::warm_in(&disk.folder.path().join("server"));
-    let cold = stage
-        .manifest("web", &[SCRATCH])
-        .replace("warm-start: Require", "warm-start: Never");
-    stage.server.apply(&cold);
-    stage
-        .server
-        .wait_until("vmi", "web", "/status/phase", "Running", BOOT);
+    boots(&stage, "web");
     remember(&stage, "web", "before");
     let take = ["snapshot", "web", "--memory", "--renewable", "--name", "s"];
     anyvirt(&stage, &take);
@@ -649,13 +642,7 @@ fn a_snapshot_survives_a_killed_server_and_not_a_killed_guest() {
             left.is_empty().then_some(()).ok_or(format!("{left:?}"))
         });
     }
-    wait_for("another guest", BOOT, || {
-        let vmi = stage.server.get("vmi", "web", "default").ok_or("none")?;
-        let new = vmi["metadata"]["uid"] != first["metadata"]["uid"];
-        (new && vmi["status"]["phase"] == "Running")
-            .then_some(())
-            .ok_or_else(|| vmi["status"].to_string())
-    });
+    stage.runs_anew("web", &first);
     let vm = stage.server.get("vm", "web", "default").expect("a VM");
     assert_eq!(vm["status"]["snapshotInProgress"], Value::Null, "{vm}");
 }

@@ -191,13 +191,7 @@ fn a_pool_that_asks_for_warm_starts_grows_by_machines_from_a_template_each_someb
     // One that is deleted is made again, from the template too.
     let first = stage.server.get("vmi", "web-0", "default").expect("a VMI");
     stage.server.kubectl(&["delete", "vm", "web-0"]);
-    wait_for("another web-0 that runs", BOOT, || {
-        let vmi = stage.server.get("vmi", "web-0", "default").ok_or("none")?;
-        let is_new = vmi["metadata"]["uid"] != first["metadata"]["uid"];
-        (is_new && vmi["status"]["phase"] == "Running")
-            .then_some(())
-            .ok_or_else(|| vmi["status"].to_string())
-    });
+    stage.runs_anew("web-0", &first);
     stage.runs_from_a_template("web-0");
     assert_eq!(identity(&mut stage.shell("web-0"))["hostname"], "web-0");
     stage.server.kubectl(&["delete", "vmpool", "web"]);

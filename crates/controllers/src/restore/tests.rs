@@ -178,7 +178,6 @@ fn each_look_does_what_comes_next() {
     let off = "PTrue Waiting for target VM to be powered off";
     let init = "PTrue Initializing VirtualMachineRestore";
     let update = "PTrue Updating target spec";
-    let checks = "PTrue Checking the snapshot's memory before the target VM is stopped";
     let other = vm("Halted", |vm| vm["metadata"]["uid"] = json!("another"));
     for (case, restore, snapshot, content, vm, vmi, actions, expected) in [
         (
@@ -213,7 +212,7 @@ fn each_look_does_what_comes_next() {
         ),
         (
             "lost since it was taken",
-            &restore_("m", stops),
+            &restore("m", stops),
             Some(snapshot(
                 json!({ "phase": "Succeeded", "readyToUse": false, "error": { "message": "what was kept is not there any more" } }),
             )),
@@ -345,7 +344,7 @@ fn each_look_does_what_comes_next() {
         ),
         (
             "runs, is stopped",
-            &restore_("m", stops),
+            &restore("m", stops),
             Some(taken()),
             plain(),
             Some(&vm("Always", unchanged)),
@@ -354,58 +353,8 @@ fn each_look_does_what_comes_next() {
             off,
         ),
         (
-            "runs, and nobody has looked through the memory",
-            &restore_("m", stops),
-            Some(taken()),
-            memory(),
-            Some(&vm("Always", unchanged)),
-            Some(&running),
-            "check",
-            checks,
-        ),
-        (
-            "runs, and was looked through for an earlier restore",
-            &restore_("m", stops),
-            Some(taken()),
-            Some(checked("x-uid", "x-uid", None)),
-            Some(&vm("Always", unchanged)),
-            Some(&running),
-            "check",
-            checks,
-        ),
-        (
-            "runs, and the memory is looked through for another restore",
-            &restore_("m", stops),
-            Some(taken()),
-            Some(checked("y-uid", "x-uid", None)),
-            Some(&vm("Always", unchanged)),
-            Some(&running),
-            "",
-            checks,
-        ),
-        (
-            "runs, and the memory is being looked through",
-            &restore_("m", stops),
-            Some(taken()),
-            Some(checked("r-uid", "x-uid", None)),
-            Some(&vm("Always", unchanged)),
-            Some(&running),
-            "",
-            checks,
-        ),
-        (
-            "runs, and is not stopped for what is damaged",
-            &restore_("m", stops),
-            Some(taken()),
-            Some(checked("r-uid", "r-uid", Some("its file state is damaged"))),
-            Some(&vm("Always", unchanged)),
-            Some(&running),
-            "",
-            "FTrue no guest can go on from VirtualMachineSnapshot s: its file state is damaged; the virtual machine was not stopped for it",
-        ),
-        (
             "runs, is stopped at once",
-            &restore_("m", stops),
+            &restore("m", stops),
             Some(taken()),
             Some(checked("r-uid", "r-uid", None)),
             Some(&vm("Always", unchanged)),
@@ -415,7 +364,7 @@ fn each_look_does_what_comes_next() {
         ),
         (
             "about to start",
-            &restore_("m", stops),
+            &restore("m", stops),
             Some(taken()),
             plain(),
             Some(&vm("Always", unchanged)),
@@ -435,7 +384,7 @@ fn each_look_does_what_comes_next() {
         ),
         (
             "runs, fails",
-            &restore_("m", |it| {
+            &restore("m", |it| {
                 it["spec"]["targetReadinessPolicy"] = json!("FailImmediate")
             }),
             Some(taken()),
@@ -447,7 +396,7 @@ fn each_look_does_what_comes_next() {
         ),
         (
             "runs for too long",
-            &restore_("m", |it| {
+            &restore("m", |it| {
                 it["metadata"]["creationTimestamp"] = json!("2026-11-23T11:56:00Z")
             }),
             Some(taken()),
@@ -459,7 +408,7 @@ fn each_look_does_what_comes_next() {
         ),
         (
             "runs, for ever",
-            &restore_("m", |it| {
+            &restore("m", |it| {
                 it["metadata"]["creationTimestamp"] = json!("2026-11-23T11:00:00Z");
                 it["spec"]["targetReadinessPolicy"] = json!("WaitEventually");
             }),
@@ -496,7 +445,7 @@ fn each_look_does_what_comes_next() {
         ),
         (
             "suspended",
-            &restore_("m", stops),
+            &restore("m", stops),
             Some(taken()),
             memory(),
             Some(&vm("Always", |vm| {
@@ -564,8 +513,65 @@ fn each_look_does_what_comes_next() {
     }
 }
 
-fn restore_(target: &str, change: impl FnOnce(&mut Value)) -> VirtualMachineRestore {
-    restore(target, change)
+#[test]
+fn a_machine_is_stopped_for_a_memory_only_after_its_node_has_looked_through_that_for_this_restore()
+{
+    let (restore, snapshot) = (restore("m", stops), taken());
+    let (vm, runs) = (vm("Always", unchanged), vmi("Running", false));
+    let checks = "PTrue Checking the snapshot's memory before the target VM is stopped";
+    let damaged = Some("its file state is damaged");
+    for (case, content, actions, expected) in [
+        ("nobody has", content(Some(true)), "check", checks),
+        (
+            "for an earlier one",
+            checked("x-uid", "x-uid", None),
+            "check",
+            checks,
+        ),
+        (
+            "another one has its turn",
+            checked("y-uid", "x-uid", None),
+            "",
+            checks,
+        ),
+        (
+            "is being looked through",
+            checked("r-uid", "x-uid", None),
+            "",
+            checks,
+        ),
+        (
+            "damaged",
+            checked("r-uid", "r-uid", damaged),
+            "",
+            "FTrue no guest can go on from VirtualMachineSnapshot s: its file state is damaged; the virtual machine was not stopped for it",
+        ),
+        (
+            "whole",
+            checked("r-uid", "r-uid", None),
+            "stop at once",
+            "PTrue Waiting for target VM to be powered off",
+        ),
+        // What was found stays true while another restore asks.
+        (
+            "whole, and another one asks",
+            checked("y-uid", "r-uid", None),
+            "stop at once",
+            "PTrue Waiting for target VM to be powered off",
+        ),
+    ] {
+        let seen = Seen {
+            restore: &restore,
+            snapshot: Some(&snapshot),
+            content: Some(&content),
+            vm: Some(&vm),
+            vmi: Some(&runs),
+            gone: None,
+        };
+        let decision = decide(&seen, now());
+        assert_eq!(names(&decision), actions, "{case}");
+        assert_eq!(said(&decision), expected, "{case}");
+    }
 }
 
 #[test]

@@ -52,12 +52,14 @@ async fn keep(cluster: &Cluster, snapshot: &VirtualMachineSnapshot) {
     assert_eq!(refused.unwrap_err().code, 409);
     let status = json!({ "status": { "readyToUse": true, "creationTime": "2026-11-23T12:00:00Z",
         "memory": { "renewable": true } } });
+    write_status(cluster, &name, &status).await;
+}
+
+async fn write_status(cluster: &Cluster, content: &str, status: &Value) {
     let contents = cluster.api::<VirtualMachineSnapshotContent>();
-    let how = PatchParams::default();
-    contents
-        .patch_status(&name, &how, &Patch::Merge(&status))
-        .await
-        .unwrap();
+    let (how, patch) = (PatchParams::default(), Patch::Merge(status));
+    let written = contents.patch_status(content, &how, &patch);
+    written.await.unwrap();
 }
 
 async fn restore(cluster: &Cluster, name: &str, target: &str) -> VirtualMachineRestore {
@@ -94,12 +96,7 @@ async fn check(cluster: &Cluster, vmi: &VirtualMachineInstance, restore: &Virtua
     assert_eq!(still.uid(), vmi.uid());
     assert_eq!(still.metadata.deletion_timestamp, None);
     let status = json!({ "status": { "memory": { "checked": { "restoreUID": uid } } } });
-    let contents = cluster.api::<VirtualMachineSnapshotContent>();
-    let how = PatchParams::default();
-    contents
-        .patch_status(&name, &how, &Patch::Merge(&status))
-        .await
-        .unwrap();
+    write_status(cluster, &name, &status).await;
 }
 
 async fn is_unlocked(cluster: &Cluster, name: &str) -> VirtualMachine {

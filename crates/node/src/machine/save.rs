@@ -341,19 +341,15 @@ impl Machine {
         let Some((id, renewal)) = own.or(asked) else {
             return Ok(false);
         };
-        let refused = |message: String| NotStarted {
-            message: format!("{message}; it does not boot instead"),
-            refused: Some(REFUSED),
-        };
         if !is_id(id) {
             let message = format!("annotation {}: {id:?} is no UID", annotations::RESUME_FROM);
-            return Err(refused(message));
+            return Err(does_not_boot(message));
         }
         let namespace = instance.namespace().unwrap_or_default();
         let stored = self.context.saved.get(&namespace, id);
         let stored = stored.map_err(|fault| NotStarted {
             refused: (!fault.is_passing()).then_some(REFUSED),
-            ..refused(format!("what was saved: {fault}"))
+            ..does_not_boot(format!("what was saved: {fault}"))
         })?;
         let is_there = stored.is_some();
         let used = stored.as_ref().is_none_or(|it| is_used(&it.directory));
@@ -363,29 +359,21 @@ impl Machine {
         }
         let Some(stored) = stored.filter(|_| !used) else {
             let node = &self.context.settings.name;
-            return Err(refused(nothing_saved(instance, id, node, is_there)));
+            return Err(does_not_boot(nothing_saved(instance, id, node, is_there)));
         };
-        let is_own = may_use(&stored.manifest.owner, instance, renewal).map_err(refused)?;
-        fits(&stored, instance, request).map_err(refused)?;
+        let is_own = may_use(&stored.manifest.owner, instance, renewal).map_err(does_not_boot)?;
+        fits(&stored, instance, request).map_err(does_not_boot)?;
         let take_over = renewal == Renewal::Clock && is_own;
         // With what an earlier try has reserved.
         self.warm = Warm::default();
         if !take_over {
-            let room = self.room_for_copies(&stored).map_err(refused)?;
-            self.warm = Warm::copies(room);
+            self.warm = Warm::copies(self.room_for_copies(&stored)?);
         }
         let reads = stored.clone();
         let verified = tokio::task::spawn_blocking(move || reads.verify()).await;
         let files = match verified {
             Ok(Ok(files)) => files,
-            Ok(Err(fault)) => {
-                let message = format!("what was saved of the guest is of no use: {fault}");
-                let passing = fault.is_passing();
-                return Err(NotStarted {
-                    message,
-                    refused: (!passing).then_some(REFUSED),
-                });
-            }
+            Ok(Err(fault)) => return Err(of_no_use(fault)),
             Err(error) => return Err(NotStarted::from(error.to_string())),
         };
         let record = stored.manifest.record.clone();
@@ -408,14 +396,30 @@ impl Machine {
     /// Room on the disk for its own copies of what was saved.
     ///
     /// # Errors
-    /// A sentence.
-    fn room_for_copies(&self, stored: &Stored) -> Result<Reservation, String> {
-        let bytes = stored
-            .copied_bytes()
-            .map_err(|fault| format!("what was saved of the guest is of no use: {fault}"))?;
+    /// Why it may not start.
+    fn room_for_copies(&self, stored: &Stored) -> Result<Reservation, NotStarted> {
+        let bytes = stored.copied_bytes().map_err(of_no_use)?;
         let is_enough = |free| saved::room(saved::Writes::Copies, free, bytes);
         let reserved = self.context.saved.reserve(bytes, is_enough);
-        reserved.map_err(|error| format!("the folder of saved machines: {error}"))?
+        let reserved =
+            reserved.map_err(|error| format!("the folder of saved machines: {error}"))?;
+        reserved.map_err(does_not_boot)
+    }
+}
+
+/// It goes on, or does not start.
+fn does_not_boot(message: String) -> NotStarted {
+    NotStarted {
+        message: format!("{message}; it does not boot instead"),
+        refused: Some(REFUSED),
+    }
+}
+
+/// What was saved cannot be used, or not now.
+fn of_no_use(fault: Fault) -> NotStarted {
+    NotStarted {
+        refused: (!fault.is_passing()).then_some(REFUSED),
+        message: format!("what was saved of the guest is of no use: {fault}"),
     }
 }
 
